@@ -1,0 +1,75 @@
+//! Every limit on what comes from outside, and the sizes that formats share. Units stand at the end of names or docs.
+
+use std::time::Duration;
+
+/// Plaintext bytes in a full chunk.
+pub const CHUNK_PLAIN: usize = 65_508;
+/// Bytes of a full chunk, sealed: nonce, ciphertext, tag.
+pub const CHUNK_SEALED: usize = 65_536;
+/// Bytes that sealing adds to a chunk: a nonce of 12 and a tag of 16.
+pub const CHUNK_OVERHEAD: usize = 28;
+/// The last chunk is padded so that its sealed length is a multiple of this; also the unit of the slabs, in bytes.
+pub const UNIT: usize = 4_096;
+/// Bodies up to this many bytes travel inside their record.
+pub const INLINE_MAX: usize = 4_096;
+/// Largest file, in bytes: 2^31 chunks would overflow nothing, and no box holds one.
+pub const FILE_MAX: u64 = 1 << 42;
+/// Units in a slab (1 GiB).
+pub const SLAB_UNITS: u32 = 262_144;
+
+/// POSIX NAME_MAX, in bytes.
+pub const NAME_MAX: usize = 255;
+/// POSIX PATH_MAX for symlink targets, in bytes.
+pub const SYMLINK_MAX: usize = 4_095;
+/// Directories below each other.
+pub const DEPTH_MAX: usize = 512;
+/// Bytes of a node's or circle's name.
+pub const LABEL_MAX: usize = 64;
+
+/// Nesting of bencoded input.
+pub const BENCODE_DEPTH: usize = 12;
+/// Bytes of one record, public part included (holds the piece hashes of the largest torrent).
+pub const RECORD_MAX: usize = 1_500_000;
+/// Bytes of one commit.
+pub const COMMIT_MAX: usize = 262_144;
+/// Records in one commit.
+pub const COMMIT_RECORDS: usize = 1_024;
+/// Bytes of one statement.
+pub const STATEMENT_MAX: usize = 65_536;
+/// Statements of one circle.
+pub const STATEMENTS: usize = 4_096;
+/// Members of one circle, removed ones included.
+pub const MEMBERS: usize = 256;
+/// Chains (author and incarnation) of one circle.
+pub const CHAINS: usize = 4_096;
+/// Circles of one node.
+pub const CIRCLES: usize = 32;
+/// Payload bytes of one frame between our own nodes.
+pub const FRAME_MAX: usize = 2_097_152;
+/// Payload bytes of one message of a torrent channel: a block and its header, or the largest bitfield.
+pub const PEER_MESSAGE_MAX: usize = 196_608;
+/// Torrent channels open on one connection.
+pub const CHANNELS: usize = 256;
+/// Pieces of one torrent.
+pub const PIECES: usize = 65_536;
+/// Bytes in a block of a request (BEP 3).
+pub const BLOCK: u32 = 16_384;
+/// Largest block that one of our own nodes may ask for, in bytes.
+pub const BLOCK_MAX: u32 = 131_072;
+/// Requests that one channel may have waiting (BEP 10 `reqq`).
+pub const REQUEST_QUEUE: usize = 512;
+/// Bytes that may wait to be sent on one connection before we stop reading blocks for it.
+pub const SEND_QUEUE: usize = 2_097_152;
+/// Plaintext bytes that may wait to be sealed before writers wait.
+pub const DIRTY_MAX: usize = 8_388_608;
+
+/// Handshakes in flight on the listener.
+pub const HANDSHAKES: usize = 32;
+/// Time that a handshake may take.
+pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Time that a read of what is not here may wait without a byte coming.
+pub const READ_TIME: Duration = Duration::from_secs(30);
+/// Quiet time after which a file kept open is published.
+pub const QUIET_TIME: Duration = Duration::from_secs(2);
+/// Time without a byte after which a connection is closed.
+pub const IDLE_TIME: Duration = Duration::from_secs(120);

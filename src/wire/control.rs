@@ -1,0 +1,241 @@
+//! Control messages: channel 0 of a connection between two of our own nodes, bencoded dictionaries `{ t: type, ... }`.
+//!
+//! The first message each way is `hello`. What names a circle is ignored unless both sides are in it.
+
+use serde::{Deserialize, Serialize};
+
+use super::record::{Bytes2, Dot};
+use super::{WireError, bencode};
+use crate::base::limits::FRAME_MAX;
+use crate::base::{CircleId, CommitHash, InfoHash, MemberKey, StatementHash};
+
+/// The highest version of control messages that this node speaks, and the lowest.
+pub const VERSIONS: (u32, u32) = (1, 1);
+
+/// One control message.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Control {
+    /// Who is there, and for which circles.
+    Hello(Hello),
+    /// Hashes of all statements of a circle that the sender has; the other sends those that are not among them.
+    Roster(Roster),
+    /// Statements, in an order in which each comes after those that it names.
+    Statements(Statements),
+    /// How far the sender's commits reach.
+    Heads(Heads),
+    /// Asks for the commits and records above what the sender has.
+    Pull(Heads),
+    /// Commits in causal order with their records.
+    Commits(Commits),
+    /// Signed address records.
+    Addresses(Addresses),
+    /// Which torrents the sender holds.
+    Holdings(Holdings),
+    /// Opens a channel for a torrent.
+    Open(Open),
+    /// Closes a channel, or refuses to open it.
+    Shut(Shut),
+}
+
+/// See [`Control::Hello`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Hello {
+    /// Circles that the sender is in.
+    #[serde(rename = "c")]
+    pub circles: Vec<CircleId>,
+    /// The sender's member key, with `signature`.
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<MemberKey>,
+    /// Ed25519 of the member key over "dustfs hello 1\0" and the TLS exporter and the sender's transport key; absent
+    /// while the box is locked.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Bytes2>,
+    /// Highest version spoken.
+    #[serde(rename = "v")]
+    pub version: u32,
+    /// Lowest version spoken.
+    #[serde(rename = "w")]
+    pub lowest: u32,
+}
+
+/// See [`Control::Roster`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Roster {
+    /// The circle.
+    #[serde(rename = "c")]
+    pub circle: CircleId,
+    /// All that the sender has.
+    #[serde(rename = "h")]
+    pub have: Vec<StatementHash>,
+}
+
+/// See [`Control::Statements`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Statements {
+    /// The circle.
+    #[serde(rename = "c")]
+    pub circle: CircleId,
+    /// Signed statements.
+    #[serde(rename = "s")]
+    pub statements: Vec<Bytes2>,
+}
+
+/// One chain's last commit that is held with all before it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Head {
+    /// Its dot.
+    #[serde(rename = "d")]
+    pub dot: Dot,
+    /// Its hash.
+    #[serde(rename = "h")]
+    pub hash: CommitHash,
+}
+
+/// See [`Control::Heads`] and [`Control::Pull`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Heads {
+    /// The circle.
+    #[serde(rename = "c")]
+    pub circle: CircleId,
+    /// One per chain.
+    #[serde(rename = "h")]
+    pub heads: Vec<Head>,
+}
+
+/// See [`Control::Commits`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Commits {
+    /// The circle.
+    #[serde(rename = "c")]
+    pub circle: CircleId,
+    /// Signed commits, each after those that it depends on.
+    #[serde(rename = "k")]
+    pub commits: Vec<Bytes2>,
+    /// 1 when this ends the answer to a pull; 0 when more follows or it was not asked for.
+    #[serde(rename = "l")]
+    pub last: u8,
+    /// Records that the commits name.
+    #[serde(rename = "r")]
+    pub records: Vec<Bytes2>,
+}
+
+/// Where a device can be dialled, as it says itself.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Addresses {
+    /// Signed address records ([`AddressRecord`]).
+    #[serde(rename = "a")]
+    pub records: Vec<Bytes2>,
+}
+
+/// The content of a signed address record; the newest number of a device wins.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct AddressRecord {
+    /// `ip:port`, at most 16.
+    #[serde(rename = "a")]
+    pub addresses: Vec<String>,
+    /// Greater than in every record of this device before.
+    #[serde(rename = "n")]
+    pub number: u64,
+    /// The transport key that signs it, since a locked box must be able to.
+    #[serde(rename = "t")]
+    pub transport: crate::base::TransportKey,
+}
+
+/// See [`Control::Holdings`]: what the sender holds of one circle, or how that changed.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Holdings {
+    /// The circle.
+    #[serde(rename = "c")]
+    pub circle: CircleId,
+    /// Torrents not held though a summary covers them, or no longer held.
+    #[serde(rename = "g", default, skip_serializing_if = "Vec::is_empty")]
+    pub gone: Vec<InfoHash>,
+    /// Torrents held whole.
+    #[serde(rename = "h", default, skip_serializing_if = "Vec::is_empty")]
+    pub whole: Vec<InfoHash>,
+    /// Torrents held in part.
+    #[serde(rename = "p", default, skip_serializing_if = "Vec::is_empty")]
+    pub partial: Vec<InfoHash>,
+    /// 1 when this replaces what was told before.
+    #[serde(rename = "r", default)]
+    pub reset: u8,
+    /// Summary: all torrents of these chains' commits up to these sequences are held whole, but for `gone`.
+    #[serde(rename = "u", default, skip_serializing_if = "Vec::is_empty")]
+    pub upto: Vec<Dot>,
+}
+
+/// See [`Control::Open`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Open {
+    /// The channel: odd from the side that dialled, even from the side that accepted, never reused on a connection.
+    #[serde(rename = "n")]
+    pub channel: u32,
+    /// The torrent.
+    #[serde(rename = "h")]
+    pub info_hash: InfoHash,
+}
+
+/// See [`Control::Shut`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Shut {
+    /// The channel.
+    #[serde(rename = "n")]
+    pub channel: u32,
+}
+
+#[derive(Deserialize)]
+struct Typed {
+    #[serde(rename = "t")]
+    kind: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Tagged<T> {
+    #[serde(rename = "b")]
+    body: T,
+    #[serde(rename = "t")]
+    kind: String,
+}
+
+impl Control {
+    /// The message's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        fn tag<T: Serialize>(kind: &str, body: &T) -> Vec<u8> {
+            bencode::encode(&Tagged { kind: kind.into(), body })
+        }
+        match self {
+            Control::Hello(body) => tag("hello", body),
+            Control::Roster(body) => tag("roster", body),
+            Control::Statements(body) => tag("statements", body),
+            Control::Heads(body) => tag("heads", body),
+            Control::Pull(body) => tag("pull", body),
+            Control::Commits(body) => tag("commits", body),
+            Control::Addresses(body) => tag("addresses", body),
+            Control::Holdings(body) => tag("holdings", body),
+            Control::Open(body) => tag("open", body),
+            Control::Shut(body) => tag("shut", body),
+        }
+    }
+
+    /// Decodes a message; `None` for a type that a later version may have.
+    pub fn decode(bytes: &[u8]) -> Result<Option<Self>, WireError> {
+        const WHAT: &str = "a control message";
+        fn body<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+            Ok(bencode::decode::<Tagged<T>>(WHAT, bytes, FRAME_MAX)?.body)
+        }
+        let typed: Typed = bencode::decode(WHAT, bytes, FRAME_MAX)?;
+        Ok(Some(match typed.kind.as_str() {
+            "hello" => Control::Hello(body(bytes)?),
+            "roster" => Control::Roster(body(bytes)?),
+            "statements" => Control::Statements(body(bytes)?),
+            "heads" => Control::Heads(body(bytes)?),
+            "pull" => Control::Pull(body(bytes)?),
+            "commits" => Control::Commits(body(bytes)?),
+            "addresses" => Control::Addresses(body(bytes)?),
+            "holdings" => Control::Holdings(body(bytes)?),
+            "open" => Control::Open(body(bytes)?),
+            "shut" => Control::Shut(body(bytes)?),
+            _ => return Ok(None),
+        }))
+    }
+}
