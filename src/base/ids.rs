@@ -116,6 +116,15 @@ impl ObjectId {
     }
 }
 
+/// Which of an object's two registers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Register {
+    /// Parent and name.
+    Place,
+    /// Kind, size, times, mode and content.
+    Body,
+}
+
 /// The epoch of a circle key, named by the statement that started it.
 pub type EpochId = StatementHash;
 

@@ -14,14 +14,7 @@ use super::{WireError, bencode};
 use crate::base::limits::{FILE_MAX, INLINE_MAX, NAME_MAX, RECORD_MAX, SYMLINK_MAX};
 use crate::base::{CircleId, EpochId, InfoHash, MemberKey, ObjectId, RecordHash, WallTime};
 
-/// Which of an object's two registers.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Register {
-    /// Parent and name.
-    Place,
-    /// Kind, size, times, mode and content.
-    Body,
-}
+pub use crate::base::Register;
 
 /// The name of one version: a place in one author's chain. The order is by author, incarnation and sequence.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -378,11 +371,9 @@ impl Inner {
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let wire: InnerWire = bencode::decode("a record's sealed part", bytes, RECORD_MAX)?;
         let value = match (wire.place, wire.body) {
-            (Some(place), None) => Value::Place(Place {
-                parent: place.parent,
-                name: Name::new(&place.name)?,
-                deleted: place.deleted,
-            }),
+            (Some(place), None) => {
+                Value::Place(Place { parent: place.parent, name: Name::new(&place.name)?, deleted: place.deleted })
+            }
             (None, Some(body)) => Value::Body(body_from_wire(body)?),
             _ => return Err(WireError::Malformed("a record", "it must have one of place and body".into())),
         };
