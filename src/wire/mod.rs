@@ -1,6 +1,7 @@
 //! Formats: what stands on the wire and in the ledger, with the version of each, and nothing about what it is for.
 
 pub mod bencode;
+mod bitfield;
 pub mod commit;
 pub mod control;
 pub mod frame;
