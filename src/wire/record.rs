@@ -327,8 +327,21 @@ struct RunWire {
     chunks: u32,
 }
 
-/// Inner parts are padded to the next of these many bytes, or to a multiple of the last, so that lengths tell little.
-const BUCKETS: [usize; 5] = [256, 512, 1_024, 2_048, 4_096];
+/// Inner parts are padded to one of these lengths, so that their lengths tell little: powers of two from 256 to 4,096
+/// bytes, then multiples of 4,096.
+fn bucket(number: usize) -> usize {
+    if number < 4 { 256 << number } else { 4_096 * (number - 3) }
+}
+
+/// The padding by which an inner part of `bare` bytes with empty padding comes to exactly `bucket`, if there is one: the
+/// padding's own length is written before it, so that a few lengths cannot be reached.
+fn padding_between(bare: usize, bucket: usize) -> Option<usize> {
+    let digits = |padding: usize| padding.to_string().len();
+    let room = bucket.checked_sub(bare)?;
+    let padding = (room + 1).checked_sub(digits(room))?;
+    let exact = |padding: usize| padding + digits(padding) - 1 == room;
+    [padding, padding + 1].into_iter().find(|padding| exact(*padding))
+}
 
 impl Inner {
     /// The plaintext to be sealed, padded to a bucket.
@@ -354,17 +367,13 @@ impl Inner {
             }
             Value::Body(body) => wire.body = Some(body_to_wire(body)),
         }
-        let bare = bencode::encode(&wire);
-        // The padding's own length prefix may be up to four digits longer than the empty one's single digit.
-        let wanted = bare.len() + 4;
-        let last = BUCKETS[BUCKETS.len() - 1];
-        let bucket = BUCKETS.iter().copied().find(|b| *b >= wanted).unwrap_or(wanted.div_ceil(last) * last);
-        let mut pad = bucket - bare.len();
-        pad -= pad.to_string().len() - 1;
-        wire.padding = Bytes2::from(vec![0; pad]);
-        let padded = bencode::encode(&wire);
-        debug_assert!(padded.len().abs_diff(bucket) <= 1);
-        padded
+        let bare = bencode::encode(&wire).len();
+        let padding = (0..)
+            .map(bucket)
+            .find_map(|bucket| padding_between(bare, bucket))
+            .expect("no two buckets in a row are out of reach");
+        wire.padding = Bytes2::from(vec![0; padding]);
+        bencode::encode(&wire)
     }
 
     /// Decodes an unsealed inner part and checks every value in it.
