@@ -133,7 +133,7 @@ impl SignedCommit {
         if wire.version != 1 {
             return Err(WireError::Version("a commit", wire.version));
         }
-        if wire.entries.len() % ENTRY != 0 {
+        if !wire.entries.len().is_multiple_of(ENTRY) {
             return refuse("its list of records has a broken length");
         }
         if wire.entries.len() / ENTRY > COMMIT_RECORDS {

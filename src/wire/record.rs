@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{WireError, bencode};
-use crate::base::limits::{FILE_MAX, INLINE_MAX, NAME_MAX, RECORD_MAX, SYMLINK_MAX};
+use crate::base::limits::{CHAINS, FILE_MAX, INLINE_MAX, NAME_MAX, RECORD_MAX, SYMLINK_MAX};
 use crate::base::{CircleId, EpochId, InfoHash, MemberKey, ObjectId, RecordHash, WallTime};
 
 pub use crate::base::Register;
@@ -85,6 +85,14 @@ impl Context {
             self.add(*dot);
         }
         self.except = except;
+    }
+
+    /// Refuses a context of outside that is longer than any that a circle can need.
+    fn check(&self) -> Result<(), WireError> {
+        match self.upto.len().max(self.except.len()) {
+            count if count > CHAINS => Err(WireError::OverLimit("a context's list", count, CHAINS)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -379,6 +387,10 @@ impl Inner {
     /// Decodes an unsealed inner part and checks every value in it.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let wire: InnerWire = bencode::decode("a record's sealed part", bytes, RECORD_MAX)?;
+        wire.context.check()?;
+        if let Some(deleted) = wire.place.as_ref().and_then(|place| place.deleted.as_ref()) {
+            deleted.check()?;
+        }
         let value = match (wire.place, wire.body) {
             (Some(place), None) => {
                 Value::Place(Place { parent: place.parent, name: Name::new(&place.name)?, deleted: place.deleted })
@@ -454,6 +466,9 @@ fn body_from_wire(wire: BodyWire) -> Result<Body, WireError> {
         (Kind::File, Content::None) if wire.size == 0 => {}
         (Kind::File, Content::Inline(bytes)) if bytes.len() <= INLINE_MAX && bytes.len() as u64 == wire.size => {}
         (Kind::File, Content::Torrent(torrent)) if wire.size > 0 => {
+            if torrent.runs.iter().any(|run| run.0 == 0) {
+                return refuse("one of its runs is empty");
+            }
             let chunks: u64 = torrent.runs.iter().map(|run| u64::from(run.0)).sum();
             if chunks != wire.size.div_ceil(crate::base::limits::CHUNK_PLAIN as u64) {
                 return refuse("its runs do not add up to its size");
