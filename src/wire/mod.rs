@@ -2,6 +2,7 @@
 
 pub mod bencode;
 mod bitfield;
+mod body;
 pub mod commit;
 mod context;
 pub mod control;
