@@ -129,9 +129,13 @@ impl SignedCommit {
     /// Decodes and checks form, limits and signature: `verify` is given the author, the signed bytes and the
     /// signature. Bytes from our own ledger were verified when they came, and may pass `|_, _, _| true`.
     pub fn decode(bytes: Bytes, verify: impl FnOnce(&MemberKey, &[u8], &[u8; 64]) -> bool) -> Result<Self, WireError> {
-        let envelope: Envelope = bencode::decode("a commit", &bytes, COMMIT_MAX)?;
-        let wire: CommitWire = bencode::decode("a commit", &envelope.body, COMMIT_MAX)?;
         let refuse = |why: &str| Err(WireError::Malformed("a commit", why.into()));
+        let envelope: Envelope = bencode::decode("a commit", &bytes, COMMIT_MAX)?;
+        // Whoever passes it on could otherwise change its hash, and so fork a chain that is not theirs.
+        if bencode::encode(&envelope) != bytes {
+            return refuse("it has more than a body and a signature");
+        }
+        let wire: CommitWire = bencode::decode("a commit", &envelope.body, COMMIT_MAX)?;
         if wire.version != 1 {
             return Err(WireError::Version("a commit", wire.version));
         }
@@ -253,6 +257,17 @@ mod tests {
             false
         });
         assert_eq!(refused, Err(WireError::Signature("a commit")));
+    }
+
+    /// A cache could add a key to the envelope: the signature held, the hash was another, and the chain was forked.
+    #[test]
+    fn the_signed_bytes_have_one_form() {
+        let bytes = commit().sign(sign).bytes;
+        let more = [&bytes[..bytes.len() - 1], b"1:zi1ee"].concat();
+        let zero = [b"d01:b", &bytes[4..]].concat();
+        for other in [more, zero] {
+            assert!(matches!(decode(&other), Err(WireError::Malformed(..))), "{}", String::from_utf8_lossy(&other));
+        }
     }
 
     #[test]

@@ -304,6 +304,10 @@ impl SignedStatement {
         const WHAT: &str = "a roster statement";
         let refuse = |why: &str| Err(WireError::Malformed(WHAT, why.into()));
         let envelope: Envelope = bencode::decode(WHAT, &bytes, STATEMENT_MAX)?;
+        // Whoever passes it on could otherwise change its hash, and so fork a chain that is not theirs.
+        if bencode::encode(&envelope) != bytes {
+            return refuse("it has more than a body and a signature");
+        }
         let wire: StatementWire = bencode::decode(WHAT, &envelope.body, STATEMENT_MAX)?;
         if wire.version != 1 {
             return Err(WireError::Version(WHAT, wire.version));
@@ -431,6 +435,17 @@ mod tests {
                 assert!(decode(&signed.bytes[..at]).is_err(), "cut at {at}");
             }
             assert_eq!(decode(&signed.bytes), Ok(signed));
+        }
+    }
+
+    /// A cache could add a key to the envelope: the signature held, the hash was another, and the chain was forked.
+    #[test]
+    fn the_signed_bytes_have_one_form() {
+        let bytes = statement(admit()).sign(sign).bytes;
+        let more = [&bytes[..bytes.len() - 1], b"1:zi1ee"].concat();
+        let zero = [b"d01:b", &bytes[4..]].concat();
+        for other in [more, zero] {
+            assert!(matches!(decode(&other), Err(WireError::Malformed(..))), "{}", String::from_utf8_lossy(&other));
         }
     }
 
