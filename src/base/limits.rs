@@ -40,10 +40,20 @@ pub const STATEMENT_MAX: usize = 65_536;
 pub const STATEMENTS: usize = 4_096;
 /// Members of one circle, removed ones included.
 pub const MEMBERS: usize = 256;
+/// Addresses of one device.
+pub const ADDRESSES: usize = 16;
+/// Bytes of one signed address record.
+pub const ADDRESS_MAX: usize = 2_048;
 /// Chains (author and incarnation) of one circle.
 pub const CHAINS: usize = 4_096;
 /// Circles of one node.
 pub const CIRCLES: usize = 32;
+/// Torrents of one circle that a peer may tell of one by one, beside its summary.
+pub const HOLDINGS: usize = 65_536;
+/// Torrents in one message that tells of holdings, as we send it.
+pub const HOLDINGS_MESSAGE: usize = 2_000;
+/// Dials in flight.
+pub const DIALS: usize = 8;
 /// Payload bytes of one frame between our own nodes.
 pub const FRAME_MAX: usize = 2_097_152;
 /// Payload bytes of one message of a torrent channel: a block and its header, or the largest bitfield.
