@@ -70,6 +70,8 @@ pub const BLOCK_MAX: u32 = 131_072;
 pub const REQUEST_QUEUE: usize = 512;
 /// Bytes that may wait to be sent on one connection before we stop reading blocks for it.
 pub const SEND_QUEUE: usize = 2_097_152;
+/// Bytes of pieces that are being fetched and not yet on the disk, over all torrents; readers may make it twice as much.
+pub const PIECES_MEMORY: usize = 16_777_216;
 /// Plaintext bytes that may wait to be sealed before writers wait.
 pub const DIRTY_MAX: usize = 8_388_608;
 
