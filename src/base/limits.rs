@@ -65,6 +65,8 @@ pub const DIRTY_MAX: usize = 8_388_608;
 
 /// Handshakes in flight on the listener.
 pub const HANDSHAKES: usize = 32;
+/// Bytes of a peer's certificate.
+pub const CERTIFICATE_MAX: usize = 4_096;
 /// Time that a handshake may take.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Time that a read of what is not here may wait without a byte coming.

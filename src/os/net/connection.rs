@@ -20,7 +20,11 @@ use crate::wire::frame::{self, Header};
 
 /// What the driver tells a connection.
 pub(super) enum Outgoing {
-    Frame { channel: u32, head: Bytes, body: Bytes },
+    Frame {
+        channel: u32,
+        head: Bytes,
+        body: Bytes,
+    },
     /// After what was sent.
     Close(String),
     /// At once.
@@ -48,7 +52,6 @@ pub(super) struct Connection {
 /// that no reset overtakes our last bytes.
 struct Closing {
     why: String,
-    deadline: Instant,
     shut: bool,
 }
 
@@ -122,9 +125,8 @@ impl Connection {
                     _ if self.closing.is_some() => {}
                     Outgoing::Frame { channel, head, body } => self.writer.push(channel, head, body),
                     Outgoing::Close(why) => {
-                        let deadline = Instant::now() + self.limits.close_time;
-                        self.closing = Some(Closing { why, deadline, shut: false });
-                        self.timer.as_mut().reset(deadline);
+                        self.closing = Some(Closing { why, shut: false });
+                        self.timer.as_mut().reset(Instant::now() + self.limits.close_time);
                     }
                 }
             }

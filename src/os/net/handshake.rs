@@ -85,9 +85,12 @@ pub(super) async fn dial(
 fn established(stream: Stream, protocol: Protocol, remote: SocketAddr) -> Result<Box<Established>, String> {
     let (_, session) = stream.get_ref();
     let leaf = session.peer_certificates().and_then(|chain| chain.first()).ok_or("the peer shows no certificate")?;
-    let transport = cert::transport_key_of(leaf).map_err(|error| error.to_string())?;
-    let exporter =
-        session.export_keying_material([0; 32], tls::EXPORTER, None).map_err(|error| error.to_string())?;
+    let transport = cert::transport_key_of(leaf).ok_or("the peer's certificate has no Ed25519 key")?;
+    let exporter = match &stream {
+        Stream::Client(stream) => stream.get_ref().1.export_keying_material([0; 32], tls::EXPORTER, None),
+        Stream::Server(stream) => stream.get_ref().1.export_keying_material([0; 32], tls::EXPORTER, None),
+    };
+    let exporter = exporter.map_err(|error| error.to_string())?;
     Ok(Box::new(Established { stream, protocol, transport, exporter, remote }))
 }
 

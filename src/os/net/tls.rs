@@ -17,6 +17,7 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError,
     PeerMisbehaved, ServerConfig, SignatureScheme,
 };
+use zeroize::Zeroizing;
 
 use super::NetError;
 use crate::base::limits::CERTIFICATE_MAX;
@@ -45,12 +46,11 @@ impl Identity {
     /// The identity of this seed.
     pub(super) fn new(seed: &[u8; 32]) -> Result<Self, NetError> {
         let words = |error: &dyn fmt::Display| NetError::Identity(error.to_string());
-        let pkcs8 = cert::pkcs8_of_seed(seed);
+        let pkcs8 = Zeroizing::new(cert::pkcs8_of_seed(seed));
         let key = ring::sign::any_eddsa_type(&PrivatePkcs8KeyDer::from(&pkcs8[..])).map_err(|error| words(&error))?;
-        let self_signed = cert::self_signed(seed);
-        let transport = cert::transport_key_of(&self_signed).map_err(|error| words(&error))?;
-        let self_signed = CertificateDer::from(self_signed.to_vec());
-        Ok(Self { key, transport, self_signed, provider: Arc::new(provider()) })
+        let self_signed = cert::self_signed(seed).map_err(|error| words(&error))?;
+        let transport = cert::transport_key_of(&self_signed).ok_or_else(|| words(&"it makes no certificate"))?;
+        Ok(Self { key, transport, self_signed: self_signed.into(), provider: Arc::new(provider()) })
     }
 
     fn certified(&self, certificate: CertificateDer<'static>) -> Arc<SingleCertAndKey> {
@@ -114,7 +114,7 @@ impl Trusted {
         let mut circles = BTreeMap::new();
         for told in trust.circles {
             match cert::transport_key_of(&told.leaf) {
-                Ok(key) if key == identity.transport => {}
+                Some(key) if key == identity.transport => {}
                 _ => {
                     log::error!("circle {} is left out: its certificate is not for this node's key", told.circle);
                     continue;
@@ -132,7 +132,9 @@ impl Trusted {
     /// True while a connection under `protocol` may be held with `key`. Dialled invites were pinned by their dial.
     pub(super) fn allows(&self, protocol: Protocol, key: &TransportKey, dialled: bool) -> bool {
         match protocol {
-            Protocol::Dustfs(circle) => self.circles.get(&circle).is_some_and(|circle| circle.told.allowed.contains(key)),
+            Protocol::Dustfs(circle) => {
+                self.circles.get(&circle).is_some_and(|circle| circle.told.allowed.contains(key))
+            }
             Protocol::Invite => dialled || self.invites.is_some(),
         }
     }
@@ -206,11 +208,9 @@ impl Policy {
         }
         let key = match self {
             Policy::Members { root, .. } | Policy::Member { root, .. } => {
-                cert::check_chain(root, leaf).map_err(|_| CertificateError::UnknownIssuer)?
+                cert::check_chain(leaf, root).map_err(|_| CertificateError::UnknownIssuer)?
             }
-            Policy::Key(_) | Policy::Anybody => {
-                cert::transport_key_of(leaf).map_err(|_| CertificateError::BadEncoding)?
-            }
+            Policy::Key(_) | Policy::Anybody => cert::transport_key_of(leaf).ok_or(CertificateError::BadEncoding)?,
         };
         match self {
             Policy::Members { allowed, .. } if !allowed.contains(&key) => {
@@ -333,9 +333,7 @@ impl ClientCertVerifier for Verifier {
 
 /// Ciphers of TLS 1.3 with the faster one first.
 fn provider() -> CryptoProvider {
-    use ring::cipher_suite::{
-        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
-    };
+    use ring::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
     let cipher_suites = if has_aes() {
         vec![TLS13_AES_256_GCM_SHA384, TLS13_AES_128_GCM_SHA256, TLS13_CHACHA20_POLY1305_SHA256]
     } else {
