@@ -335,8 +335,8 @@ fn every_reason_reads_differently() {
 proptest! {
     #[test]
     fn texts_read_back(
-        v4 in proptest::collection::vec(any::<(std::net::Ipv4Addr, u16)>(), 0..5),
-        v6 in proptest::collection::vec(any::<(std::net::Ipv6Addr, u16)>(), 0..4),
+        v4 in proptest::collection::vec(any::<(core::net::Ipv4Addr, u16)>(), 0..5),
+        v6 in proptest::collection::vec(any::<(core::net::Ipv6Addr, u16)>(), 0..4),
         key: [u8; 32],
         secret: [u8; 16],
         minutes: u16,

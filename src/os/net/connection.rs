@@ -95,9 +95,6 @@ impl Connection {
         if let Poll::Ready(why) = self.poll_outgoing(context) {
             return Poll::Ready(why);
         }
-        if let Poll::Ready(why) = self.poll_timer(context) {
-            return Poll::Ready(why);
-        }
         match self.poll_write(context) {
             Poll::Ready(Ok(())) => {
                 if let Poll::Ready(why) = self.poll_shut(context) {
@@ -107,7 +104,11 @@ impl Connection {
             Poll::Ready(Err(error)) => return Poll::Ready(self.end_words(&error)),
             Poll::Pending => {}
         }
-        self.poll_read(context)
+        if let Poll::Ready(why) = self.poll_read(context) {
+            return Poll::Ready(why);
+        }
+        // After reading: when the machine was suspended, what came meanwhile counts before the silence does.
+        self.poll_timer(context)
     }
 
     /// Takes what is to be sent. The driver dropping its end means: at once.
@@ -150,6 +151,7 @@ impl Connection {
             if now >= self.written_at + keep_alive {
                 if self.writer.is_empty() {
                     self.writer.push(frame::CONTROL, Bytes::new(), Bytes::new());
+                    context.waker().wake_by_ref();
                 } else if now >= self.written_at + idle {
                     return Poll::Ready(format!("it took nothing for {} s", idle.as_secs_f32()));
                 }
@@ -325,8 +327,9 @@ impl Writer {
         self.queue.push_back([Bytes::copy_from_slice(&header), head, body]);
     }
 
+    /// True when the kernel has everything.
     fn is_empty(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.is_empty() && !self.unflushed
     }
 
     /// Writes until the queue is empty and flushed, or the socket is full, or it is others' turn.
@@ -404,3 +407,55 @@ const READ_ROOM_MAX: usize = 262_144;
 const READ_ROOM_LEAST: usize = 4_096;
 /// Payloads shorter than this are copied out.
 const COPY_BELOW: usize = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn frames() -> impl Strategy<Value = Vec<(u32, Vec<u8>, Vec<u8>)>> {
+        let part = || prop_oneof![proptest::collection::vec(any::<u8>(), 0..40), Just(vec![7; 5_000])];
+        proptest::collection::vec((any::<u32>(), part(), part()), 0..80)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn frames_survive_any_cuts(frames in frames(), cuts in proptest::collection::vec(1usize..9_000, 1..50)) {
+            let mut writer = Writer::default();
+            for (channel, head, body) in &frames {
+                writer.push(*channel, head.clone().into(), body.clone().into());
+            }
+            let mut reader = Reader::new();
+            let mut told = Vec::new();
+            let mut cuts = cuts.iter().cycle();
+            while !writer.queue.is_empty() {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let count = writer.gather(&mut slices);
+                prop_assert!(count > 0, "frames wait and nothing is gathered");
+                let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
+                let taken = bytes.len().min(*cuts.next().expect("a cycle"));
+                writer.advance(taken);
+                reader.buffer.extend_from_slice(&bytes[..taken]);
+                while let Some(frame) = reader.frame().expect("frames within the limit") {
+                    told.push(frame);
+                }
+            }
+            let sent: Vec<_> =
+                frames.iter().map(|(channel, head, body)| (*channel, Bytes::from([&head[..], body].concat()))).collect();
+            prop_assert_eq!(told, sent);
+            prop_assert!(reader.buffer.is_empty());
+            prop_assert_eq!(writer.credit, frames.iter().map(|(_, head, body)| head.len() + body.len()).sum::<usize>());
+        }
+
+        #[test]
+        fn garbage_never_panics(bytes: Vec<u8>) {
+            let mut reader = Reader::new();
+            reader.buffer.extend_from_slice(&bytes);
+            while let Ok(Some(_)) = reader.frame() {}
+            prop_assert!(reader.buffer.capacity() <= crate::base::limits::FRAME_MAX + 2 * READ_ROOM_MAX);
+        }
+    }
+}

@@ -276,7 +276,7 @@ struct Source(u128);
 impl Source {
     fn of(ip: IpAddr) -> Self {
         match ip {
-            IpAddr::V4(ip) => Self(u128::from(ip.to_ipv6_mapped().to_bits())),
+            IpAddr::V4(ip) => Self(ip.to_ipv6_mapped().to_bits()),
             IpAddr::V6(ip) => Self(ip.to_bits() >> 64 << 64),
         }
     }

@@ -119,8 +119,13 @@ impl Net {
     }
 
     /// Sends a frame whose payload is `head` and then `body`, together at most
-    /// [`FRAME_MAX`](limits::FRAME_MAX) bytes. Does nothing when the connection is gone.
+    /// [`FRAME_MAX`](limits::FRAME_MAX) bytes. Does nothing when the connection is gone. What waits is not bounded here:
+    /// the node counts the credit of [`Input::Sent`].
+    ///
+    /// # Panics
+    /// When the payload is over the limit: senders split what may become so long.
     pub fn send(&self, conn: ConnId, channel: u32, head: Bytes, body: Bytes) {
+        assert!(head.len() + body.len() <= limits::FRAME_MAX, "no frame of ours is longer than its limit");
         self.command(Command::Send { conn, channel, head, body });
     }
 

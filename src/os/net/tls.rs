@@ -83,6 +83,14 @@ impl Identity {
     }
 }
 
+#[cfg(test)]
+impl Identity {
+    /// How a stranger dials: with any leaf, believing any certificate with the key `expect`.
+    pub(super) fn stranger(&self, leaf: &Bytes, expect: TransportKey) -> Arc<ClientConfig> {
+        self.client_config(der(leaf), ALPN_DUSTFS, Policy::Key(expect))
+    }
+}
+
 /// The trust in force, made ready for handshakes.
 pub(super) struct Trusted {
     identity: Arc<Identity>,
