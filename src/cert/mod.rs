@@ -151,3 +151,169 @@ const CLIENT_AUTH: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x02";
 const SERVER_AUTH: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x01";
 const SERVER_NAME: &[u8] = b"dustfs server name 1\0";
 const PEM_LINE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer};
+
+    use super::profile::{SigningKey, Subject, leaf_params, root_params};
+    use super::*;
+
+    const SEED: [u8; 32] = [1; 32];
+    const SERIAL: [u8; 16] = [0; 16];
+
+    fn root() -> Root {
+        create_root(SEED, SERIAL).unwrap()
+    }
+
+    fn key(seed: u8) -> TransportKey {
+        TransportKey(ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes())
+    }
+
+    /// A certificate of the key of seed 2, issued by the root but with other parameters than ours.
+    fn odd_leaf(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let mut params = leaf_params(SERIAL);
+        change(&mut params);
+        let issuer = Issuer::new(root_params(SERIAL), SigningKey::new(&SEED));
+        params.signed_by(&Subject(&key(2)), &issuer).unwrap().der().to_vec()
+    }
+
+    fn words(result: Result<TransportKey, CertError>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_leaf_of_the_root_is_taken_and_gives_its_key() {
+        let root = root();
+        let leaf = issue_leaf(root.secret.seed(), &root.der, &key(2), [0xFF; 16]).unwrap();
+        assert_eq!(check_chain(&leaf, &root.der), Ok(key(2)));
+        assert_eq!(transport_key_of(&leaf), Some(key(2)));
+        assert_eq!(check_root(&root.der), Ok(key(1).0));
+        // The subjectAltName extension: its OID, then a sequence of one DNSName, which is exactly `*`.
+        let san = b"\x06\x03\x55\x1d\x11\x04\x05\x30\x03\x82\x01\x2a";
+        assert!(leaf.windows(san.len()).any(|window| window == san));
+        assert_eq!(leaf, issue_leaf(root.secret.seed(), &root.der, &key(2), [0xFF; 16]).unwrap(), "deterministic");
+        assert_ne!(leaf, issue_leaf(root.secret.seed(), &root.der, &key(2), [0xFE; 16]).unwrap(), "serial");
+    }
+
+    #[test]
+    fn every_serial_makes_a_certificate() {
+        for byte in [0, 1, 0x7F, 0x80, 0xFF] {
+            let root = create_root(SEED, [byte; 16]).unwrap();
+            assert!(issue_leaf(&SEED, &root.der, &key(2), [byte; 16]).is_ok(), "{byte}");
+        }
+    }
+
+    #[test]
+    fn another_root_is_refused_although_it_has_the_same_name() {
+        let other = create_root([9; 32], SERIAL).unwrap();
+        let leaf = issue_leaf(&[9; 32], &other.der, &key(2), SERIAL).unwrap();
+        assert!(words(check_chain(&leaf, &root().der)).contains("InvalidSignature"));
+        assert_eq!(issue_leaf(&[9; 32], &root().der, &key(2), SERIAL), Err(CertError::WrongSecret));
+        assert!(check_chain(&self_signed(&[2; 32]).unwrap(), &root().der).is_err());
+    }
+
+    #[test]
+    fn no_byte_of_a_leaf_can_be_changed() {
+        let root = root();
+        let leaf = issue_leaf(&SEED, &root.der, &key(2), SERIAL).unwrap();
+        for at in 0..leaf.len() {
+            let mut changed = leaf.clone();
+            changed[at] ^= 1;
+            assert!(check_chain(&changed, &root.der).is_err(), "byte {at}");
+            assert!(check_chain(&leaf[..at], &root.der).is_err(), "cut at {at}");
+        }
+        assert!(check_chain(&[&leaf[..], &[0]].concat(), &root.der).is_err());
+    }
+
+    #[test]
+    fn a_leaf_is_no_authority_and_an_authority_no_leaf() {
+        let root = root();
+        let leaf = issue_leaf(&SEED, &root.der, &key(2), SERIAL).unwrap();
+        let below = Issuer::new(leaf_params(SERIAL), SigningKey::new(&[2; 32]));
+        let below = leaf_params(SERIAL).signed_by(&Subject(&key(3)), &below).unwrap();
+        assert_eq!(check_chain(below.der(), &leaf), Err(CertError::NotAuthority));
+        assert!(words(check_chain(below.der(), &root.der)).contains("UnknownIssuer"));
+        assert!(words(check_chain(&root.der, &root.der)).contains("CaUsedAsEndEntity"));
+        let authority = odd_leaf(|params| params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
+        assert!(words(check_chain(&authority, &root.der)).contains("CaUsedAsEndEntity"));
+        assert_eq!(check_root(&self_signed(&SEED).unwrap()), Err(CertError::NotAuthority));
+    }
+
+    #[test]
+    fn a_leaf_must_be_for_clients_and_servers() {
+        for usages in [vec![], vec![ExtendedKeyUsagePurpose::ClientAuth], vec![ExtendedKeyUsagePurpose::ServerAuth]] {
+            let leaf = odd_leaf(|params| params.extended_key_usages = usages.clone());
+            assert!(words(check_chain(&leaf, &root().der)).contains("RequiredEkuNotFound"), "{usages:?}");
+        }
+    }
+
+    #[test]
+    fn dates_are_compared_with_a_fixed_one() {
+        let dated = |from, to| {
+            odd_leaf(|params| {
+                params.not_before = rcgen::date_time_ymd(from, 1, 1);
+                params.not_after = rcgen::date_time_ymd(to, 1, 1);
+            })
+        };
+        assert_eq!(check_chain(&dated(2026, 2027), &root().der), Ok(key(2)));
+        assert!(words(check_chain(&dated(1975, 2025), &root().der)).contains("CertExpired"));
+        assert!(words(check_chain(&dated(2027, 4096), &root().der)).contains("CertNotValidYet"));
+    }
+
+    #[test]
+    fn a_key_that_is_not_ed25519_is_refused() {
+        let p256 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let issuer = Issuer::new(root_params(SERIAL), SigningKey::new(&SEED));
+        let leaf = leaf_params(SERIAL).signed_by(&p256, &issuer).unwrap();
+        assert_eq!(transport_key_of(leaf.der()), None);
+        assert_eq!(check_chain(leaf.der(), &root().der), Err(CertError::Malformed("the peer's certificate")));
+        let root = root_params(SERIAL).self_signed(&p256).unwrap();
+        assert_eq!(check_root(root.der()), Err(CertError::Malformed("the circle's root")));
+    }
+
+    #[test]
+    fn tls_takes_certificates_and_keys() {
+        let leaf = self_signed(&[2; 32]).unwrap();
+        assert_eq!(transport_key_of(&leaf), Some(key(2)));
+        let private = rustls::pki_types::PrivatePkcs8KeyDer::from(pkcs8_of_seed(&[2; 32]));
+        let provider = rustls::crypto::ring::default_provider();
+        let certified = rustls::sign::CertifiedKey::from_der(vec![leaf.into()], private.into(), &provider).unwrap();
+        certified.keys_match().unwrap();
+    }
+
+    #[test]
+    fn the_texts_are_what_others_read() {
+        let root = root();
+        assert_eq!(root.pem, pem(&root.der));
+        let certificate = root_params(SERIAL).self_signed(&SigningKey::new(&SEED)).unwrap();
+        assert_eq!(root.pem, certificate.pem().replace("\r\n", "\n"), "as another encoder writes it");
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(HEXLOWER.encode(&fingerprint(b"")), empty);
+        let name = server_name(&CircleId([7; 32]));
+        assert_ne!(name, server_name(&CircleId([8; 32])));
+        assert!(name.len() == 40 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+        assert!(rustls::pki_types::ServerName::try_from(name).is_ok());
+        assert!(format!("{root:?}").contains("RootSecret(..)"), "no secret is printed");
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_refused(garbage in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert_eq!(transport_key_of(&garbage), None);
+            prop_assert!(check_chain(&garbage, &garbage).is_err());
+            prop_assert!(check_root(&garbage).is_err());
+        }
+
+        #[test]
+        fn a_torn_certificate_never_panics(at in 0..400_usize, to: u8, cut in 0..400_usize) {
+            let mut leaf = self_signed(&[2; 32]).unwrap();
+            let at = at % leaf.len();
+            leaf[at] = to;
+            leaf.truncate(cut);
+            let _ = transport_key_of(&leaf);
+            prop_assert!(check_chain(&leaf, &leaf).is_err());
+        }
+    }
+}

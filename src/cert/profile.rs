@@ -80,14 +80,14 @@ pub fn self_signed(transport_seed: &[u8; 32]) -> Result<Vec<u8>, CertError> {
     der(leaf_params(serial).self_signed(&key))
 }
 
-fn root_params(serial: [u8; 16]) -> CertificateParams {
+pub(super) fn root_params(serial: [u8; 16]) -> CertificateParams {
     let mut params = params("root", serial);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params
 }
 
-fn leaf_params(serial: [u8; 16]) -> CertificateParams {
+pub(super) fn leaf_params(serial: [u8; 16]) -> CertificateParams {
     let mut params = params("node", serial);
     params.is_ca = IsCa::ExplicitNoCa;
     params.subject_alt_names = vec![SanType::DnsName("*".try_into().expect("an ASCII name"))];
@@ -118,13 +118,13 @@ fn unmade(error: rcgen::Error) -> CertError {
 }
 
 /// A key that signs certificates. rcgen's own would not be zeroed.
-struct SigningKey {
+pub(super) struct SigningKey {
     secret: ed25519_dalek::SigningKey,
     public: [u8; 32],
 }
 
 impl SigningKey {
-    fn new(seed: &[u8; 32]) -> Self {
+    pub(super) fn new(seed: &[u8; 32]) -> Self {
         let secret = ed25519_dalek::SigningKey::from_bytes(seed);
         Self { public: secret.verifying_key().to_bytes(), secret }
     }
@@ -147,7 +147,7 @@ impl rcgen::SigningKey for SigningKey {
 }
 
 /// The key of a leaf, whose secret its owner keeps.
-struct Subject<'a>(&'a TransportKey);
+pub(super) struct Subject<'a>(pub(super) &'a TransportKey);
 
 impl PublicKeyData for Subject<'_> {
     fn der_bytes(&self) -> &[u8] {

@@ -116,3 +116,59 @@ fn spare_bits(len: u32) -> u8 {
         used => 0xFF >> used,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_first_piece_is_the_highest_bit() {
+        let mut bits = Bitfield::new(10);
+        assert!(bits.set(PieceIndex(0)) && bits.set(PieceIndex(9)) && !bits.set(PieceIndex(9)));
+        assert_eq!(bits.as_bytes(), [0x80, 0x40]);
+        assert_eq!(Bitfield::full(10).as_bytes(), [0xFF, 0xC0]);
+        assert_eq!(Bitfield::full(8).as_bytes(), [0xFF]);
+        assert_eq!(Bitfield::full(0), Bitfield::new(0));
+    }
+
+    #[test]
+    fn wrong_lengths_and_spare_bits_are_refused() {
+        assert!(Bitfield::from_bytes(&[0xFF, 0xC0], 10).unwrap().is_full());
+        for (bytes, len) in [(&[0xFF, 0xE0][..], 10), (&[0xFF, 0x01], 10), (&[0xFF], 10), (&[0; 3], 10), (&[0], 0)] {
+            assert!(Bitfield::from_bytes(bytes, len).is_err(), "{bytes:?} {len}");
+        }
+        assert!(Bitfield::from_bytes(&[], 0).is_ok());
+        assert!(!Bitfield::full(10).has(PieceIndex(10)) && !Bitfield::full(10).has(PieceIndex(u32::MAX)));
+    }
+
+    #[test]
+    #[should_panic(expected = "an index is minted by its torrent")]
+    fn an_index_of_another_torrent_is_our_own_mistake() {
+        Bitfield::new(10).set(PieceIndex(10));
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_set(len in 1..200_u32, steps in proptest::collection::vec((any::<bool>(), any::<u32>()), 0..300)) {
+            let (mut bits, mut model) = (Bitfield::new(len), BTreeSet::new());
+            for (set, piece) in steps {
+                let piece = PieceIndex(piece % len);
+                if set {
+                    prop_assert_eq!(bits.set(piece), model.insert(piece));
+                } else {
+                    prop_assert_eq!(bits.clear(piece), model.remove(&piece));
+                }
+                prop_assert_eq!(bits.has(piece), set);
+            }
+            prop_assert_eq!(bits.count() as usize, model.len());
+            prop_assert_eq!(bits.is_full(), model.len() == len as usize);
+            prop_assert_eq!(bits.is_empty(), model.is_empty());
+            prop_assert_eq!(Bitfield::from_bytes(bits.as_bytes(), len).unwrap(), bits.clone());
+            prop_assert!(bits.iter().eq(model));
+        }
+    }
+}

@@ -45,3 +45,41 @@ impl Header {
         Ok(header)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_form_is_two_numbers() {
+        let header = Header::new(0x0102_0304, 0x0010_0000);
+        assert_eq!(header.encode(), [0, 0x10, 0, 0, 1, 2, 3, 4]);
+        assert_eq!(Header::decode(&[0; HEADER]), Ok(Header { length: 0, channel: CONTROL }));
+    }
+
+    #[test]
+    fn a_frame_over_its_limit_is_refused() {
+        assert!(Header::decode(&Header::new(0, FRAME_MAX).encode()).is_ok());
+        for length in [FRAME_MAX as u32 + 1, 1 << 31, u32::MAX] {
+            let refused = Header::decode(&Header { length, channel: 1 }.encode());
+            assert_eq!(refused, Err(WireError::OverLimit("a frame's length in bytes", length as usize, FRAME_MAX)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn headers_come_back(channel: u32, length in 0..=FRAME_MAX) {
+            let header = Header::new(channel, length);
+            prop_assert_eq!(Header::decode(&header.encode()).unwrap(), header);
+        }
+
+        #[test]
+        fn any_eight_bytes_are_refused_or_come_back(bytes: [u8; HEADER]) {
+            if let Ok(header) = Header::decode(&bytes) {
+                prop_assert_eq!(header.encode(), bytes);
+            }
+        }
+    }
+}

@@ -3,6 +3,7 @@
 pub mod bencode;
 mod bitfield;
 pub mod commit;
+mod context;
 pub mod control;
 pub mod frame;
 pub mod metainfo;

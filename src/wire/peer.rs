@@ -357,3 +357,209 @@ const FAST_BIT: u8 = 0x04;
 const EXTENDED_MAX: usize = 16_384;
 /// Characters of a program's name that are kept.
 const CLIENT_CHARS: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes(message: &PeerMessage) -> Vec<u8> {
+        [message.encode_head(), message.body()].concat()
+    }
+
+    fn decode(payload: &[u8]) -> Result<PeerMessage, WireError> {
+        PeerMessage::decode(&Bytes::copy_from_slice(payload))
+    }
+
+    #[test]
+    fn the_forms_are_those_of_the_beps() {
+        let request = Request { piece: 1, begin: 0x4000, length: 0x4000 };
+        for (message, form) in [
+            (PeerMessage::KeepAlive, &b""[..]),
+            (PeerMessage::Choke, b"\x00"),
+            (PeerMessage::NotInterested, b"\x03"),
+            (PeerMessage::Have(5), b"\x04\0\0\0\x05"),
+            (PeerMessage::Bitfield(Bytes::from_static(b"\xF0")), b"\x05\xF0"),
+            (PeerMessage::Request(request), b"\x06\0\0\0\x01\0\0\x40\0\0\0\x40\0"),
+            (
+                PeerMessage::Piece { piece: 1, begin: 2, block: Bytes::from_static(b"xy") },
+                b"\x07\0\0\0\x01\0\0\0\x02xy",
+            ),
+            (PeerMessage::Cancel(request), b"\x08\0\0\0\x01\0\0\x40\0\0\0\x40\0"),
+            (PeerMessage::Suggest(1), b"\x0D\0\0\0\x01"),
+            (PeerMessage::HaveAll, b"\x0E"),
+            (PeerMessage::HaveNone, b"\x0F"),
+            (PeerMessage::Reject(request), b"\x10\0\0\0\x01\0\0\x40\0\0\0\x40\0"),
+            (PeerMessage::AllowedFast(1), b"\x11\0\0\0\x01"),
+            (PeerMessage::Extended { id: 3, payload: Bytes::from_static(b"p") }, b"\x14\x03p"),
+        ] {
+            assert_eq!(bytes(&message), form, "{message:?}");
+            assert_eq!(decode(form), Ok(message));
+        }
+        assert_eq!(decode(b"\x09\x1A\xE1"), Ok(PeerMessage::Unknown(9)), "port is ignored");
+    }
+
+    #[test]
+    fn a_block_is_not_copied() {
+        let payload = Bytes::from(bytes(&PeerMessage::Piece { piece: 0, begin: 0, block: vec![7; 16_384].into() }));
+        let Ok(PeerMessage::Piece { block, .. }) = PeerMessage::decode(&payload) else { panic!("no piece") };
+        assert_eq!(block.as_ptr(), payload[9..].as_ptr());
+        let message = PeerMessage::Piece { piece: 0, begin: 0, block };
+        assert_eq!(message.body().as_ptr(), payload[9..].as_ptr());
+    }
+
+    #[test]
+    fn lengths_are_held_to_their_limits() {
+        let asked = |length| decode(&bytes(&PeerMessage::Request(Request { piece: 0, begin: 0, length })));
+        assert!(asked(BLOCK_MAX).is_ok());
+        assert!(matches!(asked(BLOCK_MAX + 1), Err(WireError::OverLimit(..))));
+        assert!(matches!(asked(u32::MAX), Err(WireError::OverLimit(..))));
+        assert!(matches!(asked(0), Err(WireError::Malformed(..))));
+        let sent = |length| decode(&[&[PIECE][..], &[0; 8], &vec![0; length]].concat());
+        assert!(sent(BLOCK_MAX as usize).is_ok());
+        assert!(matches!(sent(BLOCK_MAX as usize + 1), Err(WireError::OverLimit(..))));
+        assert!(matches!(sent(0), Err(WireError::Malformed(..))));
+        assert!(matches!(decode(&vec![BITFIELD; PEER_MESSAGE_MAX + 1]), Err(WireError::OverLimit(..))));
+        for id in [HAVE, REQUEST, PIECE, CANCEL, SUGGEST, REJECT, ALLOWED_FAST, EXTENDED] {
+            assert!(matches!(decode(&[id]), Err(WireError::Malformed(..))), "{id} cut short");
+        }
+        for id in [CHOKE, UNCHOKE, INTERESTED, NOT_INTERESTED, HAVE_ALL, HAVE_NONE] {
+            assert!(matches!(decode(&[id, 0]), Err(WireError::Malformed(..))), "{id} with something behind");
+        }
+        assert!(matches!(decode(&[HAVE, 0, 0, 0, 0, 0]), Err(WireError::Malformed(..))));
+    }
+
+    #[test]
+    fn a_classic_stream_is_cut_into_messages() {
+        let messages = [
+            PeerMessage::KeepAlive,
+            PeerMessage::Piece { piece: 1, begin: 2, block: Bytes::from_static(b"block") },
+            PeerMessage::HaveAll,
+        ];
+        let whole: Vec<u8> = messages.iter().flat_map(|m| [m.encode_stream_head(), m.body()].concat()).collect();
+        let (mut stream, mut taken) = (BytesMut::new(), Vec::new());
+        for byte in whole {
+            stream.put_u8(byte);
+            taken.extend(PeerMessage::take(&mut stream).unwrap());
+        }
+        assert_eq!(taken, messages);
+        assert!(stream.is_empty());
+        for length in [PEER_MESSAGE_MAX as u32 + 1, 1 << 31, u32::MAX] {
+            let mut stream = BytesMut::from(&length.to_be_bytes()[..]);
+            assert!(matches!(PeerMessage::take(&mut stream), Err(WireError::OverLimit(..))), "{length}");
+        }
+    }
+
+    #[test]
+    fn handshakes_are_those_of_bep_3() {
+        let handshake = Handshake { info_hash: InfoHash([1; 20]), peer_id: [2; 20], fast: true, extended: true };
+        let form =
+            [&b"\x13BitTorrent protocol\0\0\0\0\0\x10\0\x04"[..], &[1; 20], &[2; 20]].concat().try_into().unwrap();
+        assert_eq!(handshake.encode(), form);
+        assert_eq!(Handshake::decode(&form), Ok(handshake));
+        let mut other = form;
+        other[20..28].copy_from_slice(&[0xFF; 8]);
+        assert_eq!(Handshake::decode(&other), Ok(handshake), "unknown bits are ignored");
+        other[20..28].copy_from_slice(&[0xEF, 0, 0, 0, 0, 0xEF, 0, 0xFB]);
+        assert_eq!(Handshake::decode(&other), Ok(Handshake { fast: false, extended: false, ..handshake }));
+        other[5] ^= 1;
+        assert!(Handshake::decode(&other).is_err());
+    }
+
+    #[test]
+    fn extended_handshakes_of_others_are_understood() {
+        let ours = ExtendedHandshake { donthave: Some(DONTHAVE), reqq: Some(512), client: Some("dustfs 0".into()) };
+        assert_eq!(&ours.encode()[..], b"d1:md11:lt_donthavei1ee4:reqqi512e1:v8:dustfs 0e");
+        assert_eq!(ExtendedHandshake::decode(&ours.encode()), Ok(ours));
+        // What libtorrent sends, shortened.
+        let theirs = b"d12:complete_agoi1e1:md11:lt_donthavei7e10:share_modei8e11:upload_onlyi3e12:ut_holepunchi4e\
+            11:ut_metadatai2ee13:metadata_sizei32e4:reqqi500e11:upload_onlyi1e1:v18:libtorrent/2.0.8.06:yourip\
+            4:\x7F\0\0\x01e";
+        let theirs = ExtendedHandshake::decode(theirs).unwrap();
+        assert_eq!((theirs.donthave, theirs.reqq), (Some(7), Some(500)));
+        assert_eq!(theirs.client.as_deref(), Some("libtorrent/2.0.8.0"));
+        for (odd, donthave, reqq) in [
+            (&b"de"[..], None, None),
+            (b"d1:md11:lt_donthavei0eee", None, None),
+            (b"d1:md11:lt_donthavei256ee4:reqqi-1ee", None, None),
+            (b"d1:md11:lt_donthavei255ee4:reqqi4294967296ee", Some(255), None),
+        ] {
+            let decoded = ExtendedHandshake::decode(odd).unwrap();
+            assert_eq!((decoded.donthave, decoded.reqq, decoded.client), (donthave, reqq, None));
+        }
+        let long = ExtendedHandshake::decode(&[b"d1:v300:", &[0xFF; 300][..], b"e"].concat()).unwrap();
+        assert_eq!(long.client.unwrap().chars().count(), CLIENT_CHARS);
+        for bad in [&b""[..], b"le", b"i1e", b"d1:mi1ee", b"d4:reqq1:xe", &[b'l'; 20_000]] {
+            assert!(ExtendedHandshake::decode(bad).is_err());
+        }
+    }
+
+    #[test]
+    fn donthave_is_one_number() {
+        assert_eq!(decode_donthave(&encode_donthave(0x0102_0304)), Ok(0x0102_0304));
+        assert!(decode_donthave(&[0; 3]).is_err() && decode_donthave(&[0; 5]).is_err());
+    }
+
+    fn messages() -> impl Strategy<Value = PeerMessage> {
+        let request = (any::<u32>(), any::<u32>(), 1..=BLOCK_MAX).prop_map(|(piece, begin, length)| Request {
+            piece,
+            begin,
+            length,
+        });
+        let payload = proptest::collection::vec(any::<u8>(), 1..100).prop_map(Bytes::from);
+        prop_oneof![
+            proptest::sample::select(vec![
+                PeerMessage::KeepAlive,
+                PeerMessage::Choke,
+                PeerMessage::Unchoke,
+                PeerMessage::Interested,
+                PeerMessage::NotInterested,
+                PeerMessage::HaveAll,
+                PeerMessage::HaveNone,
+            ]),
+            any::<u32>().prop_map(PeerMessage::Have),
+            any::<u32>().prop_map(PeerMessage::Suggest),
+            any::<u32>().prop_map(PeerMessage::AllowedFast),
+            request.clone().prop_map(PeerMessage::Request),
+            request.clone().prop_map(PeerMessage::Cancel),
+            request.prop_map(PeerMessage::Reject),
+            payload.clone().prop_map(PeerMessage::Bitfield),
+            (any::<u8>(), payload.clone()).prop_map(|(id, payload)| PeerMessage::Extended { id, payload }),
+            (any::<u32>(), any::<u32>(), payload).prop_map(|(piece, begin, block)| PeerMessage::Piece {
+                piece,
+                begin,
+                block
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn messages_come_back_on_channels_and_streams(message in messages()) {
+            prop_assert_eq!(decode(&bytes(&message)).unwrap(), message.clone());
+            let mut stream = BytesMut::from(&[message.encode_stream_head(), message.body()].concat()[..]);
+            prop_assert_eq!(PeerMessage::take(&mut stream).unwrap(), Some(message));
+            prop_assert!(stream.is_empty());
+        }
+
+        #[test]
+        fn garbage_is_refused_or_comes_back(garbage in proptest::collection::vec(any::<u8>(), 0..40)) {
+            match decode(&garbage) {
+                Ok(PeerMessage::Unknown(id)) => prop_assert_eq!(id, garbage[0]),
+                Ok(message) => prop_assert_eq!(bytes(&message), garbage.clone()),
+                Err(_) => {}
+            }
+            let _ = ExtendedHandshake::decode(&garbage);
+            let _ = PeerMessage::take(&mut BytesMut::from(&garbage[..]));
+        }
+
+        #[test]
+        fn torn_handshakes_never_panic(at in 0..60_usize, to: u8) {
+            let mut torn = b"d1:md11:lt_donthavei7ee4:reqqi500e1:v3:abc6:yourip4:\x7F\0\0\x01e".to_vec();
+            let at = at % torn.len();
+            torn[at] = to;
+            let _ = ExtendedHandshake::decode(&torn);
+        }
+    }
+}
