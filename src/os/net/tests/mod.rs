@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -146,8 +146,7 @@ async fn pair() -> (Node, ConnId, Node, ConnId) {
     let mut a = Node::start(1, trust(&[circle.seen_by(1)])).await;
     let mut b = Node::start(2, trust(&[circle.seen_by(2)])).await;
     a.net.dial(Ticket(5), b.address(), Protocol::Dustfs(circle.id), key(2));
-    let (at_a, at_b) = a.connected().await;
-        b.connected().await;
+    let (at_a, at_b) = (a.connected().await, b.connected().await);
     assert_eq!((at_a.transport, at_b.transport), (key(2), key(1)));
     assert_eq!((at_a.dialed, at_b.dialed), (Some(Ticket(5)), None));
     assert_eq!((at_a.protocol, at_b.protocol), (Protocol::Dustfs(circle.id), Protocol::Dustfs(circle.id)));
@@ -203,8 +202,7 @@ fn a_member_of_two_circles_uses_one_name_for_each() {
         let mut b = Node::start(2, trust(&[one.seen_by(2), two.seen_by(2)])).await;
         for (circle, conn) in [(one.id, 1), (two.id, 2)] {
             a.net.dial(Ticket(conn), b.address(), Protocol::Dustfs(circle), key(2));
-            let (at_a, at_b) = a.connected().await;
-        b.connected().await;
+            let (at_a, at_b) = (a.connected().await, b.connected().await);
             assert_eq!((at_a.protocol, at_b.protocol), (Protocol::Dustfs(circle), Protocol::Dustfs(circle)));
             assert_eq!((at_a.conn, at_b.conn), (ConnId(conn), ConnId(conn)));
         }

@@ -108,8 +108,7 @@ fn invites_are_answered_while_one_is_open() {
         a.net.dial(Ticket(1), b.address(), Protocol::Invite, key(3));
         assert_eq!(a.dial_failed().await, format!("the peer at {} has another key than expected", b.address()));
         a.net.dial(Ticket(2), b.address(), Protocol::Invite, key(2));
-        let (at_a, at_b) = a.connected().await;
-        b.connected().await;
+        let (at_a, at_b) = (a.connected().await, b.connected().await);
         assert_eq!((at_a.protocol, at_b.protocol), (Protocol::Invite, Protocol::Invite));
         assert_eq!((at_a.transport, at_b.transport), (key(2), key(1)));
         assert_eq!(at_a.exporter, at_b.exporter);
@@ -239,4 +238,3 @@ fn a_removed_key_is_cut_off() {
         b.silent().await;
     });
 }
-
