@@ -77,8 +77,28 @@ pub const DIRTY_MAX: usize = 8_388_608;
 
 /// Handshakes in flight on the listener.
 pub const HANDSHAKES: usize = 32;
+/// Bytes of a peer's certificate.
+pub const CERTIFICATE_MAX: usize = 4_096;
 /// Time that a handshake may take.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Characters of an invite's text.
+pub const INVITE_TEXT_MAX: usize = 4_096;
+/// Addresses that an invite's text names.
+pub const INVITE_ADDRESSES: usize = 8;
+/// Invites that are open at once.
+pub const INVITES: usize = 16;
+/// Wrong tries on one invite before it pauses for a minute.
+pub const INVITE_TRIES: u32 = 5;
+/// Wrong tries on all invites, and on none, that are told apart in a minute.
+pub const INVITE_TRIES_ALL: u32 = 32;
+/// Bytes of a joiner's message.
+pub const JOIN_MAX: usize = 4_096;
+/// Bytes of the answer to a joiner.
+pub const WELCOME_MAX: usize = FRAME_MAX;
+/// Epoch keys that a joiner is handed.
+pub const EPOCHS: usize = 4_096;
+/// Bytes of a signed address record.
+pub const ADDRESS_MAX: usize = 4_096;
 /// Time that a read of what is not here may wait without a byte coming.
 pub const READ_TIME: Duration = Duration::from_secs(30);
 /// Quiet time after which a file kept open is published.

@@ -1,1 +1,3 @@
-//! Placeholder until its room is written.
+//! The operating system: the one room with tokio, files, sockets, clocks, threads, locks and entropy.
+
+pub mod net;
