@@ -189,3 +189,81 @@ pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
 /// For its owner alone.
 pub(crate) const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::env;
+    use std::process;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// A directory of a test's own, removed with all in it when it is dropped.
+    #[derive(Debug)]
+    pub(crate) struct Scratch(PathBuf);
+
+    impl Scratch {
+        pub(crate) fn new() -> Self {
+            static NUMBER: AtomicUsize = AtomicUsize::new(0);
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let path = env::temp_dir().join(format!("dustfs-test-{}-{number}", process::id()));
+            fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+
+        pub(crate) fn path(&self) -> &Path {
+            &self.0
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn it_is_made_for_its_owner_alone() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join("state");
+        assert_eq!(StateDir::open(&path), Err(StateError::Missing { path: path.clone() }));
+        StateDir::open_or_create(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        let state = StateDir::open_or_create(&path).unwrap();
+        assert_eq!(mode(&path), 0o700);
+        let lock = state.lock().unwrap();
+        assert_eq!(mode(&state.lock_file()), 0o600);
+        drop(lock);
+        assert!([state.ledger(), state.slabs(), state.socket()].iter().all(|file| file.starts_with(&path)));
+    }
+
+    #[test]
+    fn what_cannot_be_a_state_directory_is_refused_by_name() {
+        let scratch = Scratch::new();
+        let file = scratch.path().join("file");
+        fs::write(&file, b"").unwrap();
+        assert_eq!(StateDir::open_or_create(&file), Err(StateError::NotDirectory { path: file.clone() }));
+        for path in [scratch.path().join("no/parent"), file.join("below a file"), PathBuf::from("/proc/dustfs")] {
+            let error = StateDir::open_or_create(&path).unwrap_err();
+            assert!(matches!(error, StateError::Uncreatable { .. }), "{error:?}");
+            assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        }
+    }
+
+    #[test]
+    fn one_node_uses_it_at_a_time() {
+        let scratch = Scratch::new();
+        let state = StateDir::open_or_create(scratch.path()).unwrap();
+        let lock = state.lock().unwrap();
+        let error = state.lock().unwrap_err();
+        assert_eq!(error, StateError::InUse { path: scratch.path().to_owned(), pid: Some(process::id()) });
+        assert!(error.to_string().contains(&process::id().to_string()), "{error}");
+        drop(lock);
+        state.lock().unwrap();
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+}

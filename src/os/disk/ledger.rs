@@ -94,7 +94,7 @@ pub(super) struct Ledger {
 }
 
 /// Opens, or makes, the file that lies under redb.
-pub(super) type OpenStorage = fn(&Path) -> io::Result<Box<dyn StorageBackend>>;
+type OpenStorage = Box<dyn Fn(&Path) -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
 
 #[derive(Default)]
 struct Writer {
@@ -107,7 +107,7 @@ struct Writer {
 impl Ledger {
     /// Opens the ledger at `path`, or makes it when nothing has that name.
     pub(super) fn open(path: &Path, cache_bytes: usize, counters: Arc<Counters>) -> Result<Self, LedgerError> {
-        Self::open_on(path, cache_bytes, counters, open_file)
+        Self::open_on(path, cache_bytes, counters, Box::new(open_file))
     }
 
     fn open_on(
@@ -274,6 +274,11 @@ pub enum LedgerError {
         /// What is wrong.
         why: String,
     },
+    /// It is gone, and what it described is not.
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// A newer node wrote it.
     Newer {
         /// The file.
@@ -300,6 +305,11 @@ impl fmt::Display for LedgerError {
             LedgerError::Broken { path, why } => write!(
                 f,
                 "the ledger {} is broken: {why}: put a backup of it in its place, or start anew with another --state",
+                path.display()
+            ),
+            LedgerError::Gone { path } => write!(
+                f,
+                "the ledger {} is gone, but the slabs beside it are not: put it back, or move the slabs away to start anew",
                 path.display()
             ),
             LedgerError::Newer { path, format } => write!(
@@ -429,3 +439,292 @@ const NUMBER_KEY: &[u8] = b"number";
 const FORMAT_KEY: &[u8] = b"format";
 /// The format of all tables together.
 const FORMAT: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use nix::errno::Errno;
+
+    use super::*;
+    use crate::os::state::tests::Scratch;
+
+    #[test]
+    fn batches_read_back_and_survive_reopening() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join("ledger.redb");
+        let store = open(&path).unwrap();
+        store
+            .0
+            .commit(&batch(&[(Table::Records, "b", "2"), (Table::Records, "a", "1"), (Table::Drafts, "a", "x")]))
+            .unwrap();
+        let mut second = batch(&[(Table::Records, "c", "3")]);
+        second.delete(Table::Records, "a");
+        store.0.commit(&second).unwrap();
+        for store in [store.clone(), {
+            drop(store);
+            open(&path).unwrap()
+        }] {
+            assert_eq!(get(&store, Table::Records, "a"), None);
+            assert_eq!(get(&store, Table::Records, "b"), Some("2".into()));
+            assert_eq!(get(&store, Table::Drafts, "a"), Some("x".into()));
+            assert_eq!(get(&store, Table::Addresses, "a"), None);
+            assert_eq!(list(&store, "a", "d", 9), ["b=2", "c=3"]);
+            assert_eq!(list(&store, "b", "c", 9), ["b=2"]);
+            assert_eq!(list(&store, "a", "d", 1), ["b=2"]);
+            assert!(list(&store, "d", "a", 9).is_empty() && list(&store, "b", "b", 9).is_empty());
+            drop(store);
+        }
+        assert!(Table::ALL.iter().enumerate().all(|(index, table)| *table as usize == index));
+    }
+
+    #[test]
+    fn what_is_no_ledger_of_ours_is_refused_and_left_as_it_is() {
+        let scratch = Scratch::new();
+        let whole = scratch.path().join("whole");
+        drop(open(&whole).unwrap());
+        let whole = fs::read(whole).unwrap();
+        let foreign = scratch.path().join("foreign");
+        drop(Database::create(&foreign).unwrap());
+        let mut scrambled = whole.clone();
+        scrambled[64..320].fill(0xa5);
+        let cases: [(&str, Vec<u8>); 6] = [
+            ("empty", Vec::new()),
+            ("short", whole[..5].to_vec()),
+            ("text", b"this is not a database\n".repeat(400)),
+            ("foreign", fs::read(&foreign).unwrap()),
+            ("cut", whole[..whole.len() / 2].to_vec()),
+            ("scrambled", scrambled),
+        ];
+        for (name, bytes) in cases {
+            let path = scratch.path().join(name);
+            fs::write(&path, &bytes).unwrap();
+            let error = open(&path).expect_err(name);
+            assert!(matches!(error, LedgerError::Broken { .. }), "{name}: {error}");
+            assert!(error.to_string().contains(path.to_str().unwrap()), "{name}: {error}");
+            assert!(fs::read(&path).unwrap() == bytes, "{name} was changed");
+        }
+        assert!(matches!(open(scratch.path()), Err(LedgerError::Broken { .. })));
+    }
+
+    #[test]
+    fn a_newer_format_is_refused_and_left_as_it_is() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join("ledger.redb");
+        let store = open(&path).unwrap();
+        assert_eq!(get(&store, Table::Meta, "format"), Some("1".into()));
+        store.0.commit(&batch(&[(Table::Meta, "format", "2")])).unwrap();
+        drop(store);
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!(open(&path).unwrap_err(), LedgerError::Newer { path: path.clone(), format: 2 });
+        assert!(fs::read(&path).unwrap() == bytes);
+    }
+
+    #[test]
+    fn a_cut_while_it_is_made_leaves_nothing_in_the_way() {
+        let scratch = Scratch::new();
+        fs::write(scratch.path().join("ledger.new"), b"half").unwrap();
+        let store = open(&scratch.path().join("ledger.redb")).unwrap();
+        assert_eq!(get(&store, Table::Meta, "format"), Some("1".into()));
+        assert!(!scratch.path().join("ledger.new").exists());
+    }
+
+    /// Fails each access of a commit in turn, once before and once after it took place.
+    #[test]
+    fn a_commit_that_fails_anywhere_is_whole_or_absent_and_the_next_succeeds() {
+        for (errno, full) in [(Errno::ENOSPC, true), (Errno::EIO, false)] {
+            for after in [false, true] {
+                let mut failed = 0;
+                for access in 1.. {
+                    let scratch = Scratch::new();
+                    let (store, fault) = open_faulty(&scratch.path().join("ledger.redb"));
+                    store.0.commit(&batch(&[(Table::Records, "kept", "1")])).unwrap();
+                    let stop = Arc::new(AtomicBool::new(false));
+                    let reader = read_until(stop.clone(), store.clone());
+                    fault.arm(access, errno, after);
+                    let committed =
+                        store.0.commit(&batch(&[(Table::Records, "new", "1"), (Table::Commits, "new", "1")]));
+                    let fired = fault.disarm();
+                    let landed = get(&store, Table::Records, "new").is_some();
+                    assert_eq!(get(&store, Table::Commits, "new").is_some(), landed, "access {access}");
+                    match &committed {
+                        Ok(()) => assert!(landed, "access {access}"),
+                        Err(error) => {
+                            assert!(fired && !landed, "access {access}");
+                            assert_eq!(*error == DiskError::Full, full, "{error}");
+                            failed += 1;
+                        }
+                    }
+                    store.0.commit(&batch(&[(Table::Records, "later", "1")])).unwrap();
+                    stop.store(true, Ordering::Relaxed);
+                    assert!(reader.join().unwrap() > 0);
+                    drop(store);
+                    let store = open(&scratch.path().join("ledger.redb")).unwrap();
+                    for (key, there) in [("kept", true), ("later", true), ("new", landed)] {
+                        assert_eq!(get(&store, Table::Records, key).is_some(), there, "{key}, access {access}");
+                    }
+                    if !fired {
+                        break;
+                    }
+                }
+                assert!(failed >= 3, "only {failed} accesses of a commit could fail it");
+            }
+        }
+    }
+
+    #[test]
+    fn a_read_that_fails_is_tried_again_and_reading_goes_on() {
+        let scratch = Scratch::new();
+        let (store, fault) = open_faulty(&scratch.path().join("ledger.redb"));
+        let mut many = Batch::default();
+        for number in 0..200_u32 {
+            many.put(Table::Records, format!("{number:04}"), vec![7; 3_000]);
+        }
+        store.0.commit(&many).unwrap();
+        store.0.recover(store.0.view().as_ref()).unwrap();
+        for access in 1..60 {
+            fault.arm_reads(access);
+            let mut seen = 0;
+            let read = store.range(Table::Records, b"", b"~", &mut |key, value| {
+                assert_eq!((key, value.len()), (format!("{seen:04}").as_bytes(), 3_000));
+                seen += 1;
+                true
+            });
+            assert_eq!((read, seen), (Ok(()), 200), "access {access}");
+            fault.disarm();
+            store.0.recover(store.0.view().as_ref()).unwrap();
+        }
+    }
+
+    fn open(path: &Path) -> Result<RedbStore, LedgerError> {
+        Ok(RedbStore::new(Arc::new(Ledger::open(path, 1 << 20, Arc::default())?)))
+    }
+
+    fn open_faulty(path: &Path) -> (RedbStore, Arc<Fault>) {
+        let fault = Arc::new(Fault::default());
+        let armed = fault.clone();
+        let storage: OpenStorage = Box::new(move |path| {
+            Ok(Box::new(Faulty { storage: open_file(path)?, fault: armed.clone() }) as Box<dyn StorageBackend>)
+        });
+        let ledger = Ledger::open_on(path, 1 << 20, Arc::default(), storage).unwrap();
+        (RedbStore::new(Arc::new(ledger)), fault)
+    }
+
+    fn batch(writes: &[(Table, &'static str, &'static str)]) -> Batch {
+        let mut batch = Batch::default();
+        for (table, key, value) in writes {
+            batch.put(*table, *key, *value);
+        }
+        batch
+    }
+
+    fn get(store: &RedbStore, table: Table, key: &str) -> Option<Bytes> {
+        store.get(table, key.as_bytes()).unwrap()
+    }
+
+    fn list(store: &RedbStore, from: &str, to: &str, most: usize) -> Vec<String> {
+        let mut found = Vec::new();
+        store
+            .range(Table::Records, from.as_bytes(), to.as_bytes(), &mut |key, value| {
+                found.push(format!("{}={}", String::from_utf8_lossy(key), String::from_utf8_lossy(value)));
+                found.len() < most
+            })
+            .unwrap();
+        found
+    }
+
+    /// Reads without a pause; how often.
+    fn read_until(stop: Arc<AtomicBool>, store: RedbStore) -> thread::JoinHandle<usize> {
+        let (started, start) = std::sync::mpsc::channel();
+        let reader = thread::spawn(move || {
+            let mut reads = 0;
+            while !stop.load(Ordering::Relaxed) {
+                assert_eq!(get(&store, Table::Records, "kept"), Some("1".into()));
+                reads += 1;
+                let _ = started.send(());
+            }
+            reads
+        });
+        start.recv().unwrap();
+        reader
+    }
+
+    /// Fails one access to the file.
+    #[derive(Default, Debug)]
+    struct Fault(Mutex<Option<Armed>>);
+
+    #[derive(Debug)]
+    struct Armed {
+        left: usize,
+        errno: Errno,
+        after: bool,
+        reads: bool,
+        fired: bool,
+    }
+
+    impl Fault {
+        /// The access from now on that fails, of writes and syncs.
+        fn arm(&self, access: usize, errno: Errno, after: bool) {
+            *self.0.lock().unwrap() = Some(Armed { left: access, errno, after, reads: false, fired: false });
+        }
+
+        fn arm_reads(&self, access: usize) {
+            *self.0.lock().unwrap() =
+                Some(Armed { left: access, errno: Errno::EIO, after: false, reads: true, fired: false });
+        }
+
+        fn disarm(&self) -> bool {
+            self.0.lock().unwrap().take().is_some_and(|armed| armed.fired)
+        }
+
+        fn strike(&self, read: bool, access: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+            let strike = self.0.lock().unwrap().as_mut().filter(|armed| armed.reads == read).and_then(|armed| {
+                armed.left = armed.left.saturating_sub(usize::from(!armed.fired));
+                (armed.left == 0 && !std::mem::replace(&mut armed.fired, armed.left == 0))
+                    .then_some((armed.errno, armed.after))
+            });
+            match strike {
+                Some((errno, after)) => {
+                    if after {
+                        access()?;
+                    }
+                    Err(errno.into())
+                }
+                None => access(),
+            }
+        }
+    }
+
+    #[derive(Debug)]
+    struct Faulty {
+        storage: Box<dyn StorageBackend>,
+        fault: Arc<Fault>,
+    }
+
+    impl StorageBackend for Faulty {
+        fn len(&self) -> io::Result<u64> {
+            self.storage.len()
+        }
+
+        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+            self.fault.strike(true, || self.storage.read(offset, out))
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.fault.strike(false, || self.storage.set_len(len))
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.fault.strike(false, || self.storage.sync_data())
+        }
+
+        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+            self.fault.strike(false, || self.storage.write(offset, data))
+        }
+
+        fn close(&self) -> io::Result<()> {
+            self.storage.close()
+        }
+    }
+}

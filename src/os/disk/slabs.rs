@@ -63,20 +63,21 @@ impl Slabs {
         self.read_at(segment.slab, segment.offset, out)
     }
 
-    /// Reads a sealed chunk and opens it: the plaintext with its padding, which lies in `buffer` and not at its start.
-    pub fn unseal<'b>(&self, segment: Segment, key: &ChunkKey, buffer: &'b mut Vec<u8>) -> Result<&'b [u8], DiskError> {
+    /// Reads a sealed chunk and replaces `buffer` by its plaintext with the padding.
+    pub fn unseal(&self, segment: Segment, key: &ChunkKey, buffer: &mut Vec<u8>) -> Result<(), DiskError> {
         self.read(segment, buffer)?;
-        match key.open(buffer) {
-            Ok(plaintext) => Ok(plaintext),
-            Err(_) => Err(DiskError::Corrupt),
-        }
+        let length = key.open(buffer).map_err(|_| DiskError::Corrupt)?.len();
+        buffer.truncate(buffer.len() - TAG);
+        buffer.drain(..buffer.len() - length);
+        Ok(())
     }
 
-    /// Bytes of the file system that the slabs lie on, and how many of them are free for this process.
-    pub fn space(&self) -> Result<(u64, u64), DiskError> {
-        let stat = fstatvfs(&self.0.directory).map_err(|errno| self.failed(None, &errno.into()))?;
-        let unit = u64::from(stat.fragment_size());
-        Ok((unit.saturating_mul(u64::from(stat.blocks())), unit.saturating_mul(u64::from(stat.blocks_available()))))
+    /// Bytes of the file system that the slabs lie on, and how many of them are free for this process; zeros when
+    /// it does not tell.
+    pub fn space(&self) -> (u64, u64) {
+        let Ok(stat) = fstatvfs(&self.0.directory) else { return (0, 0) };
+        let size = stat.fragment_size();
+        (bytes(stat.blocks(), size), bytes(stat.blocks_available(), size))
     }
 
     /// Fills `out` from `offset` on.
@@ -207,6 +208,13 @@ impl Slabs {
     }
 }
 
+// The width of either differs between targets.
+fn bytes(blocks: impl Into<u64>, size: impl Into<u64>) -> u64 {
+    blocks.into().saturating_mul(size.into())
+}
+
+/// Bytes of a chunk's tag, which ends it.
+pub(super) const TAG: usize = 16;
 /// Descriptors kept open.
 const DESCRIPTORS_MAX: usize = 64;
 /// POSIX IOV_MAX on Linux.

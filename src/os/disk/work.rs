@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
-use super::slabs::Slabs;
+use super::slabs::{Slabs, TAG};
 use crate::base::limits::CHUNK_SEALED;
 use crate::node::io::{DiskError, DiskRequest, Done, Hashed, Segment};
 use crate::seal::ChunkKey;
@@ -58,8 +58,10 @@ impl Worker {
         Ok(out.into())
     }
 
-    fn unseal(&mut self, segment: Segment, key: &ChunkKey) -> Result<Bytes, DiskError> {
-        self.slabs.unseal(segment, key, &mut self.buffer).map(Bytes::copy_from_slice)
+    fn unseal(&self, segment: Segment, key: &ChunkKey) -> Result<Bytes, DiskError> {
+        let mut plaintext = Vec::new();
+        self.slabs.unseal(segment, key, &mut plaintext)?;
+        Ok(plaintext.into())
     }
 
     fn punch(&self, segments: &[Segment]) -> Result<(), DiskError> {
@@ -142,7 +144,5 @@ fn bytes_in(segments: &[Segment]) -> usize {
     segments.iter().map(|segment| segment.length as usize).sum()
 }
 
-/// Bytes of a chunk's tag.
-const TAG: usize = 16;
 /// Chunks that are read at once for hashing: 256 KiB.
 const CHUNKS_PER_READ: usize = 4;
