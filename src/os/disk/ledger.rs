@@ -7,6 +7,7 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::ops::Bound;
+use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -21,7 +22,7 @@ use super::counters::Counters;
 use super::disk_error;
 use crate::base::{Batch, Snapshot, StoreError, Table};
 use crate::node::io::DiskError;
-use crate::os::state::{private_file, sync_parent};
+use crate::os::state::{StateDir, private_file, sync_parent};
 
 /// What is durable, as of the newest commit. Clones share one view; each read is a look into a B-tree.
 #[derive(Clone)]
@@ -130,7 +131,8 @@ impl Ledger {
             Err(error) if error.kind() == io::ErrorKind::NotFound => ledger.make()?,
             Err(error) => return Err(ledger.unusable(&error)),
         }
-        ledger.reopen(&mut ledger.writer())?;
+        let view = ledger.reopen(&mut ledger.writer())?;
+        ledger.check_format(&view)?;
         Ok(ledger)
     }
 
@@ -203,11 +205,14 @@ impl Ledger {
         let storage = self.storage(&self.path)?;
         let database = match self.builder().open_read_only_with_backend(storage) {
             Ok(database) => database,
-            // Only a repair, which writes, can tell.
+            // It was not closed; only opening it for writing can tell.
             Err(DatabaseError::RepairAborted) => return Ok(()),
             Err(error) => return Err(self.refused(error.into())),
         };
-        let view = View::of(&database).map_err(|error| self.refused(error))?;
+        self.check_format(&View::of(&database).map_err(|error| self.refused(error))?)
+    }
+
+    fn check_format(&self, view: &View) -> Result<(), LedgerError> {
         let format = match view.table(Table::Meta) {
             Some(meta) => meta.get(FORMAT_KEY).map_err(|error| self.refused(error.into()))?,
             None => None,
@@ -323,6 +328,14 @@ impl fmt::Display for LedgerError {
 }
 
 impl std::error::Error for LedgerError {}
+
+/// What a panic means that came out of the database: redb takes a page that is not what it wrote for a fault of its
+/// own, and checking each page at opening would read the whole file. For the program's panic hook.
+pub fn ledger_panic(directory: &StateDir, panic: &PanicHookInfo<'_>) -> Option<LedgerError> {
+    let location = panic.location().filter(|location| location.file().contains("redb"))?;
+    let why = format!("a page of it is damaged ({}:{})", location.file(), location.line());
+    Some(LedgerError::Broken { path: directory.ledger(), why })
+}
 
 /// A snapshot with its tables open.
 struct View {
@@ -442,6 +455,9 @@ const FORMAT: u32 = 1;
 
 #[cfg(test)]
 mod tests {
+    use std::env;
+    use std::panic;
+    use std::process::Command;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
@@ -515,6 +531,9 @@ mod tests {
         let store = open(&path).unwrap();
         assert_eq!(get(&store, Table::Meta, "format"), Some("1".into()));
         store.0.commit(&batch(&[(Table::Meta, "format", "2")])).unwrap();
+        let cut = scratch.path().join("cut");
+        fs::copy(&path, &cut).unwrap();
+        assert_eq!(open(&cut).unwrap_err(), LedgerError::Newer { path: cut, format: 2 });
         drop(store);
         let bytes = fs::read(&path).unwrap();
         assert_eq!(open(&path).unwrap_err(), LedgerError::Newer { path: path.clone(), format: 2 });
@@ -530,12 +549,62 @@ mod tests {
         assert!(!scratch.path().join("ledger.new").exists());
     }
 
+    #[test]
+    fn after_a_cut_it_opens_without_a_walk_through_the_file() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join("ledger.redb");
+        let store = open(&path).unwrap();
+        for number in ["1", "2", "3"] {
+            store.0.commit(&batch(&[(Table::Records, "key", number)])).unwrap();
+            let cut = scratch.path().join(number);
+            fs::copy(&path, &cut).unwrap();
+            let mut builder = Builder::new();
+            builder.set_repair_callback(|_| panic!("the whole file is read"));
+            let database = builder.open(&cut).unwrap();
+            assert_eq!(View::of(&database).unwrap().number, number.parse::<u64>().unwrap());
+            drop(database);
+            assert_eq!(get(&open(&cut).unwrap(), Table::Records, "key"), Some(number.into()));
+        }
+    }
+
+    /// redb panics on a page that it did not write; the release build then aborts, so only the hook can speak.
+    #[test]
+    fn a_damaged_page_is_told_with_the_file_and_the_remedy() {
+        if let Some(directory) = env::var_os("DUSTFS_TEST_DAMAGED") {
+            let state = StateDir::open(directory).unwrap();
+            let damaged = state.clone();
+            panic::set_hook(Box::new(move |panic| {
+                eprintln!("{}", ledger_panic(&damaged, panic).unwrap());
+            }));
+            let _ = open(&state.ledger()).map(|store| list(&store, "", "~", 9));
+            return;
+        }
+        let scratch = Scratch::new();
+        let path = scratch.path().join("ledger.redb");
+        drop(open(&path).unwrap());
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[4_096..].fill(0);
+        fs::write(&path, bytes).unwrap();
+        let child = Command::new(env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "--nocapture",
+                "os::disk::ledger::tests::a_damaged_page_is_told_with_the_file_and_the_remedy",
+            ])
+            .env("DUSTFS_TEST_DAMAGED", scratch.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stderr);
+        assert!(said.contains(&format!("the ledger {} is broken", path.display())), "{said}");
+        assert!(said.contains("put a backup of it in its place"), "{said}");
+    }
+
     /// Fails each access of a commit in turn, once before and once after it took place.
     #[test]
     fn a_commit_that_fails_anywhere_is_whole_or_absent_and_the_next_succeeds() {
         for (errno, full) in [(Errno::ENOSPC, true), (Errno::EIO, false)] {
             for after in [false, true] {
-                let mut failed = 0;
+                let (mut failed, mut saved) = (0, 0);
                 for access in 1.. {
                     let scratch = Scratch::new();
                     let (store, fault) = open_faulty(&scratch.path().join("ledger.redb"));
@@ -549,7 +618,10 @@ mod tests {
                     let landed = get(&store, Table::Records, "new").is_some();
                     assert_eq!(get(&store, Table::Commits, "new").is_some(), landed, "access {access}");
                     match &committed {
-                        Ok(()) => assert!(landed, "access {access}"),
+                        Ok(()) => {
+                            assert!(landed, "access {access}");
+                            saved += usize::from(fired);
+                        }
                         Err(error) => {
                             assert!(fired && !landed, "access {access}");
                             assert_eq!(*error == DiskError::Full, full, "{error}");
@@ -569,6 +641,8 @@ mod tests {
                     }
                 }
                 assert!(failed >= 3, "only {failed} accesses of a commit could fail it");
+                // All but the last sync was made, and opening the file again makes up for that.
+                assert!(saved > 0, "no failure came after the transaction was whole");
             }
         }
     }

@@ -100,3 +100,72 @@ impl Queue {
 const READ: usize = 0;
 const WRITE: usize = 1;
 const HASH: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_go_before_writes_and_writes_before_hashes() {
+        let queue = Queue::default();
+        queue.push(Ticket(1), hash());
+        queue.push(Ticket(2), punch());
+        queue.push(Ticket(3), read());
+        queue.push(Ticket(4), punch());
+        queue.push(Ticket(5), read());
+        assert_eq!(drain(&queue, 1), [3, 5, 2, 4, 1]);
+    }
+
+    #[test]
+    fn one_worker_of_several_is_left_to_others_requests() {
+        let queue = Queue::default();
+        for number in 1..=3 {
+            queue.push(Ticket(number), hash());
+        }
+        assert_eq!(queue.next_work(3).unwrap().0, Ticket(1));
+        assert_eq!(queue.next_work(3).unwrap().0, Ticket(2));
+        queue.push(Ticket(4), punch());
+        assert_eq!(queue.next_work(3).unwrap().0, Ticket(4));
+        queue.hashed();
+        assert_eq!(queue.next_work(3).unwrap().0, Ticket(3));
+    }
+
+    #[test]
+    fn a_closed_queue_is_emptied_first() {
+        let queue = Queue::default();
+        queue.push(Ticket(1), hash());
+        queue.push(Ticket(2), hash());
+        for number in 3..=4 {
+            queue.push(Ticket(number), DiskRequest::Commit { batch: Batch::default(), sync: BTreeSet::new() });
+        }
+        queue.close();
+        assert_eq!(drain(&queue, 1), [1, 2]);
+        let commits: Vec<u64> = queue.next_commits().iter().map(|commit| commit.ticket.0).collect();
+        assert_eq!(commits, [3, 4]);
+        assert!(queue.next_commits().is_empty());
+    }
+
+    fn drain(queue: &Queue, workers: usize) -> Vec<u64> {
+        queue.close();
+        let mut tickets = Vec::new();
+        while let Some((ticket, request)) = queue.next_work(workers) {
+            if matches!(request, DiskRequest::Hash { .. }) {
+                queue.hashed();
+            }
+            tickets.push(ticket.0);
+        }
+        tickets
+    }
+
+    fn hash() -> DiskRequest {
+        DiskRequest::Hash { chunks: Vec::new(), piece_length: 65_536, known: Vec::new() }
+    }
+
+    fn punch() -> DiskRequest {
+        DiskRequest::Punch { segments: Vec::new() }
+    }
+
+    fn read() -> DiskRequest {
+        DiskRequest::Read { segments: Vec::new() }
+    }
+}

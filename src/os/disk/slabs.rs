@@ -219,3 +219,143 @@ pub(super) const TAG: usize = 16;
 const DESCRIPTORS_MAX: usize = 64;
 /// POSIX IOV_MAX on Linux.
 const IOV_MAX: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+    use super::*;
+    use crate::base::CircleId;
+    use crate::os::state::tests::Scratch;
+    use crate::seal::{CircleKey, EpochKeys, Suite};
+
+    #[test]
+    fn bytes_read_back_from_files_for_the_owner_alone() {
+        let (scratch, slabs) = open();
+        slabs.write_at(0x1f, 8_192, b"sealed").unwrap();
+        let file = scratch.path().join("slabs/0000001f");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::metadata(scratch.path().join("slabs")).unwrap().permissions().mode() & 0o777, 0o700);
+        let mut out = vec![1; 99];
+        slabs.read(segment(0x1f, 8_192, 6), &mut out).unwrap();
+        assert_eq!(out, b"sealed");
+    }
+
+    #[test]
+    fn a_missing_slab_is_an_error_and_a_short_one_is_corrupt() {
+        let (_scratch, slabs) = open();
+        let error = slabs.read(segment(7, 0, 6), &mut Vec::new()).unwrap_err();
+        assert!(matches!(&error, DiskError::Io(why) if why.contains("slabs/00000007")), "{error}");
+        slabs.write_at(7, 0, b"sealed").unwrap();
+        assert_eq!(slabs.read(segment(7, 4, 3), &mut Vec::new()), Err(DiskError::Corrupt));
+        assert!(slabs.sync(&BTreeSet::from([7, 8])).is_err());
+        assert_eq!(slabs.sync(&BTreeSet::from([7])), Ok(()));
+    }
+
+    #[test]
+    fn a_chunk_opens_and_an_altered_one_is_corrupt() {
+        let (_scratch, slabs) = open();
+        let key = EpochKeys::derive(&CircleId([1; 32]), 1, Suite::Aes256Gcm, &CircleKey([2; 32])).chunk_key();
+        let mut sealed = Vec::new();
+        key.seal(b"plaintext", 4_096, &mut sealed);
+        slabs.write_at(1, 4_096, &sealed).unwrap();
+        let mut buffer = vec![9; 70_000];
+        slabs.unseal(segment(1, 4_096, 4_096), &key, &mut buffer).unwrap();
+        assert_eq!(buffer.len(), 4_096 - 28);
+        assert_eq!(&buffer[..9], b"plaintext");
+        assert!(buffer[9..].iter().all(|byte| *byte == 0));
+        slabs.write_at(1, 4_096 + 500, &[sealed[500] ^ 1]).unwrap();
+        assert_eq!(slabs.unseal(segment(1, 4_096, 4_096), &key, &mut buffer), Err(DiskError::Corrupt));
+        assert_eq!(slabs.unseal(segment(1, 4_096, 20), &key, &mut buffer), Err(DiskError::Corrupt));
+    }
+
+    #[test]
+    fn few_descriptors_stay_open_however_many_slabs_there_are() {
+        let (_scratch, slabs) = open();
+        for slab in 0..200 {
+            slabs.write_at(slab, 0, &slab.to_be_bytes()).unwrap();
+        }
+        for slab in (0..200).rev() {
+            let mut out = [0; 4];
+            slabs.read_at(slab, 0, &mut out).unwrap();
+            assert_eq!(u32::from_be_bytes(out), slab);
+            assert!(slabs.0.open.lock().unwrap().len() <= DESCRIPTORS_MAX);
+        }
+        let slots: Vec<u32> = slabs.0.open.lock().unwrap().iter().map(|(slab, _)| *slab).collect();
+        assert!(slots.contains(&0) && !slots.contains(&199), "{slots:?}");
+    }
+
+    #[test]
+    fn many_parts_are_written_one_after_the_other() {
+        let (_scratch, slabs) = open();
+        let bytes: Vec<u8> = (0..9_000).map(|number| (number % 251) as u8).collect();
+        let mut parts: Vec<IoSlice> = bytes.chunks(3).map(IoSlice::new).collect();
+        slabs.write_parts_at(2, 10, &mut parts).unwrap();
+        let mut out = vec![0; bytes.len()];
+        slabs.read_at(2, 10, &mut out).unwrap();
+        assert!(out == bytes);
+    }
+
+    #[test]
+    fn punched_space_is_given_back_and_its_neighbours_stay() {
+        let (scratch, slabs) = open();
+        slabs.write_at(3, 0, &vec![7; 1 << 20]).unwrap();
+        slabs.sync(&BTreeSet::from([3])).unwrap();
+        let file = scratch.path().join("slabs/00000003");
+        let (size, before) = (fs::metadata(&file).unwrap().len(), fs::metadata(&file).unwrap().blocks());
+        slabs.punch(3, 65_536, 524_288).unwrap();
+        slabs.punch(4, 0, 4_096).unwrap();
+        let after = fs::metadata(&file).unwrap();
+        assert_eq!(after.len(), size);
+        if after.blocks() == before {
+            eprintln!("SKIPPED: this file system punches no holes");
+            return;
+        }
+        assert!(before - after.blocks() >= 524_288 / 512, "{before} {}", after.blocks());
+        let mut edges = [0; 2];
+        slabs.read_at(3, 65_535, &mut edges).unwrap();
+        assert_eq!(edges, [7, 0]);
+        slabs.read_at(3, 65_536 + 524_287, &mut edges).unwrap();
+        assert_eq!(edges, [0, 7]);
+    }
+
+    #[test]
+    fn a_slab_that_lost_writes_stays_failed() {
+        let (_scratch, slabs) = open();
+        slabs.write_at(5, 0, b"x").unwrap();
+        slabs.write_at(6, 0, b"x").unwrap();
+        slabs.lost().insert(5);
+        assert_eq!(slabs.sync(&BTreeSet::from([6])), Ok(()));
+        let error = slabs.sync(&BTreeSet::from([5, 6])).unwrap_err();
+        assert!(error.to_string().contains("restart the node"), "{error}");
+    }
+
+    #[test]
+    fn names_of_new_slabs_are_synced_once() {
+        let (_scratch, slabs) = open();
+        slabs.write_at(1, 0, b"x").unwrap();
+        slabs.write_at(2, 0, b"x").unwrap();
+        for syncs in [3, 5] {
+            slabs.sync(&BTreeSet::from([1, 2])).unwrap();
+            assert_eq!(slabs.0.counters.stats().syncs, syncs);
+        }
+    }
+
+    #[test]
+    fn the_space_of_the_file_system_is_told() {
+        let (_scratch, slabs) = open();
+        let (total, free) = slabs.space();
+        assert!(total >= free && total > 1 << 20, "{total} {free}");
+    }
+
+    fn open() -> (Scratch, Slabs) {
+        let scratch = Scratch::new();
+        let slabs = Slabs::open(&scratch.path().join("slabs"), Arc::default()).unwrap();
+        (scratch, slabs)
+    }
+
+    fn segment(slab: u32, offset: u64, length: u32) -> Segment {
+        Segment { slab, offset, length }
+    }
+}
