@@ -12,8 +12,8 @@ pub const CHUNK_OVERHEAD: usize = 28;
 pub const UNIT: usize = 4_096;
 /// Bodies up to this many bytes travel inside their record.
 pub const INLINE_MAX: usize = 4_096;
-/// Largest file, in bytes: 2^31 chunks would overflow nothing, and no box holds one.
-pub const FILE_MAX: u64 = 1 << 42;
+/// Largest file, in bytes (just under 256 GiB): what fills [`PIECES`] pieces of 4 MiB, which are 64 chunks each.
+pub const FILE_MAX: u64 = PIECES as u64 * 64 * CHUNK_PLAIN as u64;
 /// Units in a slab (1 GiB).
 pub const SLAB_UNITS: u32 = 262_144;
 

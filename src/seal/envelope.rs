@@ -69,3 +69,90 @@ fn agree(
 
 const KEY: usize = 32;
 const SALT: &[u8] = b"dustfs envelope 1";
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 7748, section 5.2.
+    #[test]
+    fn known_answer_of_x25519() {
+        let hex = |text: &str| -> [u8; 32] { HEXLOWER.decode(text.as_bytes()).unwrap().try_into().unwrap() };
+        let scalar = hex("a546e36bf0527c9d3b16154b82465edd62144c0ac1fc5a18506a2244ba449ac4");
+        let point = MontgomeryPoint(hex("e6db6867583030db3594c1a424b15f7c726624ec26b3353b10a903a6d0ab1c4c"));
+        let expected = hex("c3da55379de9c6908e94ea4df28d084f32eccf03491c71f754b4075577a28552");
+        assert_eq!(point.mul_clamped(scalar).to_bytes(), expected);
+    }
+
+    /// Computed by another implementation (Python's cryptography) from the description at the top of this file.
+    #[test]
+    fn the_form_stays_as_it_is() {
+        let secret = MemberSecret::from_seed([6; 32]);
+        let sealed = seal_to(&secret.public(), [7; 32], b"secret").unwrap();
+        assert_eq!(
+            HEXLOWER.encode(&sealed),
+            concat!(
+                "13be4feaeaf204c7fd3358fc9c00721881d174278128227ec674f37f7fe97b6d",
+                "b4f20a4bd6557a69693afee13f32098dc90c22795bb7",
+            )
+        );
+        assert_eq!(open(&secret, &sealed).unwrap(), b"secret");
+    }
+
+    #[test]
+    fn only_the_member_opens_and_no_byte_can_be_changed() {
+        let (ours, theirs) = (MemberSecret::from_seed([1; 32]), MemberSecret::from_seed([2; 32]));
+        let sealed = seal_to(&ours.public(), [3; 32], &[0xAB; 32]).unwrap();
+        assert_eq!(open(&theirs, &sealed), Err(SealError::Forged("an envelope")));
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert_eq!(open(&ours, &changed), Err(SealError::Forged("an envelope")), "byte {at}");
+            assert!(open(&ours, &sealed[..at]).is_err(), "cut at {at}");
+        }
+        assert_eq!(open(&ours, &sealed[..47]), Err(SealError::TooShort("an envelope", 47, 48)));
+        assert_ne!(sealed, seal_to(&ours.public(), [4; 32], &[0xAB; 32]).unwrap());
+    }
+
+    #[test]
+    fn points_of_low_order_are_refused_on_both_sides() {
+        let order_four = [0; 32];
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        let mut order_two = [0xFF; 32];
+        (order_two[0], order_two[31]) = (0xEC, 0x7F);
+        for weak in [identity, order_two, order_four] {
+            assert_eq!(seal_to(&MemberKey(weak), [3; 32], b"x"), Err(SealError::WeakKey));
+        }
+        let mut no_point = [0; 32];
+        no_point[0] = 2;
+        assert_eq!(seal_to(&MemberKey(no_point), [3; 32], b"x"), Err(SealError::WeakKey));
+
+        let secret = MemberSecret::from_seed([1; 32]);
+        for low in [[0; 32], identity] {
+            assert_eq!(open(&secret, &[&low[..], &[0; 16]].concat()), Err(SealError::WeakKey));
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn what_is_sealed_opens(
+            seed: [u8; 32], entropy: [u8; 32], plaintext in proptest::collection::vec(any::<u8>(), 0..200)
+        ) {
+            let secret = MemberSecret::from_seed(seed);
+            prop_assert_eq!(open(&secret, &seal_to(&secret.public(), entropy, &plaintext).unwrap()).unwrap(), plaintext);
+        }
+
+        #[test]
+        fn garbage_is_refused(
+            member: [u8; 32], garbage in proptest::collection::vec(any::<u8>(), 0..200)
+        ) {
+            prop_assert!(open(&MemberSecret::from_seed([1; 32]), &garbage).is_err());
+            let _ = seal_to(&MemberKey(member), [1; 32], &garbage);
+        }
+    }
+}

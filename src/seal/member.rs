@@ -72,3 +72,78 @@ pub fn verify_transport(key: &TransportKey, message: &[u8], signature: &[u8; 64]
 fn verify_strict(key: &[u8; 32], message: &[u8], signature: &[u8; 64]) -> bool {
     VerifyingKey::from_bytes(key).is_ok_and(|key| key.verify_strict(message, &Signature::from_bytes(signature)).is_ok())
 }
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+
+    use super::*;
+
+    /// RFC 8032, section 7.1, test 1.
+    #[test]
+    fn known_answer() {
+        let seed = HEXLOWER.decode(b"9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60").unwrap();
+        let secret = MemberSecret::from_seed(seed.try_into().unwrap());
+        assert_eq!(secret.public().hex(), "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a");
+        let signature = secret.sign(b"");
+        assert_eq!(
+            HEXLOWER.encode(&signature),
+            concat!(
+                "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e06522490155",
+                "5fb8821590a33bacc61e39701cf9b46bd25bf5f0595bbe24655141438e7a100b",
+            )
+        );
+        assert!(verify(&secret.public(), b"", &signature));
+    }
+
+    #[test]
+    fn signatures_of_others_and_of_other_messages_are_refused() {
+        let (ours, theirs) = (TransportSecret::from_seed([1; 32]), TransportSecret::from_seed([2; 32]));
+        let signature = ours.sign(b"message");
+        assert!(verify_transport(&ours.public(), b"message", &signature));
+        assert!(!verify_transport(&theirs.public(), b"message", &signature));
+        assert!(!verify_transport(&ours.public(), b"massage", &signature));
+        for at in 0..64 {
+            let mut changed = signature;
+            changed[at] ^= 1;
+            assert!(!verify_transport(&ours.public(), b"message", &changed), "byte {at}");
+        }
+    }
+
+    /// The identity as key and as R, with s = 0, satisfies the plain equation for every message.
+    #[test]
+    fn a_weak_key_signs_nothing() {
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        let mut signature = [0; 64];
+        signature[0] = 1;
+        assert!(!verify(&MemberKey(identity), b"anything", &signature));
+        assert!(!verify(&MemberKey([0xFF; 32]), b"anything", &signature), "no point at all");
+    }
+
+    /// A signature whose s is raised by the group's order satisfies the equation too.
+    #[test]
+    fn a_signature_has_one_form() {
+        const ORDER: [u8; 32] = [
+            0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0, 0, 0,
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+        ];
+        let secret = MemberSecret::from_seed([1; 32]);
+        let mut signature = secret.sign(b"message");
+        let mut carry = 0;
+        for (byte, order) in signature[32..].iter_mut().zip(ORDER) {
+            let sum = u16::from(*byte) + u16::from(order) + carry;
+            (*byte, carry) = (sum as u8, sum >> 8);
+        }
+        assert_eq!(carry, 0);
+        assert!(!verify(&secret.public(), b"message", &signature));
+    }
+
+    #[test]
+    fn a_seed_gives_the_key_back_and_is_not_printed() {
+        let secret = MemberSecret::from_seed([0xAB; 32]);
+        assert_eq!(secret.seed(), &[0xAB; 32]);
+        assert_eq!(MemberSecret::from_seed(*secret.seed()).public(), secret.public());
+        assert_eq!(format!("{secret:?}"), format!("MemberSecret({})", secret.public()));
+    }
+}

@@ -48,3 +48,44 @@ impl TagsHash {
         self.0.finalize().into()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use data_encoding::HEXLOWER;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// RFC 3174, section 7.3, test 1, and FIPS 180-2, appendix B.1.
+    #[test]
+    fn known_answers() {
+        assert_eq!(HEXLOWER.encode(&sha1([&b"abc"[..]])), "a9993e364706816aba3e25717850c26c9cd0d89d");
+        let sha256 = HEXLOWER.encode(&Sha256::digest(b"abc"));
+        assert_eq!(sha256, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+    }
+
+    #[test]
+    fn tags_are_the_ends_of_chunks_in_order() {
+        let (one, two) = ([1; 4_096], [2; 8_192]);
+        let mut hash = TagsHash::default();
+        assert!(hash.update_chunk(&one) && hash.update_chunk(&two));
+        let mut same = TagsHash::default();
+        same.update(&[1; 16]);
+        same.update(&[2; 16]);
+        assert_eq!(hash.clone().finish(), same.finish());
+        assert_eq!(hash.clone().finish(), <[u8; 32]>::from(Sha256::digest([[1; 16], [2; 16]].concat())));
+        let mut swapped = TagsHash::default();
+        assert!(swapped.update_chunk(&two) && swapped.update_chunk(&one));
+        assert_ne!(hash.finish(), swapped.finish());
+        assert!(!TagsHash::default().update_chunk(&[0; 15]));
+    }
+
+    proptest! {
+        #[test]
+        fn blocks_may_be_cut_anywhere(
+            piece in proptest::collection::vec(any::<u8>(), 0..2_000), length in 1..500_usize
+        ) {
+            prop_assert_eq!(sha1(piece.chunks(length)), sha1([&piece[..]]));
+        }
+    }
+}

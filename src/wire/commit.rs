@@ -6,6 +6,8 @@
 //!                    r: (record hash(32) | register tag(16))*, w: wall time }
 //! ```
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -133,7 +135,7 @@ impl SignedCommit {
         if wire.version != 1 {
             return Err(WireError::Version("a commit", wire.version));
         }
-        if wire.entries.len() % ENTRY != 0 {
+        if !wire.entries.len().is_multiple_of(ENTRY) {
             return refuse("its list of records has a broken length");
         }
         if wire.entries.len() / ENTRY > COMMIT_RECORDS {
@@ -154,7 +156,7 @@ impl SignedCommit {
         if !verify(&wire.author, &[DOMAIN, &envelope.body].concat(), signature) {
             return Err(WireError::Signature("a commit"));
         }
-        let entries = wire
+        let entries: Vec<Entry> = wire
             .entries
             .chunks_exact(ENTRY)
             .map(|line| {
@@ -165,6 +167,10 @@ impl SignedCommit {
                 }
             })
             .collect();
+        let tags: BTreeSet<RegisterTag> = entries.iter().map(|entry| entry.tag).collect();
+        if tags.len() < entries.len() {
+            return refuse("two of its records are of one register");
+        }
         let commit = Commit {
             circle: wire.circle,
             dot: Dot { author: wire.author, incarnation: wire.incarnation, sequence: wire.sequence },

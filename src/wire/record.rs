@@ -14,79 +14,8 @@ use super::{WireError, bencode};
 use crate::base::limits::{FILE_MAX, INLINE_MAX, NAME_MAX, RECORD_MAX, SYMLINK_MAX};
 use crate::base::{CircleId, EpochId, InfoHash, MemberKey, ObjectId, RecordHash, WallTime};
 
+pub use super::context::{Chain, Context, Dot};
 pub use crate::base::Register;
-
-/// The name of one version: a place in one author's chain. The order is by author, incarnation and sequence.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub struct Dot {
-    /// Who wrote it.
-    #[serde(rename = "a")]
-    pub author: MemberKey,
-    /// Which of the author's chains.
-    #[serde(rename = "i")]
-    pub incarnation: u32,
-    /// Number of the commit in that chain, from 1.
-    #[serde(rename = "q")]
-    pub sequence: u64,
-}
-
-impl Dot {
-    /// The chain that this dot is in.
-    pub fn chain(&self) -> Chain {
-        Chain { author: self.author, incarnation: self.incarnation }
-    }
-}
-
-/// One author's commits between two losses of memory.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
-pub struct Chain {
-    /// Whose.
-    #[serde(rename = "a")]
-    pub author: MemberKey,
-    /// Which, from 0.
-    #[serde(rename = "i")]
-    pub incarnation: u32,
-}
-
-/// What a version supersedes: in each chain all versions of its register up to a sequence, except some.
-#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Context {
-    /// The greatest superseded dot of each chain, in order, at most one per chain.
-    #[serde(rename = "u", default, skip_serializing_if = "Vec::is_empty")]
-    pub upto: Vec<Dot>,
-    /// Survivors below those that were not superseded, in order.
-    #[serde(rename = "x", default, skip_serializing_if = "Vec::is_empty")]
-    pub except: Vec<Dot>,
-}
-
-impl Context {
-    /// True when the version at `dot` is superseded.
-    pub fn covers(&self, dot: &Dot) -> bool {
-        self.upto.iter().any(|u| u.chain() == dot.chain() && dot.sequence <= u.sequence) && !self.except.contains(dot)
-    }
-
-    /// Adds `dot` to what is superseded.
-    pub fn add(&mut self, dot: Dot) {
-        self.except.retain(|x| *x != dot);
-        match self.upto.iter_mut().find(|u| u.chain() == dot.chain()) {
-            Some(u) => u.sequence = u.sequence.max(dot.sequence),
-            None => self.upto.push(dot),
-        }
-        self.upto.sort_unstable();
-    }
-
-    /// Adds all that `other` supersedes. An exception of one side that the other covers is covered.
-    pub fn join(&mut self, other: &Context) {
-        let mut except: Vec<Dot> =
-            self.except.iter().chain(&other.except).filter(|x| !self.covers(x) && !other.covers(x)).copied().collect();
-        except.sort_unstable();
-        except.dedup();
-        for dot in &other.upto {
-            self.add(*dot);
-        }
-        self.except = except;
-    }
-}
 
 /// File, directory or symlink. Immutable for an object's life.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -327,8 +256,21 @@ struct RunWire {
     chunks: u32,
 }
 
-/// Inner parts are padded to the next of these many bytes, or to a multiple of the last, so that lengths tell little.
-const BUCKETS: [usize; 5] = [256, 512, 1_024, 2_048, 4_096];
+/// Inner parts are padded to one of these lengths, so that their lengths tell little: powers of two from 256 to 4,096
+/// bytes, then multiples of 4,096.
+fn bucket(number: usize) -> usize {
+    if number < 4 { 256 << number } else { 4_096 * (number - 3) }
+}
+
+/// The padding by which an inner part of `bare` bytes with empty padding comes to exactly `bucket`, if there is one: the
+/// padding's own length is written before it, so that a few lengths cannot be reached.
+fn padding_between(bare: usize, bucket: usize) -> Option<usize> {
+    let digits = |padding: usize| padding.to_string().len();
+    let room = bucket.checked_sub(bare)?;
+    let padding = (room + 1).checked_sub(digits(room))?;
+    let exact = |padding: usize| padding + digits(padding) - 1 == room;
+    [padding, padding + 1].into_iter().find(|padding| exact(*padding))
+}
 
 impl Inner {
     /// The plaintext to be sealed, padded to a bucket.
@@ -354,22 +296,22 @@ impl Inner {
             }
             Value::Body(body) => wire.body = Some(body_to_wire(body)),
         }
-        let bare = bencode::encode(&wire);
-        // The padding's own length prefix may be up to four digits longer than the empty one's single digit.
-        let wanted = bare.len() + 4;
-        let last = BUCKETS[BUCKETS.len() - 1];
-        let bucket = BUCKETS.iter().copied().find(|b| *b >= wanted).unwrap_or(wanted.div_ceil(last) * last);
-        let mut pad = bucket - bare.len();
-        pad -= pad.to_string().len() - 1;
-        wire.padding = Bytes2::from(vec![0; pad]);
-        let padded = bencode::encode(&wire);
-        debug_assert!(padded.len().abs_diff(bucket) <= 1);
-        padded
+        let bare = bencode::encode(&wire).len();
+        let padding = (0..)
+            .map(bucket)
+            .find_map(|bucket| padding_between(bare, bucket))
+            .expect("no two buckets in a row are out of reach");
+        wire.padding = Bytes2::from(vec![0; padding]);
+        bencode::encode(&wire)
     }
 
     /// Decodes an unsealed inner part and checks every value in it.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let wire: InnerWire = bencode::decode("a record's sealed part", bytes, RECORD_MAX)?;
+        wire.context.check()?;
+        if let Some(deleted) = wire.place.as_ref().and_then(|place| place.deleted.as_ref()) {
+            deleted.check()?;
+        }
         let value = match (wire.place, wire.body) {
             (Some(place), None) => {
                 Value::Place(Place { parent: place.parent, name: Name::new(&place.name)?, deleted: place.deleted })
@@ -445,6 +387,9 @@ fn body_from_wire(wire: BodyWire) -> Result<Body, WireError> {
         (Kind::File, Content::None) if wire.size == 0 => {}
         (Kind::File, Content::Inline(bytes)) if bytes.len() <= INLINE_MAX && bytes.len() as u64 == wire.size => {}
         (Kind::File, Content::Torrent(torrent)) if wire.size > 0 => {
+            if torrent.runs.iter().any(|run| run.0 == 0) {
+                return refuse("one of its runs is empty");
+            }
             let chunks: u64 = torrent.runs.iter().map(|run| u64::from(run.0)).sum();
             if chunks != wire.size.div_ceil(crate::base::limits::CHUNK_PLAIN as u64) {
                 return refuse("its runs do not add up to its size");
@@ -459,4 +404,251 @@ fn body_from_wire(wire: BodyWire) -> Result<Body, WireError> {
         _ => return refuse("its content does not fit its kind and size"),
     }
     Ok(Body { kind, mode: wire.mode, mtime: WallTime(wire.mtime), size: wire.size, content })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::base::limits::CHUNK_PLAIN;
+
+    fn inner(value: Value) -> Inner {
+        Inner {
+            circle: CircleId([1; 32]),
+            dot: Dot { author: MemberKey([2; 32]), incarnation: 3, sequence: 4 },
+            object: ObjectId([5; 16]),
+            context: Context::default(),
+            value,
+        }
+    }
+
+    fn file(size: u64, content: Content) -> Body {
+        Body { kind: Kind::File, mode: 0o644, mtime: WallTime(-1), size, content }
+    }
+
+    fn inline(length: usize) -> Body {
+        file(length as u64, Content::Inline(vec![7; length].into()))
+    }
+
+    fn torrent(size: u64, runs: &[u32]) -> Body {
+        let runs = runs.iter().map(|chunks| (*chunks, crate::base::StatementHash([8; 32]))).collect();
+        file(size, Content::Torrent(TorrentRef { info_hash: InfoHash([9; 20]), runs, tags: [10; 32] }))
+    }
+
+    fn symlink(target: &[u8]) -> Body {
+        let content = Content::Inline(Bytes::copy_from_slice(target));
+        Body { kind: Kind::Symlink, size: target.len() as u64, ..file(0, content) }
+    }
+
+    fn decode(body: Body) -> Result<Inner, WireError> {
+        Inner::decode(&inner(Value::Body(body)).encode())
+    }
+
+    fn is_bucket(length: usize) -> bool {
+        matches!(length, 256 | 512 | 1_024 | 2_048) || length > 0 && length.is_multiple_of(4_096)
+    }
+
+    #[test]
+    fn every_length_is_padded_to_a_bucket() {
+        for length in 1..=INLINE_MAX {
+            let encoded = inner(Value::Body(inline(length))).encode();
+            assert!(is_bucket(encoded.len()), "{length} bytes inline give {}", encoded.len());
+            assert!(encoded.len() <= 8_192);
+        }
+        for bare in 0..20_000 {
+            let (at, padding) =
+                (0..).find_map(|at| padding_between(bare, bucket(at)).map(|padding| (at, padding))).unwrap();
+            let padded = bare + padding + padding.to_string().len() - 1;
+            assert!(padded == bucket(at) && is_bucket(padded));
+            let next = (0..).find(|at| bucket(*at) >= bare).unwrap();
+            assert!(at <= next + 1, "{bare}: only an unreachable bucket is passed over");
+        }
+        assert_eq!((0..6).map(bucket).collect::<Vec<_>>(), [256, 512, 1_024, 2_048, 4_096, 8_192]);
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        let long = [b'x'; NAME_MAX + 1];
+        let tricks =
+            [&b""[..], b".", b"..", b"/", b"a/b", b"../x", b"/etc", b"a/", b"\0", b"a\0", b"..\0", b"a\0/b", &long];
+        for trick in tricks {
+            assert!(Name::new(trick).is_err(), "{trick:?}");
+            // A member's own program could seal such a name all the same.
+            let place = Place { parent: ObjectId([0; 16]), name: Name(trick.into()), deleted: None };
+            let decoded = Inner::decode(&inner(Value::Place(place)).encode());
+            assert!(decoded.is_err(), "{trick:?}");
+        }
+        for name in [&b"..."[..], b".x", b"a b", b"\xFF\xFE", b"\n", "ü".as_bytes(), &long[..NAME_MAX]] {
+            assert_eq!(Name::new(name).unwrap().as_bytes(), name);
+        }
+        assert!(matches!(Name::new(&long), Err(WireError::OverLimit(_, 256, NAME_MAX))));
+    }
+
+    #[test]
+    fn bodies_that_contradict_themselves_are_refused() {
+        let chunk = CHUNK_PLAIN as u64;
+        let directory = Body { kind: Kind::Directory, ..file(0, Content::None) };
+        let good = [
+            file(0, Content::None),
+            inline(0),
+            inline(INLINE_MAX),
+            torrent(1, &[1]),
+            torrent(chunk + 1, &[1, 1]),
+            torrent(FILE_MAX, &[4_000_000, 194_304]),
+            directory.clone(),
+            symlink(b"../anywhere"),
+            symlink(&[b'x'; SYMLINK_MAX]),
+            Body { mode: 0o7777, mtime: WallTime(i64::MIN), ..inline(1) },
+        ];
+        for body in good {
+            assert_eq!(decode(body.clone()), Ok(inner(Value::Body(body))));
+        }
+        let bad = [
+            file(1, Content::None),
+            inline(INLINE_MAX + 1),
+            Body { size: 2, ..inline(1) },
+            torrent(0, &[]),
+            torrent(1, &[]),
+            torrent(1, &[2]),
+            torrent(1, &[1, 0]),
+            torrent(chunk + 1, &[1]),
+            torrent(chunk, &[u32::MAX, 1]),
+            torrent(FILE_MAX + 1, &[4_194_305]),
+            Body { size: 1, ..directory.clone() },
+            Body { kind: Kind::Directory, ..inline(0) },
+            Body { kind: Kind::Directory, ..torrent(1, &[1]) },
+            Body { kind: Kind::Symlink, ..file(0, Content::None) },
+            Body { kind: Kind::Symlink, ..torrent(1, &[1]) },
+            symlink(b""),
+            symlink(b"a\0b"),
+            symlink(&[b'x'; SYMLINK_MAX + 1]),
+            Body { size: 3, ..symlink(b"ab") },
+            Body { mode: 0o10_000, ..inline(1) },
+            Body { mode: u32::MAX, ..inline(1) },
+        ];
+        for body in bad {
+            assert!(matches!(decode(body.clone()), Err(WireError::Malformed(..))), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn a_record_has_one_register_and_a_known_kind() {
+        let wire = |body: Option<BodyWire>, place: Option<PlaceWire>| InnerWire {
+            author: MemberKey([2; 32]),
+            body,
+            circle: CircleId([1; 32]),
+            incarnation: 3,
+            object: ObjectId([5; 16]),
+            place,
+            sequence: 4,
+            context: Context::default(),
+            padding: Bytes2::new(),
+        };
+        let body = || body_to_wire(&inline(1));
+        let place = || PlaceWire { deleted: None, name: Bytes2::from(&b"name"[..]), parent: ObjectId([6; 16]) };
+        let decode = |wire: InnerWire| Inner::decode(&bencode::encode(&wire));
+        assert!(decode(wire(Some(body()), None)).is_ok());
+        assert!(decode(wire(None, Some(place()))).is_ok());
+        assert!(decode(wire(Some(body()), Some(place()))).is_err());
+        assert!(decode(wire(None, None)).is_err());
+        assert!(decode(wire(Some(BodyWire { kind: 3, ..body() }), None)).is_err());
+        assert!(decode(wire(Some(BodyWire { tags: Some(Bytes2::from(vec![0; 32])), ..body() }), None)).is_err());
+        let half = BodyWire { inline: None, info_hash: Some(InfoHash([9; 20])), ..body() };
+        assert!(decode(wire(Some(half), None)).is_err(), "an info-hash without a hash of tags");
+        let mut short = body_to_wire(&torrent(1, &[1]));
+        short.tags = Some(Bytes2::from(vec![0; 31]));
+        assert!(decode(wire(Some(short), None)).is_err());
+        let dot = Dot { author: MemberKey([0; 32]), incarnation: 0, sequence: 1 };
+        let long = Context { upto: vec![dot; crate::base::limits::CHAINS + 1], except: vec![] };
+        assert!(matches!(
+            decode(InnerWire { context: long.clone(), ..wire(Some(body()), None) }),
+            Err(WireError::OverLimit(..))
+        ));
+        assert!(matches!(
+            decode(wire(None, Some(PlaceWire { deleted: Some(long), ..place() }))),
+            Err(WireError::OverLimit(..))
+        ));
+    }
+
+    #[test]
+    fn outer_parts_have_a_version_and_a_limit() {
+        let outer = Outer {
+            epoch: crate::base::StatementHash([1; 32]),
+            info: Some(PublicInfo { length: 1, piece_length: 65_536, pieces: Bytes2::from(vec![0; 20]) }),
+            sealed: Bytes2::from(vec![2; 284]),
+            version: 1,
+        };
+        assert_eq!(Outer::decode(&outer.encode()), Ok(outer.clone()));
+        let newer = Outer { version: 2, ..outer.clone() };
+        assert_eq!(Outer::decode(&newer.encode()), Err(WireError::Version("a record", 2)));
+        let longer = Outer { sealed: Bytes2::from(vec![0; RECORD_MAX]), ..outer.clone() };
+        assert!(matches!(Outer::decode(&longer.encode()), Err(WireError::OverLimit(..))));
+        assert_ne!(record_hash(&outer.encode()), record_hash(&newer.encode()));
+        let negative = [&b"d1:e32:"[..], &[0; 32], b"1:id1:li-1e1:ni65536e1:p0:e1:s0:1:vi1ee"].concat();
+        assert!(matches!(Outer::decode(&negative), Err(WireError::Malformed(..))));
+    }
+
+    fn dots() -> impl Strategy<Value = Dot> {
+        (any::<[u8; 32]>(), any::<u32>(), 0..=i64::MAX as u64).prop_map(|(author, incarnation, sequence)| Dot {
+            author: MemberKey(author),
+            incarnation,
+            sequence,
+        })
+    }
+
+    fn contexts() -> impl Strategy<Value = Context> {
+        let some = || proptest::collection::vec(dots(), 0..6);
+        (some(), some()).prop_map(|(upto, except)| Context { upto, except })
+    }
+
+    fn values() -> impl Strategy<Value = Value> {
+        let name = proptest::collection::vec(any::<u8>(), 1..=NAME_MAX)
+            .prop_filter_map("a trick", |bytes| Name::new(&bytes).ok());
+        let place = (any::<[u8; 16]>(), name, proptest::option::of(contexts()))
+            .prop_map(|(parent, name, deleted)| Value::Place(Place { parent: ObjectId(parent), name, deleted }));
+        let body = prop_oneof![
+            (0..=INLINE_MAX).prop_map(inline),
+            (1..1_000_u32, 1..1_000_u32).prop_map(|(a, b)| torrent(u64::from(a + b) * CHUNK_PLAIN as u64, &[a, b])),
+            proptest::collection::vec(1..=u8::MAX, 1..300).prop_map(|target| symlink(&target)),
+        ];
+        prop_oneof![
+            place,
+            (body, 0..0o10_000_u32, any::<i64>()).prop_map(|(body, mode, mtime)| Value::Body(Body {
+                mode,
+                mtime: WallTime(mtime),
+                ..body
+            })),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn inner_parts_come_back(
+            value in values(), dot in dots(), context in contexts(), object: [u8; 16], circle: [u8; 32]
+        ) {
+            let inner =
+                Inner { circle: CircleId(circle), dot, object: ObjectId(object), context, ..inner(value) };
+            let encoded = inner.encode();
+            prop_assert!(is_bucket(encoded.len()));
+            prop_assert_eq!(Inner::decode(&encoded).unwrap(), inner);
+        }
+
+        #[test]
+        fn torn_parts_never_panic(value in values(), at: prop::sample::Index, to: u8, cut: prop::sample::Index) {
+            let mut torn = inner(value).encode();
+            let at = at.index(torn.len());
+            torn[at] = to;
+            let _ = Inner::decode(&torn);
+            let _ = Outer::decode(&torn);
+            torn.truncate(cut.index(torn.len()));
+            prop_assert!(Inner::decode(&torn).is_err());
+        }
+
+        #[test]
+        fn garbage_is_refused(garbage in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Inner::decode(&garbage).is_err());
+            prop_assert!(Outer::decode(&garbage).is_err());
+        }
+    }
 }
