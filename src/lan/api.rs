@@ -94,21 +94,25 @@ impl Call {
     }
 }
 
+/// The one method that `path` is asked for by; `None` when nothing is there.
+pub fn allowed(path: &str) -> Option<&'static str> {
+    match path.strip_prefix("/v1/")? {
+        "status" | "friends" | "transfers" => Some("GET"),
+        "invite" | "join" | "found" | "remove" | "unmount" | "stop" => Some("POST"),
+        _ => None,
+    }
+}
+
 /// Reads a request. `path` is the request's target as it came.
 pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
     if body.len() > BODY_MAX {
         return Err(ApiError::body_too_large());
     }
-    let endpoint = path.strip_prefix("/v1/").ok_or_else(|| ApiError::not_found(path))?;
-    let allowed = match endpoint {
-        "status" | "friends" | "transfers" => "GET",
-        "invite" | "join" | "found" | "remove" | "unmount" | "stop" => "POST",
-        _ => return Err(ApiError::not_found(path)),
-    };
+    let allowed = allowed(path).ok_or_else(|| ApiError::not_found(path))?;
     if method != allowed {
         return Err(ApiError::new(405, format!("{path} is asked for by {allowed}, not by {}", shorten(method))));
     }
-    match endpoint {
+    match path.trim_start_matches("/v1/") {
         "status" => nothing(body).map(|()| Call::Status),
         "friends" => nothing(body).map(|()| Call::Friends),
         "transfers" => nothing(body).map(|()| Call::Transfers),

@@ -1,0 +1,3 @@
+//! Arguments and the config file -> checked types.
+pub mod config;
+mod nearest;
