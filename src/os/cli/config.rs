@@ -180,7 +180,8 @@ fn missing(path: &Path) -> ConfigError {
 impl FileConfig {
     /// Reads the text of the file at `path`, which is for messages alone.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let line = |span: std::ops::Range<usize>| 1 + text[..span.start].matches('\n').count();
+        let line =
+            |span: std::ops::Range<usize>| 1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count();
         let wrong = |span, what: String| ConfigError::Line(path.to_owned(), line(span), what);
         let table =
             DeTable::parse(text).map_err(|why| wrong(why.span().unwrap_or(0..0), why.message().replace('\n', ": ")))?;

@@ -1,19 +1,24 @@
 //! The known word that a mistyped one was meant to be.
 
-/// The word of `known` that is fewest edits away, when it is near enough to have been meant.
+/// The word of `known` that is fewest edits away, when it is near enough to have been meant; of equals one that `word`
+/// begins.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    let limit = 1 + word.chars().count() / 4;
+    let length = word.chars().count();
+    if length > LONGEST {
+        return None;
+    }
+    let limit = 1 + length / 4;
     known
         .iter()
         .map(|candidate| (distance(word, candidate), *candidate))
         .filter(|(edits, _)| *edits <= limit)
-        .min_by_key(|(edits, _)| *edits)
+        .min_by_key(|(edits, candidate)| (*edits, !candidate.starts_with(word)))
         .map(|(_, candidate)| candidate)
 }
 
 /// Letters inserted, left out, replaced or swapped with their neighbour (Damerau's distance on aligned strings).
 fn distance(from: &str, to: &str) -> usize {
-    let from: Vec<char> = from.chars().take(LONGEST).collect();
+    let from: Vec<char> = from.chars().collect();
     let to: Vec<char> = to.chars().collect();
     let mut before: Vec<usize> = Vec::new();
     let mut last: Vec<usize> = (0..=to.len()).collect();

@@ -185,3 +185,25 @@ fn runs(pid: i32) -> bool {
 const ANSWER_TIME: Duration = Duration::from_secs(180);
 const ANSWER_MAX: usize = 64 << 20;
 const STOP_POLL: Duration = Duration::from_millis(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_runs_until_it_is_a_zombie() {
+        assert!(!runs(i32::try_from(std::process::id()).unwrap()), "this process does not wait for itself");
+        assert!(!runs(i32::MAX));
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        assert!(runs(pid));
+        drop(child.stdin.take());
+        // Ends by itself now; nobody has collected it, so its entry stays.
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while runs(pid) {
+            assert!(std::time::Instant::now() < deadline, "the zombie counts as running");
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+    }
+}

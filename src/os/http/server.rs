@@ -191,6 +191,7 @@ async fn serve(stream: UnixStream, handler: Handler) {
         .max_headers(HEADERS)
         .max_buf_size(HEADER_BYTES)
         .keep_alive(false)
+        .auto_date_header(false)
         .serve_connection(TokioIo::new(stream), service);
     match timeout(CONNECTION_TIME, connection).await {
         Ok(Ok(())) => {}
