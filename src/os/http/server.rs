@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -215,6 +215,9 @@ async fn answer(handler: Handler, request: Request<Incoming>) -> Result<Response
 }
 
 async fn perform(handler: Handler, method: &str, target: &str, body: Incoming) -> Result<Outcome, ApiError> {
+    if body.size_hint().lower() > BODY_MAX as u64 {
+        return Err(ApiError::body_too_large());
+    }
     let body = match timeout(BODY_TIME, Limited::new(body, BODY_MAX).collect()).await {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(why)) if why.is::<LengthLimitError>() => return Err(ApiError::body_too_large()),
