@@ -1,3 +1,4 @@
 //! The composed machine: circles, trees, vault and swarm as one `handle` and one queue of actions.
 
 pub mod io;
+pub mod status;
