@@ -1,1 +1,4 @@
-//! Placeholder until its room is written.
+//! The only room that touches the operating system.
+
+#[cfg(feature = "mount")]
+pub mod fuse;
