@@ -1,0 +1,514 @@
+//! The kernel's requests, one by one.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use fuser::{
+    BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo, InitFlags,
+    IoctlFlags, KernelConfig, LockOwner, OpenAccMode, OpenFlags, PollEvents, PollFlags, PollNotifier, RenameFlags,
+    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
+    ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use nix::libc::{O_APPEND, O_EXCL, O_TRUNC, S_IFMT, S_IFREG};
+
+use crate::base::limits::NAME_MAX;
+use crate::node::io::{Answer, Attr, DirEntry, Handle, Inode, Op, OpError, Reply};
+use crate::wire::record::Kind;
+
+use super::answer::{Owner, PERMISSIONS, errno, file_type, unexpected, wall_time};
+use super::directory::{Directories, Place};
+use super::read::{Read, Reads};
+use super::stale::StaleSender;
+use super::{End, Files, MountConfig, lock};
+
+/// What answers the kernel.
+pub(super) struct Requests {
+    files: Arc<dyn Files>,
+    owner: Owner,
+    reads: Arc<Reads>,
+    directories: Directories,
+    stale: StaleSender,
+    end: Arc<End>,
+}
+
+impl Requests {
+    pub(super) fn new(files: Arc<dyn Files>, config: &MountConfig, stale: StaleSender, end: Arc<End>) -> Self {
+        Self {
+            reads: Arc::new(Reads::new(files.clone())),
+            files,
+            owner: Owner { uid: config.uid, gid: config.gid },
+            directories: Directories::default(),
+            stale,
+            end,
+        }
+    }
+
+    pub(super) fn reads(&self) -> Arc<Reads> {
+        self.reads.clone()
+    }
+
+    fn ask(&self, op: Op, done: impl FnOnce(Reply) + Send + 'static) {
+        let _answering = self.stale.answering();
+        self.files.op(op, Box::new(done));
+    }
+
+    fn ask_done(&self, op: Op, reply: ReplyEmpty) {
+        self.ask(op, |answer| match answer {
+            Ok(Answer::Done) => reply.ok(),
+            Ok(other) => reply.error(unexpected(&other)),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn ask_entry(&self, op: Op, reply: ReplyEntry) {
+        let owner = self.owner;
+        self.ask(op, move |answer| match answer {
+            Ok(Answer::Entry(attr)) => reply.entry(&KEPT, &owner.attr(&attr), GENERATION),
+            Ok(other) => reply.error(unexpected(&other)),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    /// Hands the lines of a directory from an offset on to `add`, with the offset of the next, until it says 'full'.
+    fn lines(
+        &self,
+        inode: Inode,
+        handle: FileHandle,
+        offset: u64,
+        mut add: impl FnMut(&DirEntry, u64) -> bool,
+    ) -> Result<(), OpError> {
+        let places = self.directories.places(handle.0)?;
+        let mut places = lock(&places);
+        let mut place = places.at(offset)?;
+        let directory = |inode, name: &[u8]| DirEntry { inode, kind: Kind::Directory, name: name.to_vec() };
+        if place == Place::Start {
+            if add(&directory(inode, b"."), Place::PARENT) {
+                return Ok(());
+            }
+            place = Place::Parent;
+        }
+        if place == Place::Parent && add(&directory(self.files.parent(inode), b".."), Place::NAMES) {
+            return Ok(());
+        }
+        let mut after = if let Place::After(name) = place { Some(name) } else { None };
+        loop {
+            let mut entries = self.files.list(inode, after.as_deref(), LISTED)?;
+            for entry in &entries {
+                if add(entry, places.next()) {
+                    return Ok(());
+                }
+                places.push(&entry.name);
+            }
+            if entries.len() < LISTED {
+                return Ok(());
+            }
+            after = entries.pop().map(|entry| entry.name);
+        }
+    }
+}
+
+impl Filesystem for Requests {
+    fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for capability in [
+            InitFlags::FUSE_ATOMIC_O_TRUNC,
+            InitFlags::FUSE_AUTO_INVAL_DATA,
+            InitFlags::FUSE_ASYNC_DIO,
+            InitFlags::FUSE_PARALLEL_DIROPS,
+            InitFlags::FUSE_DO_READDIRPLUS,
+            InitFlags::FUSE_READDIRPLUS_AUTO,
+        ] {
+            // An older kernel does without.
+            let _ = config.add_capabilities(capability);
+        }
+        let refused = |nearest| io::Error::other(format!("fuser refuses a limit: {nearest} would do"));
+        config.set_max_write(WRITE_MAX).map_err(|nearest| refused(u64::from(nearest)))?;
+        config.set_max_background(BACKGROUND).map_err(|nearest| refused(u64::from(nearest)))?;
+        Ok(())
+    }
+
+    fn destroy(&mut self) {
+        self.reads.close();
+        self.stale.close();
+        self.end.come();
+    }
+
+    fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        let _answering = self.stale.answering();
+        match self.files.lookup(Inode(parent.0), name.as_bytes()) {
+            Ok(attr) => reply.entry(&KEPT, &self.owner.attr(&attr), GENERATION),
+            // Not kept, so that a friend's new file shows at once.
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
+        let _answering = self.stale.answering();
+        match self.files.attr(Inode(inode.0)) {
+            Ok(attr) => reply.attr(&KEPT, &self.owner.attr(&attr)),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn setattr(
+        &self,
+        request: &Request,
+        inode: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        _: Option<TimeOrNow>,
+        mtime: Option<TimeOrNow>,
+        _: Option<SystemTime>,
+        handle: Option<FileHandle>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<SystemTime>,
+        _: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        // All files have one owner, so nothing but what is so already can be asked for.
+        if uid.is_some_and(|uid| uid != self.owner.uid) || gid.is_some_and(|gid| gid != self.owner.gid) {
+            return reply.error(Errno::EPERM);
+        }
+        if mode.is_none() && size.is_none() && mtime.is_none() {
+            return self.getattr(request, inode, handle, reply);
+        }
+        let op = Op::SetAttr {
+            inode: Inode(inode.0),
+            size,
+            mode: mode.map(|mode| mode & PERMISSIONS),
+            mtime: mtime.map(wall_time),
+        };
+        let owner = self.owner;
+        self.ask(op, move |answer| match answer {
+            Ok(Answer::Entry(attr)) => reply.attr(&KEPT, &owner.attr(&attr)),
+            Ok(other) => reply.error(unexpected(&other)),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn readlink(&self, _: &Request, inode: INodeNo, reply: ReplyData) {
+        match self.files.readlink(Inode(inode.0)) {
+            Ok(target) => reply.data(&target),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn mknod(&self, _: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, _: u32, reply: ReplyEntry) {
+        if mode & S_IFMT != S_IFREG {
+            return reply.error(Errno::EPERM);
+        }
+        let op = Op::Create { parent: Inode(parent.0), name: bytes_of(name), mode: mode & PERMISSIONS };
+        let (owner, files, reads) = (self.owner, self.files.clone(), self.reads.clone());
+        self.ask(op, move |answer| match answer {
+            Ok(Answer::Created(attr, handle)) => {
+                reply.entry(&KEPT, &owner.attr(&attr), GENERATION);
+                reads.pool().run(move || {
+                    files.op(Op::Flush { handle }, Box::new(drop));
+                    files.op(Op::Release { handle }, Box::new(drop));
+                });
+            }
+            Ok(other) => reply.error(unexpected(&other)),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, reply: ReplyEntry) {
+        let op = Op::Mkdir { parent: Inode(parent.0), name: bytes_of(name), mode: mode & PERMISSIONS };
+        self.ask_entry(op, reply);
+    }
+
+    fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.ask_done(Op::Unlink { parent: Inode(parent.0), name: bytes_of(name) }, reply);
+    }
+
+    fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.ask_done(Op::Rmdir { parent: Inode(parent.0), name: bytes_of(name) }, reply);
+    }
+
+    fn symlink(&self, _: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        let target = bytes_of(target.as_os_str());
+        self.ask_entry(Op::Symlink { parent: Inode(parent.0), name: bytes_of(name), target }, reply);
+    }
+
+    fn rename(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        if !RenameFlags::RENAME_NOREPLACE.contains(flags) {
+            return reply.error(Errno::EINVAL);
+        }
+        let op = Op::Rename {
+            parent: Inode(parent.0),
+            name: bytes_of(name),
+            new_parent: Inode(new_parent.0),
+            new_name: bytes_of(new_name),
+            no_replace: flags.contains(RenameFlags::RENAME_NOREPLACE),
+        };
+        self.ask_done(op, reply);
+    }
+
+    fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
+        reply.error(Errno::EPERM);
+    }
+
+    fn open(&self, _: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        self.ask(open_op(Inode(inode.0), flags), move |answer| match answer {
+            Ok(Answer::Opened(handle)) => reply.opened(FileHandle(handle.0), open_flags(flags)),
+            Ok(other) => reply.error(unexpected(&other)),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn create(&self, _: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, flags: i32, reply: ReplyCreate) {
+        let (owner, files, reads) = (self.owner, self.files.clone(), self.reads.clone());
+        let (parent, name) = (Inode(parent.0), bytes_of(name));
+        let op = Op::Create { parent, name: name.clone(), mode: mode & PERMISSIONS };
+        self.ask(op, move |answer| match answer {
+            Ok(Answer::Created(attr, handle)) => created(reply, owner, &attr, handle, OpenFlags(flags)),
+            // It came from a friend after the kernel had looked.
+            Err(OpError::Exists) if flags & O_EXCL == 0 => {
+                reads.pool().run(move || open_existing(&*files, owner, parent, &name, OpenFlags(flags), reply));
+            }
+            Ok(other) => reply.error(unexpected(&other)),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn read(
+        &self,
+        request: &Request,
+        inode: INodeNo,
+        _: FileHandle,
+        offset: u64,
+        length: u32,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        self.reads.serve(Read { inode: Inode(inode.0), offset, length, process: request.pid(), reply });
+    }
+
+    fn write(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        data: &[u8],
+        write: WriteFlags,
+        flags: OpenFlags,
+        _: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        // What was written through a mapping belongs where it was, and comes by any handle.
+        let append = flags.0 & O_APPEND != 0 && !write.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let op = Op::Write {
+            handle: Handle(handle.0),
+            offset: (!append).then_some(offset),
+            data: Bytes::copy_from_slice(data),
+        };
+        self.ask(op, move |answer| match answer {
+            Ok(Answer::Written(bytes)) => reply.written(bytes),
+            Ok(other) => reply.error(unexpected(&other)),
+            Err(error) => reply.error(errno(&error)),
+        });
+    }
+
+    fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
+        self.ask_done(Op::Flush { handle: Handle(handle.0) }, reply);
+    }
+
+    fn release(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        handle: FileHandle,
+        _: OpenFlags,
+        _: Option<LockOwner>,
+        _: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.ask_done(Op::Release { handle: Handle(handle.0) }, reply);
+    }
+
+    fn fsync(&self, _: &Request, inode: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.ask_done(Op::Fsync { inode: Inode(inode.0) }, reply);
+    }
+
+    fn fsyncdir(&self, _: &Request, inode: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
+        self.ask_done(Op::Fsync { inode: Inode(inode.0) }, reply);
+    }
+
+    fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
+        reply.opened(FileHandle(self.directories.open()), FopenFlags::empty());
+    }
+
+    fn readdir(&self, _: &Request, inode: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        let listed = self.lines(Inode(inode.0), handle, offset, |entry, next| {
+            reply.add(INodeNo(entry.inode.0), next, file_type(entry.kind), OsStr::from_bytes(&entry.name))
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn readdirplus(&self, _: &Request, inode: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectoryPlus) {
+        let _answering = self.stale.answering();
+        let listed = self.lines(Inode(inode.0), handle, offset, |entry, next| {
+            // What is gone since it was listed is left out.
+            let Ok(attr) = self.files.attr(entry.inode) else { return false };
+            let name = OsStr::from_bytes(&entry.name);
+            reply.add(INodeNo(entry.inode.0), next, name, &KEPT, &self.owner.attr(&attr), GENERATION)
+        });
+        match listed {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(errno(&error)),
+        }
+    }
+
+    fn releasedir(&self, _: &Request, _: INodeNo, handle: FileHandle, _: OpenFlags, reply: ReplyEmpty) {
+        self.directories.release(handle.0);
+        reply.ok();
+    }
+
+    fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
+        let (total, free) = self.files.space();
+        let blocks = |bytes: u64| bytes / u64::from(STATFS_BLOCK);
+        let free = blocks(free);
+        reply.statfs(blocks(total), free, free, 0, 0, STATFS_BLOCK, NAME_MAX as u32, STATFS_BLOCK);
+    }
+
+    // ENOSYS makes the kernel answer the following by itself from then on: EOPNOTSUPP for extended attributes (so no
+    // write costs a request for a file's capabilities), its own seeking, copying and polling.
+
+    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn copy_file_range(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: INodeNo,
+        _: FileHandle,
+        _: u64,
+        _: u64,
+        _: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn poll(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: PollNotifier,
+        _: PollEvents,
+        _: PollFlags,
+        reply: ReplyPoll,
+    ) {
+        reply.error(Errno::ENOSYS);
+    }
+
+    fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
+        reply.error(Errno::EOPNOTSUPP);
+    }
+
+    fn ioctl(
+        &self,
+        _: &Request,
+        _: INodeNo,
+        _: FileHandle,
+        _: IoctlFlags,
+        _: u32,
+        _: &[u8],
+        _: u32,
+        reply: ReplyIoctl,
+    ) {
+        reply.error(Errno::ENOTTY);
+    }
+}
+
+fn open_op(inode: Inode, flags: OpenFlags) -> Op {
+    let truncate = flags.0 & O_TRUNC != 0;
+    Op::Open { inode, write: truncate || flags.acc_mode() != OpenAccMode::O_RDONLY, truncate }
+}
+
+/// Pages stay in the kernel's cache until the file's size or time changes or it is told stale; a reader's close has
+/// nothing to publish.
+fn open_flags(flags: OpenFlags) -> FopenFlags {
+    match flags.acc_mode() {
+        OpenAccMode::O_RDONLY => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
+        _ => FopenFlags::FOPEN_KEEP_CACHE,
+    }
+}
+
+fn open_existing(files: &dyn Files, owner: Owner, parent: Inode, name: &[u8], flags: OpenFlags, reply: ReplyCreate) {
+    let attr = match files.lookup(parent, name) {
+        Ok(attr) if attr.kind == Kind::File && flags.0 & O_TRUNC != 0 => Attr { size: 0, ..attr },
+        Ok(attr) if attr.kind == Kind::File => attr,
+        Ok(_) => return reply.error(Errno::EEXIST),
+        Err(error) => return reply.error(errno(&error)),
+    };
+    let opened = move |answer| match answer {
+        Ok(Answer::Opened(handle)) => created(reply, owner, &attr, handle, flags),
+        Ok(other) => reply.error(unexpected(&other)),
+        Err(error) => reply.error(errno(&error)),
+    };
+    files.op(open_op(attr.inode, flags), Box::new(opened));
+}
+
+fn created(reply: ReplyCreate, owner: Owner, attr: &Attr, handle: Handle, flags: OpenFlags) {
+    reply.created(&KEPT, &owner.attr(attr), GENERATION, FileHandle(handle.0), open_flags(flags));
+}
+
+fn bytes_of(name: &OsStr) -> Vec<u8> {
+    name.as_bytes().to_vec()
+}
+
+/// How long the kernel keeps entries and attributes. They are told stale when a friend changes them.
+const KEPT: Duration = Duration::from_secs(60);
+/// Inode numbers are never used again.
+const GENERATION: Generation = Generation(0);
+/// Bytes of one write, and so pages of one read.
+const WRITE_MAX: u32 = 1 << 18;
+/// Reads ahead that the kernel lets wait: parked ones must not keep others out.
+const BACKGROUND: u16 = 512;
+/// Entries listed at a time.
+const LISTED: usize = 128;
+/// Bytes in a block of statfs(2).
+const STATFS_BLOCK: u32 = 4_096;
