@@ -145,7 +145,7 @@ pub struct ConnId(pub u64);
 pub struct Ticket(pub u64);
 
 /// Where sealed bytes lie: a slab and an offset in units of [`UNIT`](crate::base::limits::UNIT) bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Location {
     /// Number of the slab file.
     pub slab: u32,

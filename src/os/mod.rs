@@ -1,3 +1,10 @@
-//! The operating system: the one room with tokio, files, sockets, clocks, threads, locks and entropy.
+//! The operating system: the one room with tokio, files, sockets, clocks, threads, locks, entropy, redb and FUSE.
 
+pub mod cli;
+pub mod disk;
+#[cfg(feature = "mount")]
+pub mod fuse;
+pub mod http;
 pub mod net;
+pub mod run;
+pub mod state;

@@ -10,6 +10,7 @@
 //! chain of commits sees to it), and writes only on what it has applied in causal order; then a context covers exactly
 //! what its writer saw.
 
+mod census;
 mod directory;
 mod names;
 mod object;
