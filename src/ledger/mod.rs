@@ -191,11 +191,12 @@ mod tests {
         assert_eq!(all(&ledger), expected);
         assert_eq!(ledger.overlay.len(), 2);
         let mut first = Vec::new();
-        ledger.range(Table::Meta, b"", b"~", &mut |key, _| {
-            first.push(key.to_vec());
-            first.len() < 2
-        })
-        .unwrap();
+        ledger
+            .range(Table::Meta, b"", b"~", &mut |key, _| {
+                first.push(key.to_vec());
+                first.len() < 2
+            })
+            .unwrap();
         assert_eq!(first, [b"a".to_vec(), b"b".to_vec()]);
     }
 

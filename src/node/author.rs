@@ -46,7 +46,9 @@ impl<S: Snapshot> Node<S> {
             return Err(OpError::ReadOnly);
         }
         if circle.current().is_none() {
-            return Err(OpError::NotPermitted("this circle's key is not here yet: wait until a keeper is online".into()));
+            return Err(OpError::NotPermitted(
+                "this circle's key is not here yet: wait until a keeper is online".into(),
+            ));
         }
         if self.trouble == Some(super::DiskError::Full) {
             return Err(OpError::NoSpace);
@@ -65,10 +67,8 @@ impl<S: Snapshot> Node<S> {
     ) -> Result<(Dot, Changes), OpError> {
         self.may_write(id)?;
         let register = (object, value.register());
-        let full = self.circles[id]
-            .open
-            .as_ref()
-            .is_some_and(|open| open.registers.contains(&register) || open.is_full());
+        let full =
+            self.circles[id].open.as_ref().is_some_and(|open| open.registers.contains(&register) || open.is_full());
         if full {
             self.close_commit(id);
         }
@@ -157,7 +157,8 @@ impl<S: Snapshot> Node<S> {
 
     /// Closes the open commits of all circles.
     pub fn close_commits(&mut self) {
-        let open: Vec<_> = self.circles.values().filter(|circle| circle.open.is_some()).map(|circle| circle.id).collect();
+        let open: Vec<_> =
+            self.circles.values().filter(|circle| circle.open.is_some()).map(|circle| circle.id).collect();
         for id in open {
             self.close_commit(&id);
         }

@@ -235,7 +235,8 @@ impl<S: Snapshot> Node<S> {
         let failed = |error: crate::cert::CertError| OpError::Io(error.to_string());
         let root = crate::cert::create_root(entropy.root, self.fresh_nonce()).map_err(failed)?;
         let serial = self.fresh_nonce();
-        let leaf = crate::cert::issue_leaf(&entropy.root, &root.der, &self.me.device.transport, serial).map_err(failed)?;
+        let leaf =
+            crate::cert::issue_leaf(&entropy.root, &root.der, &self.me.device.transport, serial).map_err(failed)?;
         let nonce = self.fresh_nonce();
         let founding = crate::roster::found(nonce, name.into(), &root.der, self.me.device.clone());
         let founding = founding.sign(|bytes| self.me.member.sign(bytes));
@@ -336,7 +337,8 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         let Some(mine) = sealed.iter().find(|key| key.member == self.me.device.member) else { return };
-        let key = envelope::open(&self.me.member, &mine.sealed).ok().and_then(|key| <[u8; 32]>::try_from(&key[..]).ok());
+        let key =
+            envelope::open(&self.me.member, &mine.sealed).ok().and_then(|key| <[u8; 32]>::try_from(&key[..]).ok());
         match (key, Suite::from_number(suite)) {
             (Some(key), Some(suite)) => {
                 circle.learn_epoch(epoch, number, suite, CircleKey(key));
@@ -412,7 +414,8 @@ impl<S: Snapshot> Node<S> {
         circle.root_seed = root;
         circle.incarnation = entry.incarnation;
         for epoch in entry.keys {
-            let key = <[u8; 32]>::try_from(&epoch.key[..]).map_err(|_| broken("an epoch key is not 32 bytes".into()))?;
+            let key =
+                <[u8; 32]>::try_from(&epoch.key[..]).map_err(|_| broken("an epoch key is not 32 bytes".into()))?;
             let suite = Suite::from_number(epoch.suite).ok_or_else(|| broken("an epoch's suite is unknown".into()))?;
             circle.learn_epoch(epoch.epoch, epoch.number, suite, CircleKey(key));
         }
@@ -458,7 +461,8 @@ impl<S: Snapshot> Node<S> {
         circle.named = named;
         for commit in found {
             for at in 0..commit.entries.len() {
-                let Some(bytes) = self.ledger.get(Table::Records, &keys::record(id, &commit.entries[at].record))? else {
+                let Some(bytes) = self.ledger.get(Table::Records, &keys::record(id, &commit.entries[at].record))?
+                else {
                     continue;
                 };
                 self.apply_record(id, &commit, at, &bytes);

@@ -8,7 +8,9 @@ use super::draft::{Change, Data, Draft, Publishing, View};
 use super::io::{Answer, Attr, DiskError, DiskRequest, Handle, Inode, OpError, Reply, Stale};
 use super::read::{Spot, torrent_of};
 use super::{Asked, Effect, Node};
-use crate::base::limits::{CHUNK_PLAIN, DEPTH_MAX, DIRTY_MAX, FILE_MAX, INLINE_MAX, QUIET_TIME, READ_TIME, SYMLINK_MAX};
+use crate::base::limits::{
+    CHUNK_PLAIN, DEPTH_MAX, DIRTY_MAX, FILE_MAX, INLINE_MAX, QUIET_TIME, READ_TIME, SYMLINK_MAX,
+};
 use crate::base::{CircleId, InfoHash, Instant, ObjectId, Snapshot, Ticket};
 use crate::seal::chunk::sealed_chunk_length;
 use crate::tree::{Changes, Seen};
@@ -178,13 +180,8 @@ impl<S: Snapshot> Node<S> {
         self.check_depth(&id, &directory)?;
         let object = self.fresh_object();
         let place = Place { parent: directory, name: name.clone(), deleted: None };
-        let body = Body {
-            kind: Kind::File,
-            mode: mode & 0o7777,
-            mtime: self.now.wall,
-            size: 0,
-            content: Content::None,
-        };
+        let body =
+            Body { kind: Kind::File, mode: mode & 0o7777, mtime: self.now.wall, size: 0, content: Content::None };
         let mut draft = Draft::new(self.now.instant, body.mode, body.mtime);
         draft.staged = Some(place.clone());
         draft.dirty = true;
@@ -629,7 +626,9 @@ impl<S: Snapshot> Node<S> {
     /// Sends a chunk to be sealed and written to a place of its own.
     pub(super) fn seal_chunk(&mut self, key: DraftKey, at: u32) {
         let Some(circle) = self.circles.get(&key.circle) else { return };
-        let Some((epoch_id, chunk_key)) = circle.current().map(|(id, epoch)| (id, epoch.keys.chunk_key())) else { return };
+        let Some((epoch_id, chunk_key)) = circle.current().map(|(id, epoch)| (id, epoch.keys.chunk_key())) else {
+            return;
+        };
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
         let plain = draft.plain_length(at);
         let number = draft.number;
@@ -822,7 +821,8 @@ impl<S: Snapshot> Node<S> {
             Some(draft) => draft.base.as_ref().map(|base| base.body.clone()),
             None => self.body(&id, &seen).ok(),
         };
-        let Some((body, info_hash)) = body.and_then(|body| Some((torrent_of(&body)?, body)).map(|(h, b)| (b, h))) else {
+        let Some((body, info_hash)) = body.and_then(|body| Some((torrent_of(&body)?, body)).map(|(h, b)| (b, h)))
+        else {
             return Some(Ok(Answer::Done));
         };
         let last = body.size.saturating_sub(1).min(offset.saturating_add(u64::from(length).max(1)) - 1);
@@ -944,7 +944,9 @@ impl<S: Snapshot> Node<S> {
             .files
             .drafts
             .values()
-            .filter(|draft| draft.dirty && !draft.orphan && draft.publishing == Publishing::No && draft.parked.is_empty())
+            .filter(|draft| {
+                draft.dirty && !draft.orphan && draft.publishing == Publishing::No && draft.parked.is_empty()
+            })
             .map(|draft| draft.touched + QUIET_TIME);
         reads.chain(quiet).min()
     }

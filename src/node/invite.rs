@@ -46,13 +46,7 @@ struct Joining {
 
 impl<S: Snapshot> Node<S> {
     /// Opens an invite and returns its text.
-    pub(super) fn invite(
-        &mut self,
-        circle: Option<String>,
-        role: Role,
-        time: Duration,
-        entropy: [u8; 96],
-    ) -> Reply {
+    pub(super) fn invite(&mut self, circle: Option<String>, role: Role, time: Duration, entropy: [u8; 96]) -> Reply {
         let id = match circle {
             Some(name) => match self.circle_named(&name) {
                 Some(id) => id,
@@ -239,7 +233,8 @@ impl<S: Snapshot> Node<S> {
         if !known || circle.roster.role_of(&device.member).is_none() {
             let nonce = self.fresh_nonce();
             let circle = self.circles.get(id).ok_or("the circle is gone")?;
-            let statement = circle.roster.say(self.me.device.member, nonce, Saying::Admit { device: device.clone(), role });
+            let statement =
+                circle.roster.say(self.me.device.member, nonce, Saying::Admit { device: device.clone(), role });
             let statement = statement.sign(|bytes| self.me.member.sign(bytes));
             if self.learn_statement(id, statement, None)? == Added::Waiting {
                 return Err("the roster is not whole: try again when a friend is online".into());
@@ -247,7 +242,10 @@ impl<S: Snapshot> Node<S> {
         }
         let serial = self.fresh_nonce();
         let circle = self.circles.get(id).ok_or("the circle is gone")?;
-        let role = circle.roster.role_of(&device.member).ok_or("the device was removed from the circle before: it joins again with new keys")?;
+        let role = circle
+            .roster
+            .role_of(&device.member)
+            .ok_or("the device was removed from the circle before: it joins again with new keys")?;
         let root = circle.root_seed.as_ref().ok_or("this node holds no root key")?;
         let leaf = crate::cert::issue_leaf(root, &circle.root_der, &transport, serial).map_err(|e| e.to_string())?;
         let epochs = circle.epochs.iter().filter(|_| role.reads()).map(|(epoch, held)| EpochKey {
@@ -281,7 +279,8 @@ impl<S: Snapshot> Node<S> {
         if id != welcome.circle {
             return Err(refused("its statements are of another circle".into()));
         }
-        let role = roster.role_of(&self.me.device.member).ok_or_else(|| refused("this node is not on its roster".into()))?;
+        let role =
+            roster.role_of(&self.me.device.member).ok_or_else(|| refused("this node is not on its roster".into()))?;
         let key = crate::cert::check_chain(&welcome.leaf, roster.root_der()).map_err(|e| refused(e.to_string()))?;
         if key != self.me.device.transport {
             return Err(refused("its certificate is for another device".into()));

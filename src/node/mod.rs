@@ -28,10 +28,14 @@ use sha2::{Digest, Sha256};
 
 use self::circle::Circle;
 use self::files::Files;
-use self::io::{Action, Answer, DiskError, DiskRequest, Done, Input, Op, OpError, Reply, Segment, Stale, Trust, TrustedCircle};
+use self::io::{
+    Action, Answer, DiskError, DiskRequest, Done, Input, Op, OpError, Reply, Segment, Stale, Trust, TrustedCircle,
+};
 use self::peers::Peers;
 use self::vault::Vault;
-use crate::base::{CircleId, ConnId, InfoHash, Instant, Now, ObjectId, Rng, Snapshot, StoreError, Table, Ticket, TransportKey};
+use crate::base::{
+    CircleId, ConnId, InfoHash, Instant, Now, ObjectId, Rng, Snapshot, StoreError, Table, Ticket, TransportKey,
+};
 use crate::ledger::values::{Identity, Value};
 use crate::ledger::{Ledger, keys};
 use crate::pair::Inviter;
@@ -132,11 +136,8 @@ const RETRY_TIME: Duration = Duration::from_secs(5);
 
 /// Makes a new identity to be stored by the batch that is returned with it.
 pub fn new_identity(name: &str, member: [u8; 32], transport: [u8; 32]) -> crate::base::Batch {
-    let identity = Identity {
-        name: name.into(),
-        member: Bytes2::from(&member[..]),
-        transport: Bytes2::from(&transport[..]),
-    };
+    let identity =
+        Identity { name: name.into(), member: Bytes2::from(&member[..]), transport: Bytes2::from(&transport[..]) };
     let mut batch = crate::base::Batch::default();
     batch.put(Table::Meta, keys::IDENTITY, identity.encode());
     batch
@@ -157,7 +158,9 @@ impl std::fmt::Display for StartError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             StartError::Store(error) => error.fmt(f),
-            StartError::NoIdentity => f.write_str("the state directory holds no node: run `dustfs init --name NAME` first"),
+            StartError::NoIdentity => {
+                f.write_str("the state directory holds no node: run `dustfs init --name NAME` first")
+            }
             StartError::Broken(why) => {
                 write!(f, "the ledger is broken: {why}: keep a copy of the state directory, and pair this node anew")
             }
@@ -283,6 +286,21 @@ impl<S: Snapshot> Node<S> {
         .into_iter()
         .flatten()
         .min()
+    }
+
+    /// True when the owner's own circle is there.
+    pub fn has_home(&self) -> bool {
+        self.circles.values().any(|circle| circle.home)
+    }
+
+    /// The seed of the TLS key, for the listener.
+    pub fn transport_seed(&self) -> [u8; 32] {
+        *self.me.transport.seed()
+    }
+
+    /// How often space of the vault was given up.
+    pub fn freed(&self) -> u64 {
+        self.vault.freed
     }
 
     /// The addresses at which this node really listens, told by `os` once it does and when they change.

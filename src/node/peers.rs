@@ -356,9 +356,10 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         while let Some((transport, address)) = self.dials.poll(self.now.instant) {
-            let circle = self.circles.values().find(|circle| {
-                circle.role().is_some() && circle.roster.allowed_transports().contains(&transport)
-            });
+            let circle = self
+                .circles
+                .values()
+                .find(|circle| circle.role().is_some() && circle.roster.allowed_transports().contains(&transport));
             let Some(circle) = circle.map(|circle| circle.id) else {
                 self.dials.want(transport, false);
                 continue;

@@ -213,8 +213,7 @@ impl<S: Snapshot> Node<S> {
     fn publish_body(&mut self, key: DraftKey, content: Content, torrent: Option<(PublicInfo, InfoHash, Vec<Extent>)>) {
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
         draft.publishing = Publishing::No;
-        let body =
-            Body { kind: Kind::File, mode: draft.mode, mtime: draft.mtime, size: draft.size, content };
+        let body = Body { kind: Kind::File, mode: draft.mode, mtime: draft.mtime, size: draft.size, content };
         let (staged, context) = (draft.staged.clone(), draft.context.clone());
         let published = self.publish_records(&key, staged, body, context, &torrent);
         match published {
@@ -297,7 +296,12 @@ impl<S: Snapshot> Node<S> {
 
     /// Makes a draft durable as it is, for those who wait in fsync.
     fn store_draft(&mut self, key: DraftKey) {
-        if self.files.drafts.get(&key).is_some_and(|draft| draft.size > INLINE_MAX as u64 && !draft.unsealed().is_empty()) {
+        if self
+            .files
+            .drafts
+            .get(&key)
+            .is_some_and(|draft| draft.size > INLINE_MAX as u64 && !draft.unsealed().is_empty())
+        {
             self.seal_unsealed(key);
             return;
         }
@@ -404,11 +408,7 @@ impl<S: Snapshot> Node<S> {
         if let Some(dot) = entry.base {
             let version = circle.tree.body(&crate::tree::Seen::of(object)).filter(|version| version.dot == Some(dot));
             let version = version.or_else(|| circle.tree.body(&crate::tree::Seen { object, version: Some(dot) }));
-            draft.base = version.map(|version| super::draft::View {
-                dot,
-                body: version.body,
-                record: version.record,
-            });
+            draft.base = version.map(|version| super::draft::View { dot, body: version.body, record: version.record });
             if draft.base.is_none() && draft.base_size > 0 {
                 return None;
             }
@@ -430,13 +430,8 @@ impl<S: Snapshot> Node<S> {
 
     fn stage_draft(&mut self, key: &DraftKey, draft: &Draft) {
         let Some(place) = draft.staged.clone() else { return };
-        let body = Body {
-            kind: Kind::File,
-            mode: draft.mode,
-            mtime: draft.mtime,
-            size: draft.size,
-            content: Content::None,
-        };
+        let body =
+            Body { kind: Kind::File, mode: draft.mode, mtime: draft.mtime, size: draft.size, content: Content::None };
         if let Some(circle) = self.circles.get_mut(&key.circle) {
             circle.tree.stage(key.object, place, body);
         }

@@ -33,8 +33,7 @@ const PLAN_MAX: u32 = 1 << 24;
 impl<S: Snapshot> Node<S> {
     /// Circles that this node may read, by name.
     pub(super) fn shown_circles(&self) -> Vec<&super::circle::Circle> {
-        let mut shown: Vec<_> =
-            self.circles.values().filter(|circle| circle.role().is_some_and(Role::reads)).collect();
+        let mut shown: Vec<_> = self.circles.values().filter(|circle| circle.role().is_some_and(Role::reads)).collect();
         shown.sort_by_key(|circle| (circle.roster.name().to_string(), circle.id));
         shown
     }
@@ -293,7 +292,12 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// The sealed place of a torrent's chunk and the key that opens it, if the chunk is here.
-    pub(super) fn torrent_chunk(&self, id: &CircleId, view: &View, chunk: u32) -> Option<(super::io::Segment, Arc<ChunkKey>)> {
+    pub(super) fn torrent_chunk(
+        &self,
+        id: &CircleId,
+        view: &View,
+        chunk: u32,
+    ) -> Option<(super::io::Segment, Arc<ChunkKey>)> {
         let mut reader = TorrentReader::of(self, id, Some(&view.body));
         reader.find(self, view.body.size, chunk)
     }
@@ -349,7 +353,12 @@ impl<'a> TorrentReader<'a> {
         }
     }
 
-    fn find<S: Snapshot>(&mut self, node: &Node<S>, size: u64, chunk: u32) -> Option<(super::io::Segment, Arc<ChunkKey>)> {
+    fn find<S: Snapshot>(
+        &mut self,
+        node: &Node<S>,
+        size: u64,
+        chunk: u32,
+    ) -> Option<(super::io::Segment, Arc<ChunkKey>)> {
         let torrent = self.torrent?;
         if !self.looked {
             self.looked = true;

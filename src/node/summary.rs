@@ -70,7 +70,8 @@ impl<S: Snapshot> Node<S> {
                 if member.device.member == self.me.device.member {
                     continue;
                 }
-                let online = self.peers.in_circle(&circle.id).find(|(_, peer)| peer.transport == member.device.transport);
+                let online =
+                    self.peers.in_circle(&circle.id).find(|(_, peer)| peer.transport == member.device.transport);
                 let traffic = self.traffic_with(&member.device.transport);
                 friends.push(Friend {
                     circle: circle.roster.name().into(),

@@ -425,7 +425,8 @@ impl<S: Snapshot> Node<S> {
             self.note_fork(id, &dot);
             return Ok(Taken::Known);
         }
-        let seen = commit.deps.iter().filter_map(|dep| self.lamport_of(id, dep)).chain(tip.map(|tip| tip.lamport)).max();
+        let seen =
+            commit.deps.iter().filter_map(|dep| self.lamport_of(id, dep)).chain(tip.map(|tip| tip.lamport)).max();
         if commit.lamport != seen.unwrap_or(0) + 1 {
             return Err(format!("a commit of {} has a Lamport time that is not one more than what it saw", dot.author));
         }
@@ -462,7 +463,11 @@ impl<S: Snapshot> Node<S> {
         let Some(circle) = self.circles.get_mut(id) else { return };
         let name = circle.roster.name_of(&dot.author).unwrap_or("somebody").to_string();
         if circle.forks.len() < 64 && circle.forks.insert(format!("{name} wrote commit {} twice", dot.sequence)) {
-            log::warn!("{name} ({}) has two histories from commit {} on: the first seen stays", dot.author, dot.sequence);
+            log::warn!(
+                "{name} ({}) has two histories from commit {} on: the first seen stays",
+                dot.author,
+                dot.sequence
+            );
         }
     }
 
@@ -598,11 +603,9 @@ impl<S: Snapshot> Node<S> {
         }
         for info_hash in named {
             self.feed_if_starved(&info_hash);
-            if let (true, Some(torrent), Some(peer)) = (
-                self.vault.active.contains_key(&info_hash),
-                self.vault.torrents.get(&info_hash),
-                self.peers.get(conn),
-            ) {
+            if let (true, Some(torrent), Some(peer)) =
+                (self.vault.active.contains_key(&info_hash), self.vault.torrents.get(&info_hash), self.peers.get(conn))
+            {
                 let offer = self.offer_of(peer, &info_hash, torrent);
                 self.swarm.offer(self.now.instant, conn, info_hash, offer);
             }

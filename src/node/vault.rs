@@ -42,6 +42,8 @@ pub struct Vault {
     dirty: BTreeSet<InfoHash>,
     /// Piece length and extents.
     layouts: BTreeMap<InfoHash, (u32, Arc<Vec<Extent>>)>,
+    /// Counts what was punched.
+    pub freed: u64,
 }
 
 /// One torrent that a commit introduced.
@@ -135,7 +137,11 @@ pub fn segments(extents: &[Extent], from: u64, length: u64) -> Option<Vec<Segmen
             return None;
         }
         let length = u32::try_from(stop - at).ok()?;
-        found.push(Segment { slab: extent.location.slab, offset: extent.location.offset_bytes() + (at - start), length });
+        found.push(Segment {
+            slab: extent.location.slab,
+            offset: extent.location.offset_bytes() + (at - start),
+            length,
+        });
         at = stop;
         index += 1;
     }
@@ -341,7 +347,10 @@ impl<S: Snapshot> Node<S> {
                 for segment in old_segments {
                     let run = segment.length.div_ceil(CHUNK_SEALED as u32);
                     let unit = (segment.offset / UNIT as u64) as u32;
-                    push_extent(&mut extents, Extent { chunk, chunks: run, location: Location { slab: segment.slab, unit } });
+                    push_extent(
+                        &mut extents,
+                        Extent { chunk, chunks: run, location: Location { slab: segment.slab, unit } },
+                    );
                     chunk += run;
                 }
                 have.set(piece);

@@ -1,7 +1,10 @@
 //! The operating system: the one room with tokio, files, sockets, clocks, threads, locks, entropy, redb and FUSE.
 
 pub mod cli;
+pub mod core;
 pub mod disk;
+#[cfg(feature = "mount")]
+mod files;
 #[cfg(feature = "mount")]
 pub mod fuse;
 pub mod http;
