@@ -154,3 +154,155 @@ impl Teller {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{MemberKey, Rng};
+
+    fn id(n: usize) -> InfoHash {
+        let mut id = InfoHash([0; 20]);
+        id.0[..8].copy_from_slice(&n.to_be_bytes());
+        id
+    }
+
+    fn dot(author: u8, sequence: u64) -> Dot {
+        Dot { author: MemberKey([author; 32]), incarnation: 0, sequence }
+    }
+
+    fn blank() -> control::Holdings {
+        Teller::new(CircleId([7; 32])).message(&[])
+    }
+
+    #[test]
+    fn what_is_told_one_by_one_counts_more_than_the_summary() {
+        let mut holdings = Holdings::default();
+        assert_eq!(holdings.offer(&id(1), &[dot(1, 1)]), Offer::None);
+        let first = control::Holdings {
+            upto: vec![dot(1, 5)],
+            gone: vec![id(1)],
+            partial: vec![id(2)],
+            whole: vec![id(3)],
+            ..blank()
+        };
+        holdings.apply(&first).unwrap();
+        assert_eq!(holdings.offer(&id(1), &[dot(1, 1)]), Offer::None);
+        assert_eq!(holdings.offer(&id(2), &[dot(1, 1)]), Offer::Partial);
+        assert_eq!(holdings.offer(&id(3), &[]), Offer::Whole);
+        assert_eq!(holdings.offer(&id(4), &[dot(1, 5)]), Offer::Whole);
+        assert_eq!(holdings.offer(&id(4), &[dot(1, 6), dot(2, 1)]), Offer::None);
+        assert_eq!(holdings.offer(&id(4), &[dot(1, 6), dot(1, 4)]), Offer::Whole);
+        assert_eq!(holdings.offer(&id(4), &[Dot { incarnation: 1, ..dot(1, 1) }]), Offer::None);
+
+        holdings.apply(&control::Holdings { whole: vec![id(1)], gone: vec![id(3)], ..blank() }).unwrap();
+        assert_eq!(holdings.offer(&id(1), &[]), Offer::Whole);
+        assert_eq!(holdings.offer(&id(3), &[dot(1, 1)]), Offer::None);
+        holdings.apply(&control::Holdings { reset: 1, ..blank() }).unwrap();
+        assert_eq!(holdings, Holdings::default());
+    }
+
+    #[test]
+    fn a_peer_that_tells_too_much_is_refused() {
+        let mut holdings = Holdings::default();
+        let whole: Vec<InfoHash> = (0..HOLDINGS).map(id).collect();
+        holdings.apply(&control::Holdings { whole: whole.clone(), ..blank() }).unwrap();
+        holdings.apply(&control::Holdings { gone: whole.clone(), ..blank() }).unwrap();
+        let more = control::Holdings { partial: vec![id(HOLDINGS)], ..blank() };
+        assert!(matches!(holdings.apply(&more), Err(KeepError::Protocol(_, HOLDINGS))));
+        let mut holdings = Holdings::default();
+        let upto = |n: usize| Dot { incarnation: n as u32, ..dot(1, 1) };
+        holdings.apply(&control::Holdings { upto: (0..CHAINS).map(upto).collect(), ..blank() }).unwrap();
+        let more = control::Holdings { upto: vec![upto(CHAINS)], ..blank() };
+        assert!(matches!(holdings.apply(&more), Err(KeepError::Protocol(_, CHAINS))));
+    }
+
+    #[test]
+    fn everything_is_told_in_parts_of_which_the_first_replaces() {
+        let mut teller = Teller::new(CircleId([7; 32]));
+        let empty = teller.full(vec![], [], [], []);
+        assert_eq!(empty, [control::Holdings { reset: 1, ..blank() }]);
+        let messages = teller.full(vec![dot(1, 9)], (0..1_500).map(id), (2_000..5_000).map(id), (9_000..9_010).map(id));
+        assert_eq!(messages.iter().map(|m| m.reset).collect::<Vec<_>>(), [1, 0, 0]);
+        let mut holdings = Holdings::default();
+        holdings.apply(&control::Holdings { whole: vec![id(1), id(77_777)], ..blank() }).unwrap();
+        for message in &messages {
+            assert!(message.gone.len() + message.whole.len() + message.partial.len() <= HOLDINGS_MESSAGE);
+            holdings.apply(message).unwrap();
+        }
+        for (n, offer) in [
+            (0, Offer::None),
+            (1_499, Offer::None),
+            (1_500, Offer::Whole),
+            (4_999, Offer::Whole),
+            (9_009, Offer::Partial),
+            (77_777, Offer::Whole),
+        ] {
+            assert_eq!(holdings.offer(&id(n), &[dot(1, 9)]), offer, "{n}");
+        }
+        assert_eq!(holdings.offer(&id(77_777), &[dot(1, 10)]), Offer::None, "what was told before is replaced");
+    }
+
+    #[test]
+    fn changes_are_told_together_and_not_too_often() {
+        let mut teller = Teller::new(CircleId([7; 32]));
+        assert_eq!((teller.timeout(), teller.poll(Instant(0))), (None, None));
+        teller.changed(id(1), Offer::Partial);
+        let now = Instant(1_000);
+        assert_eq!(teller.poll(now).unwrap().partial, [id(1)]);
+        teller.changed(id(1), Offer::Whole);
+        teller.changed(id(2), Offer::Partial);
+        teller.changed(id(2), Offer::None);
+        assert_eq!(teller.poll(now), None);
+        assert_eq!(teller.timeout(), Some(now + TELL_EVERY));
+        let later = teller.poll(now + TELL_EVERY).unwrap();
+        assert_eq!((later.whole, later.gone, later.partial), (vec![id(1)], vec![id(2)], vec![]));
+        assert_eq!(teller.timeout(), None);
+    }
+
+    /// A node whose holdings change at random for a long time, and a peer that hears of it: the peer always knows the
+    /// truth in the end, and is never told more than it takes.
+    #[test]
+    fn a_peer_knows_the_truth_after_any_changes() {
+        for seed in 0..5 {
+            let mut rng = Rng::new(seed);
+            let (mut teller, mut peer) = (Teller::new(CircleId([7; 32])), Holdings::default());
+            let mut truth: BTreeMap<InfoHash, Offer> = BTreeMap::new();
+            let mut fulls = 0;
+            for step in 0..150_000 {
+                let id = id(rng.below(20_000) as usize);
+                let offer = [Offer::None, Offer::Partial, Offer::Whole][rng.below(3) as usize];
+                truth.insert(id, offer);
+                teller.changed(id, offer);
+                if step % 100 == 0 {
+                    tell(&mut teller, &mut peer, Instant(step * 1_000), &truth, &mut fulls);
+                }
+            }
+            let mut now = Instant(1 << 40);
+            while teller.timeout().is_some() || teller.is_worn() {
+                tell(&mut teller, &mut peer, now, &truth, &mut fulls);
+                now = now + TELL_EVERY;
+            }
+            assert!(truth.iter().all(|(id, offer)| peer.offer(id, &[]) == *offer), "seed {seed}");
+            assert!((1..6).contains(&fulls), "{fulls}");
+        }
+    }
+
+    fn tell(
+        teller: &mut Teller,
+        peer: &mut Holdings,
+        now: Instant,
+        truth: &BTreeMap<InfoHash, Offer>,
+        fulls: &mut usize,
+    ) {
+        if teller.is_worn() {
+            let of = |kind| truth.iter().filter(move |(_, offer)| **offer == kind).map(|(id, _)| *id);
+            *fulls += 1;
+            for message in teller.full(vec![], [], of(Offer::Whole), of(Offer::Partial)) {
+                peer.apply(&message).unwrap();
+            }
+        }
+        if let Some(message) = teller.poll(now) {
+            peer.apply(&message).unwrap();
+        }
+    }
+}

@@ -189,3 +189,199 @@ impl DialPlan {
         Some(self.devices.entry(transport).or_default())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u8) -> TransportKey {
+        TransportKey([n; 32])
+    }
+
+    fn address(n: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, n], port))
+    }
+
+    fn seconds(n: u64) -> Instant {
+        Instant(n * 1_000_000)
+    }
+
+    fn wanted(devices: std::ops::Range<u8>) -> DialPlan {
+        let mut plan = DialPlan::default();
+        for n in devices {
+            plan.learn(key(n), &[address(n, 1)]);
+            plan.want(key(n), true);
+        }
+        plan
+    }
+
+    #[test]
+    fn only_the_wanted_are_dialled_and_each_once() {
+        let mut plan = DialPlan::default();
+        plan.learn(key(1), &[address(1, 1)]);
+        plan.want(key(2), true);
+        assert_eq!((plan.timeout(), plan.poll(seconds(1))), (None, None));
+        plan.want(key(1), true);
+        assert_eq!(plan.timeout(), Some(Instant(0)));
+        assert_eq!(plan.poll(seconds(1)), Some((key(1), address(1, 1))));
+        assert_eq!((plan.timeout(), plan.poll(seconds(900))), (None, None));
+        plan.connected(seconds(1), key(1), Some(address(1, 1)));
+        assert_eq!((plan.timeout(), plan.poll(seconds(900))), (None, None));
+    }
+
+    #[test]
+    fn addresses_are_tried_in_turn_and_the_one_that_answered_first_next_time() {
+        let mut plan = DialPlan::default();
+        let rng = &mut Rng::new(1);
+        plan.want(key(1), true);
+        plan.learn(key(1), &[address(1, 1), address(1, 2)]);
+        plan.learn(key(1), &[address(1, 3), address(1, 2), address(1, 3)]);
+        for port in [3, 2] {
+            assert_eq!(plan.poll(seconds(1)), Some((key(1), address(1, port))));
+            plan.failed(seconds(1), rng, key(1), address(1, 9));
+            assert_eq!(plan.poll(seconds(1)), None, "the failure of another address ends no dial");
+            plan.failed(seconds(1), rng, key(1), address(1, port));
+        }
+        assert_eq!(plan.poll(seconds(1)), Some((key(1), address(1, 1))));
+        plan.connected(seconds(1), key(1), Some(address(1, 1)));
+        plan.disconnected(seconds(20), rng, key(1));
+        assert_eq!(plan.poll(seconds(20)), None);
+        assert_eq!(plan.poll(seconds(22)), Some((key(1), address(1, 1))));
+        let many: Vec<SocketAddr> = (100..200).map(|port| address(1, port)).collect();
+        plan.learn(key(1), &many);
+        assert_eq!(plan.devices[&key(1)].addresses, many[..ADDRESSES]);
+    }
+
+    /// Waits between rounds of one device whose every dial fails at once.
+    fn waits(plan: &mut DialPlan, rng: &mut Rng, rounds: usize) -> Vec<Duration> {
+        let mut now = plan.timeout().unwrap();
+        let mut waits = Vec::new();
+        for _ in 0..rounds {
+            let (transport, address) = plan.poll(now).unwrap();
+            plan.failed(now, rng, transport, address);
+            assert_eq!(plan.poll(now), None);
+            let due = plan.timeout().unwrap();
+            waits.push(due - now);
+            now = due;
+        }
+        waits
+    }
+
+    #[test]
+    fn waits_double_to_five_minutes_with_jitter() {
+        let mut expected = Duration::from_secs(1);
+        let mut jitters = std::collections::BTreeSet::new();
+        let (mut plan, mut rng) = (wanted(1..2), Rng::new(7));
+        for wait in waits(&mut plan, &mut rng, 60) {
+            assert!(wait >= expected * 80 / 100 && wait <= expected * 120 / 100, "{wait:?} {expected:?}");
+            jitters.insert(wait.as_micros() * 100 / expected.as_micros());
+            expected = (expected * 2).min(Duration::from_secs(300));
+        }
+        assert!(jitters.len() > 20, "{jitters:?}");
+    }
+
+    #[test]
+    fn a_new_address_ends_the_wait_and_an_old_one_does_not() {
+        let (mut plan, mut rng) = (wanted(1..2), Rng::new(7));
+        waits(&mut plan, &mut rng, 12);
+        let due = plan.timeout().unwrap();
+        plan.learn(key(1), &[address(1, 1)]);
+        assert_eq!(plan.timeout(), Some(due));
+        plan.learn(key(1), &[address(1, 2)]);
+        assert!(plan.timeout().unwrap() + Duration::from_secs(60) < due);
+        // A stream of inventions is worth one dial a second.
+        let (mut now, mut dials) = (due, 0);
+        for n in 0..600 {
+            plan.learn(key(1), &[address(2, n + 1)]);
+            while let Some((transport, address)) = plan.poll(now) {
+                dials += 1;
+                plan.failed(now, &mut rng, transport, address);
+                plan.learn(key(1), &[self::address(3, n + 1)]);
+            }
+            now = now + Duration::from_millis(100);
+        }
+        assert!((30..=61).contains(&dials), "{dials}");
+    }
+
+    #[test]
+    fn a_connection_that_dies_young_is_no_success() {
+        let (mut plan, mut rng) = (wanted(1..2), Rng::new(3));
+        let mut now = Instant(0);
+        for round in 0..12_u32 {
+            let (transport, address) = plan.poll(now).unwrap();
+            plan.connected(now, transport, Some(address));
+            now = now + Duration::from_secs(9);
+            plan.disconnected(now, &mut rng, transport);
+            let wait = plan.timeout().unwrap() - now;
+            assert!(wait >= Duration::from_millis(800) * 2_u32.pow(round.min(8)), "{round} {wait:?}");
+            now = now + wait;
+        }
+        let (transport, address) = plan.poll(now).unwrap();
+        plan.connected(now, transport, Some(address));
+        now = now + Duration::from_secs(10);
+        plan.disconnected(now, &mut rng, transport);
+        assert!(plan.timeout().unwrap() - now <= Duration::from_millis(1_200));
+    }
+
+    #[test]
+    fn while_both_sides_dial_the_device_counts_as_connected_until_the_last_is_gone() {
+        let (mut plan, mut rng) = (wanted(1..2), Rng::new(3));
+        let (transport, address) = plan.poll(seconds(1)).unwrap();
+        plan.connected(seconds(1), transport, None);
+        plan.connected(seconds(2), transport, Some(address));
+        plan.disconnected(seconds(3), &mut rng, transport);
+        assert_eq!(plan.timeout(), None);
+        plan.disconnected(seconds(30), &mut rng, transport);
+        plan.disconnected(seconds(30), &mut rng, transport);
+        assert!(plan.timeout().is_some());
+        plan.want(transport, false);
+        assert_eq!(plan.timeout(), None);
+    }
+
+    #[test]
+    fn dials_are_limited_and_shared_fairly() {
+        const DEVICES: u8 = 40;
+        let (mut plan, mut rng) = (wanted(0..DEVICES), Rng::new(5));
+        for n in 0..DEVICES {
+            plan.learn(key(n), &[address(n, 2), address(n, 3)]);
+        }
+        let mut dials = BTreeMap::from_iter((0..DEVICES).map(|n| (key(n), 0)));
+        let mut flying: Vec<(Instant, TransportKey, SocketAddr)> = Vec::new();
+        let mut now = Instant(0);
+        // Each dial takes ten seconds to fail.
+        while now < seconds(600) {
+            flying.retain(|(end, transport, address)| {
+                let over = *end <= now;
+                if over {
+                    plan.failed(now, &mut rng, *transport, *address);
+                }
+                !over
+            });
+            while let Some((transport, address)) = plan.poll(now) {
+                assert!(!flying.iter().any(|(_, other, _)| *other == transport), "two dials of one device");
+                *dials.get_mut(&transport).unwrap() += 1;
+                flying.push((now + Duration::from_secs(10), transport, address));
+            }
+            assert!(flying.len() <= DIALS);
+            now = now + Duration::from_millis(500);
+        }
+        // 8 at a time for 600 s at 10 s each: 480 dials among 40.
+        let (least, most) = (dials.values().min().unwrap(), dials.values().max().unwrap());
+        assert!(*least >= 9 && *most <= 15, "{least} {most}");
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_and_can_be_forgotten() {
+        let mut plan = DialPlan::default();
+        for n in 0..MEMBERS * CIRCLES + 5 {
+            let mut transport = key(0);
+            transport.0[..8].copy_from_slice(&n.to_be_bytes());
+            plan.learn(transport, &[address(1, 1)]);
+            plan.want(transport, true);
+        }
+        assert_eq!(plan.devices.len(), MEMBERS * CIRCLES);
+        let (dialed, _) = plan.poll(seconds(1)).unwrap();
+        plan.retain(|_| false);
+        assert_eq!(plan.devices.keys().collect::<Vec<_>>(), [&dialed]);
+    }
+}

@@ -19,6 +19,7 @@ mod standing;
 mod tests;
 mod view;
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
@@ -166,9 +167,9 @@ impl Roster {
             let missing: BTreeSet<StatementHash> = statement.statement.heads.iter().filter(absent).copied().collect();
             if missing.is_empty() {
                 ready.push_back(statement);
-            } else if !waiting.contains_key(&statement.hash) {
+            } else if let Entry::Vacant(place) = waiting.entry(statement.hash) {
                 missing.iter().for_each(|head| waited_for.entry(*head).or_default().push(statement.hash));
-                waiting.insert(statement.hash, (missing.len(), statement));
+                place.insert((missing.len(), statement));
             }
         }
         while let Some(statement) = ready.pop_front() {

@@ -9,7 +9,7 @@
 //! 3. Were no keeper left, then of those who were keepers the one that was struck last would stay.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::RosterError;
 use super::history::{Basis, History, Who};
@@ -37,7 +37,7 @@ pub(super) struct Standing {
 #[derive(Clone, Default, Debug)]
 pub(super) struct State {
     standings: Vec<Standing>,
-    transports: BTreeMap<TransportKey, Who>,
+    transports: BTreeSet<TransportKey>,
     members: usize,
     /// Statements without effect.
     void: Past,
@@ -132,21 +132,16 @@ impl State {
         }
     }
 
-    /// The first admission of a key and of a transport key counts; one that saw that the first was void replaces it.
+    /// The first admission of a key and of a transport key counts.
     fn admit(&mut self, history: &History, at: usize, who: Who, device: &Device) {
         let standing = &mut self.standings[who.0];
-        let taken = self.transports.get(&device.transport).is_some_and(|other| *other != who);
-        let other = standing.admit.is_some_and(|other| !history.line(at).past.contains(other));
-        if taken || other || (standing.admit.is_none() && self.members >= MEMBERS) {
+        if standing.admit.is_some() || self.transports.contains(&device.transport) || self.members >= MEMBERS {
             return;
         }
-        match standing.admit.and_then(|old| history.device(old)) {
-            Some(old) => drop(self.transports.remove(&old.transport)),
-            None => self.members += 1,
-        }
+        self.members += 1;
         standing.admit = Some(at);
         standing.peak = standing.peak.max(history.granted(at));
-        self.transports.insert(device.transport, who);
+        self.transports.insert(device.transport);
     }
 
     /// False for a statement that was struck or put aside.
@@ -230,7 +225,7 @@ impl State {
         if standing.is_some_and(|standing| standing.admit.is_some() || standing.removed) {
             return Err(RosterError::KeyUsed(device.member));
         }
-        if self.transports.contains_key(&device.transport) {
+        if self.transports.contains(&device.transport) {
             return Err(RosterError::TransportUsed(device.transport));
         }
         if self.members >= MEMBERS {

@@ -78,8 +78,9 @@ impl View {
         let mut admitted: Vec<(usize, &Standing)> =
             state.admitted().filter_map(|(_, standing)| Some((standing.admit?, standing))).collect();
         admitted.sort_by_key(|(admit, _)| history.age(*admit));
+        let mut names = Names::default();
         for (admit, standing) in admitted {
-            view.add_member(history, admit, standing);
+            view.add_member(history, admit, standing, &mut names);
         }
         let epochs = history.order().iter().filter_map(|at| epoch(history, state, *at).map(|epoch| (epoch, *at)));
         let mut epochs: Vec<(EpochView<'_>, usize)> = epochs.collect();
@@ -91,7 +92,7 @@ impl View {
         view
     }
 
-    fn add_member(&mut self, history: &History, admit: usize, standing: &Standing) {
+    fn add_member(&mut self, history: &History, admit: usize, standing: &Standing, names: &mut Names) {
         let (Some(device), Some(role)) = (history.device(admit), standing.role(history)) else { return };
         let writes = !standing.removed && role.writes();
         if standing.peak.is_some_and(Role::writes) {
@@ -107,22 +108,13 @@ impl View {
         }
         let line = history.line(admit);
         self.members.push(Member {
-            name: self.free_name(&device.name),
+            name: names.free(&device.name),
             device: device.clone(),
             role,
             removed: standing.removed,
             admitted: line.signed.hash,
             by: line.signed.statement.author,
         });
-    }
-
-    fn free_name(&self, name: &str) -> String {
-        let taken = |name: &str| self.members.iter().any(|member| member.name == name);
-        if !taken(name) {
-            return name.into();
-        }
-        let mut numbered = (2..).map(|n| format!("{name} ({n})"));
-        numbered.find(|name| !taken(name)).expect("there are more numbers than members")
     }
 
     pub(super) fn accepts(&self, dot: &Dot, hash: &CommitHash) -> Verdict {
@@ -140,6 +132,24 @@ impl View {
             std::cmp::Ordering::Equal => Verdict::WrongHash,
             std::cmp::Ordering::Greater => Verdict::AboveCut,
         }
+    }
+}
+
+/// Names shown so far, each with the number that the next of that name tries first.
+#[derive(Default)]
+struct Names(BTreeMap<String, u32>);
+
+impl Names {
+    fn free(&mut self, name: &str) -> String {
+        let Some(first) = self.0.get(name).copied() else {
+            self.0.insert(name.into(), 2);
+            return name.into();
+        };
+        let mut numbered = (first..).map(|n| (n, format!("{name} ({n})")));
+        let (n, free) = numbered.find(|(_, name)| !self.0.contains_key(name)).expect("numbers outlast members");
+        self.0.insert(name.into(), n + 1);
+        self.0.insert(free.clone(), 2);
+        free
     }
 }
 
