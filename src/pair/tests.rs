@@ -167,6 +167,10 @@ fn a_man_in_the_middle_gets_nothing() {
     // He terminates TLS with a key of his own, and happens on the exporter.
     let (joiner, message) = join(2, EXPORTER);
     assert_eq!(refused(joiner, inviter().message(START, &peer(66), &message, verify)), Refusal::Wrong);
+    // Who has the secret cannot bring in a transport key that is not the connection's, though his member key says so.
+    let claim = message::signed_by_joiner(&EXPORTER, &peer(66).transport);
+    let (joiner, message) = Joiner::new(text(), device(2), EXPORTER, |_| member(2).sign(&claim));
+    assert_eq!(refused(joiner, inviter().message(START, &peer(66), &message, verify)), Refusal::Wrong);
     // He puts a member key of his own beside the joiner's proof.
     let (joiner, message) = Joiner::new(text(), device(2), EXPORTER, |message| member(66).sign(message));
     assert_eq!(refused(joiner, inviter().message(START, &peer(2), &message, verify)), Refusal::Wrong);
