@@ -500,7 +500,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> Result<RedbStore, LedgerError> {
-        Ok(RedbStore::new(Arc::new(Ledger::open(path, 1 << 20, Arc::default())?)))
+        Ok(RedbStore::new(Arc::new(Ledger::open(path, 1 << 20, Arc::default())?), None))
     }
 
     fn open_faulty(path: &Path) -> (RedbStore, Arc<Fault>) {
@@ -510,7 +510,7 @@ mod tests {
             Ok(Box::new(Faulty { storage: open_file(path)?, fault: armed.clone() }) as Box<dyn StorageBackend>)
         });
         let ledger = Ledger::open_on(path, 1 << 16, Arc::default(), storage).unwrap();
-        (RedbStore::new(Arc::new(ledger)), fault)
+        (RedbStore::new(Arc::new(ledger), None), fault)
     }
 
     /// Commits more than the cache holds.

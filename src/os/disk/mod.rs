@@ -62,8 +62,8 @@ pub struct Disk {
     counters: Arc<Counters>,
     workers: usize,
     threads: Vec<JoinHandle<()>>,
-    /// Released last, when nothing is written any more.
-    _lock: StateLock,
+    /// Dropped after the ledger, which writes when it is closed.
+    _lock: Arc<StateLock>,
 }
 
 impl fmt::Debug for Disk {
@@ -76,7 +76,7 @@ impl Disk {
     /// Opens what the state directory holds, or makes it, and keeps other nodes out of it. Starts no thread.
     pub fn open(config: DiskConfig) -> Result<(Disk, RedbStore), DiskOpenError> {
         let state = StateDir::open_or_create(&config.directory)?;
-        let lock = state.lock()?;
+        let lock = Arc::new(state.lock()?);
         let counters = Arc::new(Counters::default());
         let slabs_there = || fs::read_dir(state.slabs()).is_ok_and(|mut slabs| slabs.next().is_some());
         if !state.ledger().exists() && slabs_there() {
@@ -84,7 +84,7 @@ impl Disk {
         }
         let ledger = Arc::new(Ledger::open(&state.ledger(), config.cache_bytes, counters.clone())?);
         let slabs = Slabs::open(&state.slabs(), counters.clone()).map_err(DiskOpenError::Slabs)?;
-        let store = RedbStore::new(ledger.clone());
+        let store = RedbStore::new(ledger.clone(), Some(lock.clone()));
         let disk = Disk {
             slabs,
             ledger,
@@ -260,19 +260,22 @@ mod tests {
     #[test]
     fn a_second_node_is_kept_out() {
         let scratch = Scratch::new();
-        let (disk, _store) = Disk::open(DiskConfig::new(scratch.path())).unwrap();
-        let error = Disk::open(DiskConfig::new(scratch.path())).unwrap_err();
+        let (disk, ledger) = Disk::open(DiskConfig::new(scratch.path())).unwrap();
         let pid = Some(std::process::id());
-        assert_eq!(error, DiskOpenError::State(StateError::InUse { path: scratch.path().to_owned(), pid }));
+        let in_use = DiskOpenError::State(StateError::InUse { path: scratch.path().to_owned(), pid });
+        assert_eq!(Disk::open(DiskConfig::new(scratch.path())).unwrap_err(), in_use);
         drop(disk);
+        // Whoever still reads keeps the database open.
+        assert_eq!(Disk::open(DiskConfig::new(scratch.path())).unwrap_err(), in_use);
+        drop(ledger);
         Disk::open(DiskConfig::new(scratch.path())).unwrap();
     }
 
     #[test]
     fn a_lost_ledger_is_not_replaced_by_an_empty_one() {
         let scratch = Scratch::new();
-        let (disk, _store) = Disk::open(DiskConfig::new(scratch.path())).unwrap();
-        disk.slabs().write_at(0, 0, b"piece").unwrap();
+        let disk = Disk::open(DiskConfig::new(scratch.path())).unwrap();
+        disk.0.slabs().write_at(0, 0, b"piece").unwrap();
         drop(disk);
         let path = scratch.path().join("ledger.redb");
         fs::remove_file(&path).unwrap();
@@ -417,6 +420,7 @@ mod tests {
         assert!(matches!(ask(&disk, store(full)), Done::Stored(Ok(true))));
         still_there(&disk, &ledger);
         disk.stop();
+        drop(ledger);
         let (disk, ledger) = Disk::open(config).unwrap();
         still_there(&disk, &ledger);
         assert!(is_there(&ledger, 7));

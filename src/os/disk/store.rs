@@ -9,35 +9,42 @@ use redb::{AccessGuard, ReadOnlyTable, ReadTransaction, ReadableDatabase, Storag
 
 use super::ledger::Ledger;
 use crate::base::{Snapshot, StoreError, Table};
+use crate::os::state::StateLock;
 
 /// What is durable, as of the newest commit. Clones share one view; each read is a look into a B-tree.
+///
+/// The state directory stays this process's own until the disk and all clones are dropped.
 #[derive(Clone)]
-pub struct RedbStore(Arc<Ledger>);
+pub struct RedbStore {
+    ledger: Arc<Ledger>,
+    /// Dropped after the ledger, which writes when it is closed.
+    _lock: Option<Arc<StateLock>>,
+}
 
 impl fmt::Debug for RedbStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RedbStore").field(&self.0.path).finish()
+        f.debug_tuple("RedbStore").field(&self.ledger.path).finish()
     }
 }
 
 impl RedbStore {
-    pub(super) fn new(ledger: Arc<Ledger>) -> Self {
-        Self(ledger)
+    pub(super) fn new(ledger: Arc<Ledger>, lock: Option<Arc<StateLock>>) -> Self {
+        Self { ledger, _lock: lock }
     }
 
     #[cfg(test)]
     pub(super) fn ledger(&self) -> &Ledger {
-        &self.0
+        &self.ledger
     }
 
     /// Reads by `read`, and once more when the database had to be opened again.
     fn read<T>(&self, mut read: impl FnMut(&View) -> Result<T, StorageError>) -> Result<T, StoreError> {
-        let view = self.0.view();
+        let view = self.ledger.view();
         if let Some(Ok(value)) = view.as_deref().map(&mut read) {
             return Ok(value);
         }
-        let reopened = self.0.recover(view.as_ref()).map_err(|error| StoreError(error.to_string()))?;
-        read(&reopened).map_err(|error| StoreError(format!("{}: {error}", self.0.path.display())))
+        let reopened = self.ledger.recover(view.as_ref()).map_err(|error| StoreError(error.to_string()))?;
+        read(&reopened).map_err(|error| StoreError(format!("{}: {error}", self.ledger.path.display())))
     }
 }
 
