@@ -3,90 +3,24 @@
 //! redb shuts itself after any failed read or write. The ledger then closes it and opens it again, so that a full disk
 //! stops only what had to be written: reads go on, and later commits are tried anew.
 
-use std::fmt;
 use std::fs;
 use std::io;
-use std::ops::Bound;
-use std::panic::PanicHookInfo;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use bytes::Bytes;
-use redb::backends::FileBackend;
-use redb::{
-    AccessGuard, Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadTransaction, ReadableDatabase,
-    StorageBackend, StorageError, TableDefinition, TableError, WriteTransaction,
-};
+use redb::{Builder, Database, DatabaseError, Durability, StorageBackend, WriteTransaction};
 
 use super::counters::Counters;
-use super::disk_error;
-use crate::base::{Batch, Snapshot, StoreError, Table};
+use super::error::{LedgerError, disk_error};
+use super::storage::{Counted, open_file};
+use super::store::{NUMBER_KEY, OWN, View, definition};
+use crate::base::{Batch, Table};
 use crate::node::io::DiskError;
-use crate::os::state::{StateDir, private_file, sync_parent};
-
-/// What is durable, as of the newest commit. Clones share one view; each read is a look into a B-tree.
-#[derive(Clone)]
-pub struct RedbStore(Arc<Ledger>);
-
-impl fmt::Debug for RedbStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("RedbStore").field(&self.0.path).finish()
-    }
-}
-
-impl RedbStore {
-    pub(super) fn new(ledger: Arc<Ledger>) -> Self {
-        Self(ledger)
-    }
-
-    /// Reads by `read`, and once more when the database had to be opened again.
-    fn read<T>(&self, mut read: impl FnMut(&View) -> Result<T, StorageError>) -> Result<T, StoreError> {
-        let view = self.0.view();
-        if let Some(Ok(value)) = view.as_deref().map(&mut read) {
-            return Ok(value);
-        }
-        let reopened = self.0.recover(view.as_ref()).map_err(|error| StoreError(error.to_string()))?;
-        read(&reopened).map_err(|error| StoreError(format!("{}: {error}", self.0.path.display())))
-    }
-}
-
-impl Snapshot for RedbStore {
-    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        self.read(|view| match view.table(table) {
-            Some(table) => Ok(table.get(key)?.map(|value| Bytes::copy_from_slice(value.value()))),
-            None => Ok(None),
-        })
-    }
-
-    fn range(
-        &self,
-        table: Table,
-        from: &[u8],
-        to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> bool,
-    ) -> Result<(), StoreError> {
-        // Kept so that a second try goes on after what was visited in the first.
-        let mut last: Option<AccessGuard<'static, &'static [u8]>> = None;
-        self.read(|view| {
-            let from = last.as_ref().map_or(Bound::Included(from), |last| Bound::Excluded(last.value()));
-            let (Bound::Included(start) | Bound::Excluded(start)) = from else { return Ok(()) };
-            let Some(table) = view.table(table).filter(|_| start < to) else { return Ok(()) };
-            let mut pairs = table.range::<&[u8]>((from, Bound::Excluded(to)))?;
-            for pair in &mut pairs {
-                let (key, value) = pair?;
-                if !visit(key.value(), value.value()) {
-                    break;
-                }
-                last = Some(key);
-            }
-            Ok(())
-        })
-    }
-}
+use crate::os::state::{private_file, sync_parent};
 
 /// The one writer, and the view that readers share.
 pub(super) struct Ledger {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     cache_bytes: usize,
     counters: Arc<Counters>,
     storage: OpenStorage,
@@ -94,7 +28,7 @@ pub(super) struct Ledger {
     view: RwLock<Option<Arc<View>>>,
 }
 
-/// Opens, or makes, the file that lies under redb.
+/// Opens the file that lies under redb.
 type OpenStorage = Box<dyn Fn(&Path) -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
 
 #[derive(Default)]
@@ -131,8 +65,7 @@ impl Ledger {
             Err(error) if error.kind() == io::ErrorKind::NotFound => ledger.make()?,
             Err(error) => return Err(ledger.unusable(&error)),
         }
-        let view = ledger.reopen(&mut ledger.writer())?;
-        ledger.check_format(&view)?;
+        ledger.reopen(&mut ledger.writer())?;
         Ok(ledger)
     }
 
@@ -143,10 +76,25 @@ impl Ledger {
         }
         let mut writer = self.writer();
         if writer.database.is_none() {
-            self.reopen(&mut writer).map_err(LedgerError::into_disk_error)?;
+            self.reopen(&mut writer).map_err(|error| match error {
+                LedgerError::Unusable(error) => error,
+                error => DiskError::Io(error.to_string()),
+            })?;
         }
+        let mut result = self.try_commit(&mut writer, batch);
+        // A reader came upon an error before, and the database had shut itself.
+        if matches!(result, Err(redb::Error::PreviousIo)) && writer.database.is_some() {
+            result = self.try_commit(&mut writer, batch);
+        }
+        result.map_err(|error| match error {
+            redb::Error::Io(error) => disk_error(&self.path, &error),
+            error => DiskError::Io(format!("{}: {error}", self.path.display())),
+        })
+    }
+
+    fn try_commit(&self, writer: &mut Writer, batch: &Batch) -> Result<(), redb::Error> {
         let number = writer.number + 1;
-        let database = writer.database.as_ref().expect("it was opened above");
+        let database = writer.database.as_ref().expect("whoever commits opens it first");
         let error = match write(database, batch, number).and_then(|()| View::of(database)) {
             Ok(view) => {
                 writer.number = number;
@@ -156,14 +104,14 @@ impl Ledger {
             Err(error) => error,
         };
         // The last sync may have failed after the transaction was whole: the file itself tells.
-        match self.reopen(&mut writer) {
+        match self.reopen(writer) {
             Ok(_) if writer.number == number => Ok(()),
-            _ => Err(self.refused(error).into_disk_error()),
+            _ => Err(error),
         }
     }
 
     /// The view after the database was opened again, if that has not happened since `seen`.
-    fn recover(&self, seen: Option<&Arc<View>>) -> Result<Arc<View>, LedgerError> {
+    pub(super) fn recover(&self, seen: Option<&Arc<View>>) -> Result<Arc<View>, LedgerError> {
         // Whoever holds the writer while the database is shut opens it again before letting go.
         let mut writer = self.writer();
         match self.view() {
@@ -178,6 +126,7 @@ impl Ledger {
         let storage = self.storage(&self.path)?;
         let database = self.builder().create_with_backend(storage).map_err(|error| self.refused(error.into()))?;
         let view = Arc::new(View::of(&database).map_err(|error| self.refused(error))?);
+        self.check_format(&view)?;
         writer.number = view.number;
         writer.database = Some(database);
         self.show(Some(view.clone()));
@@ -191,6 +140,7 @@ impl Ledger {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.unusable(&error)),
             _ => {}
         }
+        private_file().create_new(true).open(&draft).map_err(|error| self.unusable(&error))?;
         let storage = self.storage(&draft)?;
         let database = self.builder().create_with_backend(storage).map_err(|error| self.refused(error.into()))?;
         let mut batch = Batch::default();
@@ -242,7 +192,8 @@ impl Ledger {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn view(&self) -> Option<Arc<View>> {
+    /// As of the newest commit; `None` while the file cannot be opened.
+    pub(super) fn view(&self) -> Option<Arc<View>> {
         self.view.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -266,111 +217,6 @@ impl Ledger {
 
     fn broken(&self, why: &str) -> LedgerError {
         LedgerError::Broken { path: self.path.clone(), why: why.to_owned() }
-    }
-}
-
-/// Why a ledger cannot be opened. It is left as it is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum LedgerError {
-    /// It is not what a node wrote.
-    Broken {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        why: String,
-    },
-    /// It is gone, and what it described is not.
-    Gone {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A newer node wrote it.
-    Newer {
-        /// The file.
-        path: PathBuf,
-        /// Its format.
-        format: u32,
-    },
-    /// The operating system refuses.
-    Unusable(DiskError),
-}
-
-impl LedgerError {
-    fn into_disk_error(self) -> DiskError {
-        match self {
-            LedgerError::Unusable(error) => error,
-            error => DiskError::Io(error.to_string()),
-        }
-    }
-}
-
-impl fmt::Display for LedgerError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            LedgerError::Broken { path, why } => write!(
-                f,
-                "the ledger {} is broken: {why}: put a backup of it in its place, or start anew with another --state",
-                path.display()
-            ),
-            LedgerError::Gone { path } => write!(
-                f,
-                "the ledger {} is gone, but the slabs beside it are not: put it back, or move the slabs away to start anew",
-                path.display()
-            ),
-            LedgerError::Newer { path, format } => write!(
-                f,
-                "the ledger {} has format {format}, and this version knows up to {FORMAT}: run a newer version",
-                path.display()
-            ),
-            LedgerError::Unusable(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for LedgerError {}
-
-/// What a panic means that came out of the database: redb takes a page that is not what it wrote for a fault of its
-/// own, and checking each page at opening would read the whole file. For the program's panic hook.
-pub fn ledger_panic(directory: &StateDir, panic: &PanicHookInfo<'_>) -> Option<LedgerError> {
-    let location = panic.location().filter(|location| location.file().contains("redb"))?;
-    let why = format!("a page of it is damaged ({}:{})", location.file(), location.line());
-    Some(LedgerError::Broken { path: directory.ledger(), why })
-}
-
-/// A snapshot with its tables open.
-struct View {
-    /// Of the transaction that made it.
-    number: u64,
-    /// In the order of [`Table`]; `None` for a table to which nothing was ever written.
-    tables: [Option<Pairs>; Table::ALL.len()],
-}
-
-type Pairs = ReadOnlyTable<&'static [u8], &'static [u8]>;
-
-impl View {
-    fn of(database: &impl ReadableDatabase) -> Result<Self, redb::Error> {
-        let transaction = database.begin_read()?;
-        let number = match open_table(&transaction, OWN)? {
-            Some(own) => own.get(NUMBER_KEY)?.and_then(|number| number.value().try_into().ok()),
-            None => None,
-        };
-        let mut tables = [const { None }; Table::ALL.len()];
-        for table in Table::ALL {
-            tables[table as usize] = open_table(&transaction, definition(table))?;
-        }
-        Ok(Self { number: number.map_or(0, u64::from_be_bytes), tables })
-    }
-
-    fn table(&self, table: Table) -> Option<&Pairs> {
-        self.tables[table as usize].as_ref()
-    }
-}
-
-fn open_table(transaction: &ReadTransaction, definition: Definition) -> Result<Option<Pairs>, redb::Error> {
-    match transaction.open_table(definition) {
-        Ok(table) => Ok(Some(table)),
-        Err(TableError::TableDoesNotExist(_)) => Ok(None),
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -399,59 +245,10 @@ fn write_tables(transaction: &WriteTransaction, batch: &Batch) -> Result<(), red
     Ok(())
 }
 
-type Definition = TableDefinition<'static, &'static [u8], &'static [u8]>;
-
-fn definition(table: Table) -> Definition {
-    TableDefinition::new(table.name())
-}
-
-fn open_file(path: &Path) -> io::Result<Box<dyn StorageBackend>> {
-    let file = private_file().create(true).open(path)?;
-    Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
-}
-
-/// Counts syncs. The state directory's lock already keeps others out, so it offers redb none.
-#[derive(Debug)]
-struct Counted {
-    storage: Box<dyn StorageBackend>,
-    counters: Arc<Counters>,
-}
-
-impl StorageBackend for Counted {
-    fn len(&self) -> io::Result<u64> {
-        self.storage.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.storage.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.storage.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.counters.synced();
-        self.storage.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.storage.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.storage.close()
-    }
-}
-
-/// What the ledger notes for itself.
-const OWN: Definition = TableDefinition::new("ledger");
-/// In [`OWN`]: the number of the newest transaction, 8 bytes big-endian.
-const NUMBER_KEY: &[u8] = b"number";
+/// The format of all tables together.
+pub(super) const FORMAT: u32 = 1;
 /// In [`Table::Meta`]: the format in decimal digits.
 const FORMAT_KEY: &[u8] = b"format";
-/// The format of all tables together.
-const FORMAT: u32 = 1;
 
 #[cfg(test)]
 mod tests {
@@ -461,9 +258,15 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
 
+    use bytes::Bytes;
     use nix::errno::Errno;
 
+    use super::super::error::ledger_panic;
+    use super::super::storage::faults::{Fault, Faulty};
+    use super::super::store::RedbStore;
     use super::*;
+    use crate::base::Snapshot;
+    use crate::os::state::StateDir;
     use crate::os::state::tests::Scratch;
 
     #[test]
@@ -472,12 +275,12 @@ mod tests {
         let path = scratch.path().join("ledger.redb");
         let store = open(&path).unwrap();
         store
-            .0
+            .ledger()
             .commit(&batch(&[(Table::Records, "b", "2"), (Table::Records, "a", "1"), (Table::Drafts, "a", "x")]))
             .unwrap();
         let mut second = batch(&[(Table::Records, "c", "3")]);
         second.delete(Table::Records, "a");
-        store.0.commit(&second).unwrap();
+        store.ledger().commit(&second).unwrap();
         for store in [store.clone(), {
             drop(store);
             open(&path).unwrap()
@@ -530,7 +333,7 @@ mod tests {
         let path = scratch.path().join("ledger.redb");
         let store = open(&path).unwrap();
         assert_eq!(get(&store, Table::Meta, "format"), Some("1".into()));
-        store.0.commit(&batch(&[(Table::Meta, "format", "2")])).unwrap();
+        store.ledger().commit(&batch(&[(Table::Meta, "format", "2")])).unwrap();
         let cut = scratch.path().join("cut");
         fs::copy(&path, &cut).unwrap();
         assert_eq!(open(&cut).unwrap_err(), LedgerError::Newer { path: cut, format: 2 });
@@ -555,7 +358,7 @@ mod tests {
         let path = scratch.path().join("ledger.redb");
         let store = open(&path).unwrap();
         for number in ["1", "2", "3"] {
-            store.0.commit(&batch(&[(Table::Records, "key", number)])).unwrap();
+            store.ledger().commit(&batch(&[(Table::Records, "key", number)])).unwrap();
             let cut = scratch.path().join(number);
             fs::copy(&path, &cut).unwrap();
             let mut builder = Builder::new();
@@ -608,12 +411,12 @@ mod tests {
                 for access in 1.. {
                     let scratch = Scratch::new();
                     let (store, fault) = open_faulty(&scratch.path().join("ledger.redb"));
-                    store.0.commit(&batch(&[(Table::Records, "kept", "1")])).unwrap();
+                    store.ledger().commit(&batch(&[(Table::Records, "kept", "1")])).unwrap();
                     let stop = Arc::new(AtomicBool::new(false));
                     let reader = read_until(stop.clone(), store.clone());
                     fault.arm(access, errno, after);
                     let committed =
-                        store.0.commit(&batch(&[(Table::Records, "new", "1"), (Table::Commits, "new", "1")]));
+                        store.ledger().commit(&batch(&[(Table::Records, "new", "1"), (Table::Commits, "new", "1")]));
                     let fired = fault.disarm();
                     let landed = get(&store, Table::Records, "new").is_some();
                     assert_eq!(get(&store, Table::Commits, "new").is_some(), landed, "access {access}");
@@ -628,7 +431,7 @@ mod tests {
                             failed += 1;
                         }
                     }
-                    store.0.commit(&batch(&[(Table::Records, "later", "1")])).unwrap();
+                    store.ledger().commit(&batch(&[(Table::Records, "later", "1")])).unwrap();
                     stop.store(true, Ordering::Relaxed);
                     assert!(reader.join().unwrap() > 0);
                     drop(store);
@@ -648,15 +451,41 @@ mod tests {
     }
 
     #[test]
+    fn a_ledger_that_vanishes_is_not_made_anew() {
+        let scratch = Scratch::new();
+        let path = scratch.path().join("ledger.redb");
+        let (store, fault) = open_faulty(&path);
+        let aside = scratch.path().join("aside");
+        fs::rename(&path, &aside).unwrap();
+        fault.arm(1, Errno::EIO, false);
+        for _ in 0..2 {
+            assert!(store.ledger().commit(&batch(&[(Table::Records, "new", "1")])).is_err());
+            assert!(store.get(Table::Records, b"new").is_err());
+            assert!(!path.exists());
+        }
+        fs::rename(&aside, &path).unwrap();
+        assert_eq!(get(&store, Table::Records, "new"), None);
+        store.ledger().commit(&batch(&[(Table::Records, "new", "1")])).unwrap();
+    }
+
+    #[test]
+    fn a_commit_after_a_readers_error_succeeds() {
+        let scratch = Scratch::new();
+        let (store, fault) = open_faulty(&scratch.path().join("ledger.redb"));
+        commit_many(&store);
+        fault.arm_reads(1);
+        // Not by way of the store, which would open the database again.
+        let view = store.ledger().view().unwrap();
+        assert!(view.table(Table::Records).unwrap().get(b"0100".as_slice()).is_err());
+        store.ledger().commit(&batch(&[(Table::Records, "new", "1")])).unwrap();
+        assert_eq!(get(&store, Table::Records, "new"), Some("1".into()));
+    }
+
+    #[test]
     fn a_read_that_fails_is_tried_again_and_reading_goes_on() {
         let scratch = Scratch::new();
         let (store, fault) = open_faulty(&scratch.path().join("ledger.redb"));
-        let mut many = Batch::default();
-        for number in 0..200_u32 {
-            many.put(Table::Records, format!("{number:04}"), vec![7; 3_000]);
-        }
-        store.0.commit(&many).unwrap();
-        store.0.recover(store.0.view().as_ref()).unwrap();
+        commit_many(&store);
         for access in 1..60 {
             fault.arm_reads(access);
             let mut seen = 0;
@@ -666,13 +495,12 @@ mod tests {
                 true
             });
             assert_eq!((read, seen), (Ok(()), 200), "access {access}");
-            fault.disarm();
-            store.0.recover(store.0.view().as_ref()).unwrap();
+            assert!(fault.disarm(), "access {access} was never made");
         }
     }
 
     fn open(path: &Path) -> Result<RedbStore, LedgerError> {
-        Ok(RedbStore::new(Arc::new(Ledger::open(path, 1 << 20, Arc::default())?)))
+        Ok(RedbStore::new(Arc::new(Ledger::open(path, 1 << 20, Arc::default())?), None))
     }
 
     fn open_faulty(path: &Path) -> (RedbStore, Arc<Fault>) {
@@ -681,8 +509,18 @@ mod tests {
         let storage: OpenStorage = Box::new(move |path| {
             Ok(Box::new(Faulty { storage: open_file(path)?, fault: armed.clone() }) as Box<dyn StorageBackend>)
         });
-        let ledger = Ledger::open_on(path, 1 << 20, Arc::default(), storage).unwrap();
-        (RedbStore::new(Arc::new(ledger)), fault)
+        let ledger = Ledger::open_on(path, 1 << 16, Arc::default(), storage).unwrap();
+        (RedbStore::new(Arc::new(ledger), None), fault)
+    }
+
+    /// Commits more than the cache holds.
+    fn commit_many(store: &RedbStore) {
+        let mut many = Batch::default();
+        for number in 0..200_u32 {
+            many.put(Table::Records, format!("{number:04}"), vec![7; 3_000]);
+        }
+        store.ledger().commit(&many).unwrap();
+        store.ledger().recover(store.ledger().view().as_ref()).unwrap();
     }
 
     fn batch(writes: &[(Table, &'static str, &'static str)]) -> Batch {
@@ -722,83 +560,5 @@ mod tests {
         });
         start.recv().unwrap();
         reader
-    }
-
-    /// Fails one access to the file.
-    #[derive(Default, Debug)]
-    struct Fault(Mutex<Option<Armed>>);
-
-    #[derive(Debug)]
-    struct Armed {
-        left: usize,
-        errno: Errno,
-        after: bool,
-        reads: bool,
-        fired: bool,
-    }
-
-    impl Fault {
-        /// The access from now on that fails, of writes and syncs.
-        fn arm(&self, access: usize, errno: Errno, after: bool) {
-            *self.0.lock().unwrap() = Some(Armed { left: access, errno, after, reads: false, fired: false });
-        }
-
-        fn arm_reads(&self, access: usize) {
-            *self.0.lock().unwrap() =
-                Some(Armed { left: access, errno: Errno::EIO, after: false, reads: true, fired: false });
-        }
-
-        fn disarm(&self) -> bool {
-            self.0.lock().unwrap().take().is_some_and(|armed| armed.fired)
-        }
-
-        fn strike(&self, read: bool, access: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
-            let strike = self.0.lock().unwrap().as_mut().filter(|armed| armed.reads == read).and_then(|armed| {
-                armed.left = armed.left.saturating_sub(usize::from(!armed.fired));
-                (armed.left == 0 && !std::mem::replace(&mut armed.fired, armed.left == 0))
-                    .then_some((armed.errno, armed.after))
-            });
-            match strike {
-                Some((errno, after)) => {
-                    if after {
-                        access()?;
-                    }
-                    Err(errno.into())
-                }
-                None => access(),
-            }
-        }
-    }
-
-    #[derive(Debug)]
-    struct Faulty {
-        storage: Box<dyn StorageBackend>,
-        fault: Arc<Fault>,
-    }
-
-    impl StorageBackend for Faulty {
-        fn len(&self) -> io::Result<u64> {
-            self.storage.len()
-        }
-
-        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-            self.fault.strike(true, || self.storage.read(offset, out))
-        }
-
-        fn set_len(&self, len: u64) -> io::Result<()> {
-            self.fault.strike(false, || self.storage.set_len(len))
-        }
-
-        fn sync_data(&self) -> io::Result<()> {
-            self.fault.strike(false, || self.storage.sync_data())
-        }
-
-        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            self.fault.strike(false, || self.storage.write(offset, data))
-        }
-
-        fn close(&self) -> io::Result<()> {
-            self.storage.close()
-        }
     }
 }

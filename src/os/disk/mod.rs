@@ -4,26 +4,29 @@
 //! transaction, and only then is the commit answered. Commits that wait together share one sync of each.
 
 mod counters;
+mod error;
 mod ledger;
 mod queue;
 mod slabs;
+mod storage;
+mod store;
 mod work;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use crate::base::{Batch, Ticket};
-use crate::node::io::{DiskError, DiskRequest, Done};
-use crate::os::state::{StateDir, StateError, StateLock};
+use crate::node::io::{DiskRequest, Done};
+use crate::os::state::{StateDir, StateLock};
 
 pub use counters::Stats;
-pub use ledger::{LedgerError, RedbStore, ledger_panic};
+pub use error::{DiskOpenError, LedgerError, ledger_panic};
 pub use slabs::Slabs;
+pub use store::RedbStore;
 
 use counters::Counters;
 use ledger::Ledger;
@@ -48,7 +51,7 @@ impl DiskConfig {
     }
 }
 
-/// Told each answer, on a thread of the disk's.
+/// Told each answer, on a thread of the disk's. It must not own the disk, which waits for its threads to end.
 pub type Complete = Arc<dyn Fn(Ticket, Done) + Send + Sync>;
 
 /// The disk of one node. Dropping it answers everything that was asked, then ends its threads.
@@ -59,8 +62,8 @@ pub struct Disk {
     counters: Arc<Counters>,
     workers: usize,
     threads: Vec<JoinHandle<()>>,
-    /// Released last, when nothing is written any more.
-    _lock: StateLock,
+    /// Dropped after the ledger, which writes when it is closed.
+    _lock: Arc<StateLock>,
 }
 
 impl fmt::Debug for Disk {
@@ -73,7 +76,7 @@ impl Disk {
     /// Opens what the state directory holds, or makes it, and keeps other nodes out of it. Starts no thread.
     pub fn open(config: DiskConfig) -> Result<(Disk, RedbStore), DiskOpenError> {
         let state = StateDir::open_or_create(&config.directory)?;
-        let lock = state.lock()?;
+        let lock = Arc::new(state.lock()?);
         let counters = Arc::new(Counters::default());
         let slabs_there = || fs::read_dir(state.slabs()).is_ok_and(|mut slabs| slabs.next().is_some());
         if !state.ledger().exists() && slabs_there() {
@@ -81,7 +84,7 @@ impl Disk {
         }
         let ledger = Arc::new(Ledger::open(&state.ledger(), config.cache_bytes, counters.clone())?);
         let slabs = Slabs::open(&state.slabs(), counters.clone()).map_err(DiskOpenError::Slabs)?;
-        let store = RedbStore::new(ledger.clone());
+        let store = RedbStore::new(ledger.clone(), Some(lock.clone()));
         let disk = Disk {
             slabs,
             ledger,
@@ -179,56 +182,11 @@ fn commit(queue: &Queue, ledger: &Ledger, slabs: &Slabs, counters: &Counters, co
     }
 }
 
-/// Why a disk cannot be opened.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum DiskOpenError {
-    /// The state directory.
-    State(StateError),
-    /// The ledger.
-    Ledger(LedgerError),
-    /// The slabs.
-    Slabs(DiskError),
-    /// The operating system gives no threads: its words.
-    Threads(String),
-}
-
-impl fmt::Display for DiskOpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DiskOpenError::State(error) => error.fmt(f),
-            DiskOpenError::Ledger(error) => error.fmt(f),
-            DiskOpenError::Slabs(error) => error.fmt(f),
-            DiskOpenError::Threads(why) => write!(f, "no thread for the disk can be started: {why}: free some memory"),
-        }
-    }
-}
-
-impl std::error::Error for DiskOpenError {}
-
-impl From<StateError> for DiskOpenError {
-    fn from(error: StateError) -> Self {
-        DiskOpenError::State(error)
-    }
-}
-
-impl From<LedgerError> for DiskOpenError {
-    fn from(error: LedgerError) -> Self {
-        DiskOpenError::Ledger(error)
-    }
-}
-
-/// The one map from the operating system's errors to ours.
-fn disk_error(path: &Path, error: &io::Error) -> DiskError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => DiskError::Full,
-        _ => DiskError::Io(format!("{}: {error}", path.display())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::env;
     use std::io::{BufRead, BufReader, Write};
+    use std::path::Path;
     use std::process::{Command, Stdio};
     use std::sync::mpsc::{Receiver, channel};
     use std::time::{Duration, Instant};
@@ -237,7 +195,8 @@ mod tests {
 
     use super::*;
     use crate::base::{Rng, Snapshot, Table};
-    use crate::node::io::Segment;
+    use crate::node::io::{DiskError, Segment};
+    use crate::os::state::StateError;
     use crate::os::state::tests::Scratch;
     use crate::seal::piece;
 
@@ -301,19 +260,22 @@ mod tests {
     #[test]
     fn a_second_node_is_kept_out() {
         let scratch = Scratch::new();
-        let (disk, _store) = Disk::open(DiskConfig::new(scratch.path())).unwrap();
-        let error = Disk::open(DiskConfig::new(scratch.path())).unwrap_err();
+        let (disk, ledger) = Disk::open(DiskConfig::new(scratch.path())).unwrap();
         let pid = Some(std::process::id());
-        assert_eq!(error, DiskOpenError::State(StateError::InUse { path: scratch.path().to_owned(), pid }));
+        let in_use = DiskOpenError::State(StateError::InUse { path: scratch.path().to_owned(), pid });
+        assert_eq!(Disk::open(DiskConfig::new(scratch.path())).unwrap_err(), in_use);
         drop(disk);
+        // Whoever still reads keeps the database open.
+        assert_eq!(Disk::open(DiskConfig::new(scratch.path())).unwrap_err(), in_use);
+        drop(ledger);
         Disk::open(DiskConfig::new(scratch.path())).unwrap();
     }
 
     #[test]
     fn a_lost_ledger_is_not_replaced_by_an_empty_one() {
         let scratch = Scratch::new();
-        let (disk, _store) = Disk::open(DiskConfig::new(scratch.path())).unwrap();
-        disk.slabs().write_at(0, 0, b"piece").unwrap();
+        let disk = Disk::open(DiskConfig::new(scratch.path())).unwrap();
+        disk.0.slabs().write_at(0, 0, b"piece").unwrap();
         drop(disk);
         let path = scratch.path().join("ledger.redb");
         fs::remove_file(&path).unwrap();
@@ -458,6 +420,7 @@ mod tests {
         assert!(matches!(ask(&disk, store(full)), Done::Stored(Ok(true))));
         still_there(&disk, &ledger);
         disk.stop();
+        drop(ledger);
         let (disk, ledger) = Disk::open(config).unwrap();
         still_there(&disk, &ledger);
         assert!(is_there(&ledger, 7));

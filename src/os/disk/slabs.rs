@@ -17,7 +17,7 @@ use nix::sys::statvfs::fstatvfs;
 use nix::sys::uio::pwritev;
 
 use super::counters::Counters;
-use super::disk_error;
+use super::error::disk_error;
 use crate::node::io::{DiskError, Segment};
 use crate::os::state::{DIRECTORY_MODE, private_file, sync_parent};
 use crate::seal::ChunkKey;
