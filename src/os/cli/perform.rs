@@ -160,7 +160,111 @@ const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use log::LevelFilter;
+    use tokio::sync::Notify;
+
     use super::*;
+    use crate::lan::api::{ApiError, Outcome};
+    use crate::node::status::{Source, Transfer};
+    use crate::os::http::tests::{Running, State};
+    use crate::wire::statement::Role;
+
+    /// A node that has 1 MiB more of its only transfer each time it is asked.
+    fn node(state: &State) -> Running {
+        let (stop, have) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+        let stopped = stop.clone();
+        let handler: crate::os::http::Handler = Arc::new(move |call| {
+            let (stop, have) = (stopped.clone(), have.clone());
+            Box::pin(async move {
+                match call {
+                    Call::Transfers => {
+                        Ok(Outcome::Transfers(transfers(have.fetch_add(1, Ordering::Relaxed) as u64 + 1)))
+                    }
+                    Call::Friends => Ok(Outcome::Friends(Vec::new())),
+                    Call::Invite { circle: None, role: Role::Member, minutes: 60 } => {
+                        Ok(Outcome::Invite("line".into()))
+                    }
+                    Call::Found { name } => Ok(Outcome::Circle(name)),
+                    Call::Join { .. } => Ok(Outcome::Circle("Fr\u{1b}iends".into())),
+                    Call::Stop => {
+                        stop.notify_one();
+                        Ok(Outcome::Done)
+                    }
+                    Call::Status => Ok(Outcome::Done),
+                    _ => Err(ApiError::new(409, "no")),
+                }
+            })
+        });
+        Running::with(&state.0, stop, handler)
+    }
+
+    fn transfers(have_mib: u64) -> Transfers {
+        let source = Source { name: "bob".into(), bytes: have_mib << 20 };
+        let transfer = Transfer {
+            info_hash: "00".repeat(20),
+            circle: "Friends".into(),
+            name: Some("film".into()),
+            have_bytes: have_mib << 20,
+            total_bytes: 2 << 20,
+            rate_down: 1 << 20,
+            sources: vec![source],
+        };
+        Transfers { transfers: vec![transfer], traffic: Vec::new() }
+    }
+
+    fn told(state: &State, json: bool, command: Command) -> Result<String, CliError> {
+        let globals = Globals { state: state.0.clone(), json, level: LevelFilter::Warn };
+        let mut out = Vec::new();
+        perform(command, &globals, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn answers_are_told_in_words_or_as_json() {
+        let state = State::new();
+        let _node = node(&state);
+        let invite = || Command::Invite { circle: None, role: Role::Member, minutes: 60 };
+        assert_eq!(told(&state, false, invite()).unwrap(), "line\n");
+        assert_eq!(told(&state, true, invite()).unwrap(), "{\"invite\":\"line\"}\n");
+        let found = Command::Found { name: "Skiers".into() };
+        assert_eq!(told(&state, false, found).unwrap(), "founded the circle Skiers\n");
+        let join = Command::Join(InviteFrom::Argument("x".into()));
+        assert_eq!(told(&state, false, join).unwrap(), "joined the circle Fr\u{fffd}iends\n");
+        assert!(told(&state, false, Command::Friends).unwrap().starts_with("no friends yet"));
+        assert_eq!(told(&state, true, Command::Friends).unwrap(), "[]\n");
+    }
+
+    #[test]
+    fn refusals_and_strange_answers_are_errors() {
+        let state = State::new();
+        let _node = node(&state);
+        let refused = told(&state, false, Command::Unmount).unwrap_err();
+        assert!(matches!(refused, CliError::Client(ClientError::Refused(409, ..))), "{refused}");
+        let strange = told(&state, false, Command::Status).unwrap_err();
+        assert!(matches!(strange, CliError::Client(ClientError::Strange(_))), "{strange}");
+    }
+
+    #[test]
+    fn a_watch_ends_when_all_is_here() {
+        let state = State::new();
+        let _node = node(&state);
+        let lines = told(&state, true, Command::Transfers { watch: true }).unwrap();
+        assert_eq!(lines.lines().count(), 2);
+        let words = told(&state, false, Command::Transfers { watch: true }).unwrap();
+        assert!(words.contains("Friends/film") && words.contains("100%") && words.contains("done"), "{words}");
+    }
+
+    #[test]
+    fn a_stop_is_waited_for_and_then_no_node_runs() {
+        let state = State::new();
+        let _node = node(&state);
+        assert_eq!(told(&state, false, Command::Stop).unwrap(), "stopped\n");
+        let none = told(&state, false, Command::Friends).unwrap_err();
+        assert_eq!(none.exit_code(), 3);
+    }
 
     #[test]
     fn an_invite_from_standard_input_is_trimmed_and_bounded() {

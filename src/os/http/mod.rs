@@ -41,7 +41,7 @@ impl ShortPath {
 const SUN_PATH_MAX: usize = 107;
 
 #[cfg(test)]
-mod tests {
+pub(in crate::os) mod tests {
     use std::io::{Read, Write};
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::{UnixListener, UnixStream};
@@ -59,10 +59,10 @@ mod tests {
     use crate::wire::statement::Role;
 
     /// A directory of this test's own, removed at its end.
-    struct State(PathBuf);
+    pub(in crate::os) struct State(pub(in crate::os) PathBuf);
 
     impl State {
-        fn new() -> Self {
+        pub(in crate::os) fn new() -> Self {
             static NUMBER: AtomicU32 = AtomicU32::new(0);
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let path = std::env::temp_dir().join(format!("dustfs-http-{}-{number}", std::process::id()));
@@ -78,7 +78,7 @@ mod tests {
     }
 
     /// A server on a thread of its own, stopped and waited for when dropped.
-    struct Running {
+    pub(in crate::os) struct Running {
         stop: Arc<Notify>,
         thread: Option<JoinHandle<()>>,
     }
@@ -86,7 +86,10 @@ mod tests {
     impl Running {
         fn start(state: &Path) -> Self {
             let stop = Arc::new(Notify::new());
-            let handler = handler(stop.clone());
+            Self::with(state, stop.clone(), handler(stop))
+        }
+
+        pub(in crate::os) fn with(state: &Path, stop: Arc<Notify>, handler: Handler) -> Self {
             let (bound, is_bound) = oneshot::channel();
             let (state, stopped) = (state.to_owned(), stop.clone());
             let thread = std::thread::spawn(move || {
