@@ -141,7 +141,7 @@ impl Swarm {
                 && session.can_ask()
                 && session.has.has(piece)
                 && !conn.window.is_snubbed()
-                && (urgent || conn.window.has_room())
+                && conn.window.has_room(urgent)
                 && latency < patience;
             can.then_some((latency, *id, *channel))
         });
