@@ -144,10 +144,6 @@ impl Swarm {
             fetch.sources -= usize::from(session.interested);
             fetch.picker.left(&session.has);
             fetch.picker.abandon(id, &mut self.budget);
-            let (conns, channels) = (&self.conns, &torrent.channels);
-            fetch.picker.drop_unreachable(&mut self.budget, |piece| {
-                channels.iter().any(|(id, channel)| conns[id].sessions[channel].has.has(piece))
-            });
         }
         Some(session.info_hash)
     }

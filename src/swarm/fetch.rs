@@ -28,7 +28,7 @@ impl Swarm {
             assert_eq!(torrent.layout, layout, "a torrent has one layout");
             torrent.have = have;
             self.next_order += 1;
-            let mut fetch = Fetch::new(now, self.next_order, layout, &torrent.have, self.rng.next_u64());
+            let mut fetch = Fetch::new(self.next_order, layout, &torrent.have, self.rng.next_u64());
             for (id, channel) in &torrent.channels {
                 let Some(session) = self.conns.get_mut(id).and_then(|conn| conn.sessions.get_mut(channel)) else {
                     continue;
@@ -180,11 +180,16 @@ impl Swarm {
     pub(super) fn ask(&mut self, now: Instant, id: ConnId, channel: u32, block: Block) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let Some(session) = conn.sessions.get_mut(&channel) else { return };
-        if session.asked.insert(block, now).is_none() {
-            conn.window.asked(now, block.length);
-            self.send(id, channel, &PeerMessage::Request(request(block)));
-            self.arm(now);
+        if session.asked.contains_key(&block) {
+            return;
         }
+        session.asked.insert(block, now);
+        conn.window.asked(now, block.length);
+        if let Some(fetch) = self.torrents.get_mut(&session.info_hash).and_then(|torrent| torrent.fetch.as_mut()) {
+            fetch.quiet_since.get_or_insert(now);
+        }
+        self.send(id, channel, &PeerMessage::Request(request(block)));
+        self.arm(now);
     }
 
     /// Lets every source of a torrent look again for blocks to ask for.

@@ -128,6 +128,7 @@ impl Budget {
     }
 
     /// Bytes in use.
+    #[cfg(test)]
     pub fn used(&self) -> u64 {
         self.used
     }
@@ -181,6 +182,11 @@ impl Picker {
     /// True when every block that is missing has been asked for.
     pub fn is_exhausted(&self) -> bool {
         self.fresh.is_empty() && self.open.is_empty()
+    }
+
+    /// True when a piece was begun and is not whole.
+    pub fn is_under_way(&self) -> bool {
+        !self.started.is_empty()
     }
 
     /// True when a reader waits for a piece.
@@ -356,14 +362,17 @@ impl Picker {
         }
     }
 
-    /// Drops what came of pieces that nobody goes on with and that `is_held` says no source has.
+    /// When memory is short: drops what came of pieces of which nothing is on its way and that, as `is_held` says, no
+    /// source has.
     pub fn drop_unreachable(&mut self, budget: &mut Budget, is_held: impl Fn(PieceIndex) -> bool) {
-        let orphans: Vec<PieceIndex> =
-            self.open.iter().take_while(|(owner, _)| owner.is_none()).map(|(_, piece)| *piece).collect();
-        for piece in orphans {
-            if !is_held(piece) && !self.started[&piece].slots.iter().any(|slot| matches!(slot, Slot::Asked(..))) {
-                self.begin_anew(piece, budget);
-            }
+        if budget.used <= budget.limit / 2 {
+            return;
+        }
+        let is_asked = |started: &Started| started.slots.iter().any(|slot| matches!(slot, Slot::Asked(..)));
+        let unreachable = self.started.iter().filter(|(piece, started)| !is_asked(started) && !is_held(**piece));
+        let unreachable: Vec<PieceIndex> = unreachable.map(|(piece, _)| *piece).collect();
+        for piece in unreachable {
+            self.begin_anew(piece, budget);
         }
     }
 
@@ -489,7 +498,10 @@ impl Picker {
     /// Brings `open` and `due` up to date after a change to this piece.
     fn index(&mut self, piece: PieceIndex) {
         let can_be_asked = match self.started.get(&piece) {
-            Some(started) if started.free > 0 => self.open.insert((started.owner, piece)) || true,
+            Some(started) if started.free > 0 => {
+                self.open.insert((started.owner, piece));
+                true
+            }
             Some(started) => {
                 self.open.remove(&(started.owner, piece));
                 false
@@ -558,3 +570,6 @@ fn tie(seed: u64, piece: PieceIndex) -> u32 {
     let mixed = (seed ^ u64::from(piece.0)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     ((mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 32) as u32
 }
+
+#[cfg(test)]
+mod tests;
