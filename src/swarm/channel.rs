@@ -34,7 +34,8 @@ impl Swarm {
         match conn.channels.get(&info_hash) {
             Some(other) if conn.sessions[other].ours && channel < *other => {
                 let other = *other;
-                self.close(now, id, other, true);
+                self.events.push_back(Event::Shut { conn: id, channel: other });
+                self.end(id, other);
             }
             Some(other) if conn.sessions[other].ours => return,
             Some(_) => return self.events.push_back(Event::Shut { conn: id, channel }),
@@ -55,6 +56,7 @@ impl Swarm {
             conn.waiting.remove(&(fetch.order, info_hash));
         }
         self.greet(id, channel, info_hash);
+        self.wake(now, info_hash);
     }
 
     /// The peer shut a channel, or refused to open it.
@@ -112,30 +114,38 @@ impl Swarm {
         }
     }
 
-    /// Ends a channel, and lets other sources go on with what was asked on it. `tell` sends control `shut`.
+    /// Ends a channel, and has others go on with what was asked on it. `tell` sends control `shut`.
     pub(super) fn close(&mut self, now: Instant, id: ConnId, channel: u32, tell: bool) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        let Some(session) = conn.remove(channel) else { return };
+        let Some(info_hash) = self.end(id, channel) else { return };
         if tell {
             self.events.push_back(Event::Shut { conn: id, channel });
         }
-        let Some(torrent) = self.torrents.get_mut(&session.info_hash) else { return };
+        match self.torrents.get(&info_hash) {
+            Some(torrent) if torrent.fetch.is_some() => {
+                self.recruit(now, info_hash);
+                self.wake(now, info_hash);
+            }
+            Some(torrent) if torrent.channels.is_empty() => {
+                self.torrents.remove(&info_hash);
+            }
+            _ => {}
+        }
+        self.recruit_for(now, id);
+    }
+
+    /// Takes a channel out. What was asked on it is free to be asked of others.
+    fn end(&mut self, id: ConnId, channel: u32) -> Option<InfoHash> {
+        let conn = self.conns.get_mut(&id)?;
+        let session = conn.remove(channel)?;
+        let torrent = self.torrents.get_mut(&session.info_hash)?;
         torrent.channels.remove(&id);
         if let Some(fetch) = &mut torrent.fetch {
             conn.ready.remove(&(fetch.order, channel));
             fetch.sources -= usize::from(session.interested);
             fetch.picker.left(&session.has);
             fetch.picker.abandon(id, &mut self.budget);
-            let (conns, channels) = (&self.conns, &torrent.channels);
-            fetch.picker.drop_unreachable(&mut self.budget, |piece| {
-                channels.iter().any(|(id, channel)| conns[id].sessions[channel].has.has(piece))
-            });
-            self.recruit(now, session.info_hash);
-            self.wake(now, session.info_hash);
-        } else if torrent.channels.is_empty() {
-            self.torrents.remove(&session.info_hash);
         }
-        self.recruit_for(now, id);
+        Some(session.info_hash)
     }
 
     /// Shuts a channel of ours that neither side needs.

@@ -28,7 +28,7 @@ impl Swarm {
             assert_eq!(torrent.layout, layout, "a torrent has one layout");
             torrent.have = have;
             self.next_order += 1;
-            let mut fetch = Fetch::new(now, self.next_order, layout, &torrent.have, self.rng.next_u64());
+            let mut fetch = Fetch::new(self.next_order, layout, &torrent.have, self.rng.next_u64());
             for (id, channel) in &torrent.channels {
                 let Some(session) = self.conns.get_mut(id).and_then(|conn| conn.sessions.get_mut(channel)) else {
                     continue;
@@ -121,20 +121,20 @@ impl Swarm {
     /// torrents were wanted.
     pub(super) fn fill(&mut self, now: Instant, id: ConnId) {
         let Some(conn) = self.conns.get(&id) else { return };
-        if conn.ready.is_empty() || !conn.window.has_room() || conn.condemned {
+        if conn.ready.is_empty() || !conn.window.has_room(!self.urgent.is_empty()) || conn.condemned {
             return;
         }
         let block_length = if conn.down.rate(now) > FAST { BLOCK_FAST } else { BLOCK };
         let due: Vec<u32> = self.urgent.iter().filter_map(|info_hash| conn.channels.get(info_hash).copied()).collect();
         for channel in due {
-            while self.ask_next(now, id, channel, block_length) == Ask::Sent {}
+            while self.ask_next(now, id, channel, block_length, true) == Ask::Sent {}
         }
         let mut after = (0, 0);
         loop {
             let Some(next) = self.conns.get(&id).and_then(|conn| conn.ready.range(after..).next().copied()) else {
                 return;
             };
-            match self.ask_next(now, id, next.1, block_length) {
+            match self.ask_next(now, id, next.1, block_length, false) {
                 Ask::Sent => after = next,
                 Ask::Later => after = (next.0, next.1.saturating_add(1)),
                 Ask::Full => return,
@@ -142,19 +142,28 @@ impl Swarm {
         }
     }
 
-    /// Sends the next request on a channel, if there is one.
-    fn ask_next(&mut self, now: Instant, id: ConnId, channel: u32, block_length: u32) -> Ask {
+    /// Sends the next request on a channel, if there is one. `urgent` asks for what readers wait for, and no more.
+    fn ask_next(&mut self, now: Instant, id: ConnId, channel: u32, block_length: u32, urgent: bool) -> Ask {
         let Some(conn) = self.conns.get_mut(&id) else { return Ask::Full };
-        if !conn.window.has_room() {
+        if !conn.window.has_room(urgent) {
             return Ask::Full;
         }
         let Some(session) = conn.sessions.get(&channel) else { return Ask::Later };
         let fetch = self.torrents.get_mut(&session.info_hash).and_then(|torrent| torrent.fetch.as_mut());
         let Some(fetch) = fetch else { return Ask::Later };
-        if !session.can_ask() || session.asked.len() >= fetch.share(block_length) {
+        let share = fetch.share(block_length);
+        if !session.can_ask() {
             return Ask::Later;
         }
-        match fetch.picker.pick(now, id, &session.has, block_length, &mut self.budget) {
+        let (picker, budget) = (&mut fetch.picker, &mut self.budget);
+        let picked = if urgent {
+            picker.pick_due(now, id, &session.has, block_length, budget).ok_or(Idle::Later)
+        } else if session.asked.len() >= share {
+            Err(Idle::Later)
+        } else {
+            picker.pick(now, id, &session.has, block_length, budget)
+        };
+        match picked {
             Ok(block) => {
                 self.ask(now, id, channel, block);
                 Ask::Sent
@@ -163,7 +172,7 @@ impl Swarm {
                 conn.ready.remove(&(fetch.order, channel));
                 Ask::Later
             }
-            Err(Idle::Budget) => Ask::Later,
+            Err(Idle::Later) => Ask::Later,
         }
     }
 
@@ -171,11 +180,16 @@ impl Swarm {
     pub(super) fn ask(&mut self, now: Instant, id: ConnId, channel: u32, block: Block) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let Some(session) = conn.sessions.get_mut(&channel) else { return };
-        if session.asked.insert(block, now).is_none() {
-            conn.window.asked(now, block.length);
-            self.send(id, channel, &PeerMessage::Request(request(block)));
-            self.arm(now);
+        if session.asked.contains_key(&block) {
+            return;
         }
+        session.asked.insert(block, now);
+        conn.window.asked(now, block.length);
+        if let Some(fetch) = self.torrents.get_mut(&session.info_hash).and_then(|torrent| torrent.fetch.as_mut()) {
+            fetch.quiet_since.get_or_insert(now);
+        }
+        self.send(id, channel, &PeerMessage::Request(request(block)));
+        self.arm(now);
     }
 
     /// Lets every source of a torrent look again for blocks to ask for.

@@ -226,14 +226,13 @@ impl Swarm {
         })
     }
 
-    /// True when some connected peer has this piece of a wanted torrent, or is believed to.
+    /// True when some connected peer has this piece of a wanted torrent, or is believed to. One that holds a part, and
+    /// did not tell yet which, is believed to.
     pub fn is_reachable(&self, info_hash: InfoHash, piece: PieceIndex) -> bool {
         let Some(torrent) = self.torrents.get(&info_hash) else { return false };
-        let offers = torrent.fetch.iter().flat_map(|fetch| fetch.offers.keys());
-        offers.chain(torrent.channels.keys()).any(|id| {
-            let Some(conn) = self.conns.get(id).filter(|conn| !conn.condemned) else { return false };
-            let session = conn.channels.get(&info_hash).and_then(|channel| conn.sessions.get(channel));
-            session.is_none_or(|session| !session.told || session.has.has(piece))
-        })
+        let session = |id| self.conns.get(id).and_then(|conn| conn.sessions.get(conn.channels.get(&info_hash)?));
+        let mut offers = torrent.fetch.iter().flat_map(|fetch| fetch.offers.keys());
+        offers.any(|id| session(id).is_none_or(|session| !session.told || session.has.has(piece)))
+            || torrent.channels.keys().filter_map(session).any(|session| session.has.has(piece))
     }
 }

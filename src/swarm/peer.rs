@@ -232,12 +232,12 @@ impl Swarm {
         if let Some(fetch) = self.torrents.get_mut(&info_hash).and_then(|torrent| torrent.fetch.as_mut()) {
             fetch.meter.add(now, data.len() as u64);
             *fetch.got.entry(id).or_default() += data.len() as u64;
-            fetch.last_block = now;
             let (other, whole) = match fetch.picker.receive(id, block, data) {
                 Received::Unneeded => (None, None),
                 Received::Kept(other) => (other, None),
                 Received::Whole(other, blocks) => (other, Some(blocks)),
             };
+            fetch.quiet_since = fetch.picker.is_under_way().then_some(now);
             if let Some(other) = other {
                 self.take_back(other, info_hash, block);
             }

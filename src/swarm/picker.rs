@@ -68,8 +68,8 @@ pub struct Pending {
 pub enum Idle {
     /// All that the source has is here or was asked for.
     Nothing,
-    /// It has more, but too much is in memory.
-    Budget,
+    /// It has more, but may not be asked for it now: too much is in memory, or in flight.
+    Later,
 }
 
 /// What became of a block that came.
@@ -128,6 +128,7 @@ impl Budget {
     }
 
     /// Bytes in use.
+    #[cfg(test)]
     pub fn used(&self) -> u64 {
         self.used
     }
@@ -181,6 +182,11 @@ impl Picker {
     /// True when every block that is missing has been asked for.
     pub fn is_exhausted(&self) -> bool {
         self.fresh.is_empty() && self.open.is_empty()
+    }
+
+    /// True when a piece was begun and is not whole.
+    pub fn is_under_way(&self) -> bool {
+        !self.started.is_empty()
     }
 
     /// True when a reader waits for a piece.
@@ -245,20 +251,20 @@ impl Picker {
         budget: &mut Budget,
     ) -> Result<Block, Idle> {
         let piece = self.choose(source, has, budget)?;
-        if self.pieces[piece.0 as usize].state == State::Fresh {
-            self.start(piece, block_length, budget);
-        }
-        let started = self.started.get_mut(&piece).expect("a chosen piece is started");
-        if started.owner.is_none() {
-            self.open.remove(&(None, piece));
-            started.owner = Some(source);
-        }
-        let slot = started.slots.iter().position(|slot| matches!(slot, Slot::Free)).expect("an open piece has one");
-        started.slots[slot] = Slot::Asked(Ask { source, at: now }, None);
-        started.free -= 1;
-        let block = block_at(self.layout, piece, started.block_length, slot);
-        self.index(piece);
-        Ok(block)
+        Ok(self.take(now, source, piece, block_length, budget))
+    }
+
+    /// As [`Picker::pick`], but only what a reader waits for.
+    pub fn pick_due(
+        &mut self,
+        now: Instant,
+        source: ConnId,
+        has: &Has,
+        block_length: u32,
+        budget: &mut Budget,
+    ) -> Option<Block> {
+        let piece = self.choose_due(source, has, budget)?;
+        Some(self.take(now, source, piece, block_length, budget))
     }
 
     /// Every block that was asked of one source alone, and may be asked of another.
@@ -356,14 +362,17 @@ impl Picker {
         }
     }
 
-    /// Drops what came of pieces that nobody goes on with and that `is_held` says no source has.
+    /// When memory is short: drops what came of pieces of which nothing is on its way and that, as `is_held` says, no
+    /// source has.
     pub fn drop_unreachable(&mut self, budget: &mut Budget, is_held: impl Fn(PieceIndex) -> bool) {
-        let orphans: Vec<PieceIndex> =
-            self.open.iter().take_while(|(owner, _)| owner.is_none()).map(|(_, piece)| *piece).collect();
-        for piece in orphans {
-            if !is_held(piece) && !self.started[&piece].slots.iter().any(|slot| matches!(slot, Slot::Asked(..))) {
-                self.begin_anew(piece, budget);
-            }
+        if budget.used <= budget.limit / 2 {
+            return;
+        }
+        let is_asked = |started: &Started| started.slots.iter().any(|slot| matches!(slot, Slot::Asked(..)));
+        let unreachable = self.started.iter().filter(|(piece, started)| !is_asked(started) && !is_held(**piece));
+        let unreachable: Vec<PieceIndex> = unreachable.map(|(piece, _)| *piece).collect();
+        for piece in unreachable {
+            self.begin_anew(piece, budget);
         }
     }
 
@@ -403,30 +412,57 @@ impl Picker {
         }
     }
 
+    fn choose_due(&self, source: ConnId, has: &Has, budget: &Budget) -> Option<PieceIndex> {
+        let mut due = self.due.iter().map(|(_, piece)| *piece).filter(|piece| has.has(*piece));
+        due.find(|piece| match self.started.get(piece) {
+            Some(started) => self.may_join(source, *piece, started),
+            None => budget.allows(self.layout.piece_size(*piece), true),
+        })
+    }
+
     fn choose(&self, source: ConnId, has: &Has, budget: &Budget) -> Result<PieceIndex, Idle> {
-        let fits = |piece: &PieceIndex, urgent| budget.allows(self.layout.piece_size(*piece), urgent);
-        let joins = |piece: &PieceIndex, started: &Started| {
-            started.owner.is_none_or(|owner| owner == source || !self.lone.contains(piece))
-        };
         let has_piece = |piece: &PieceIndex| has.has(*piece);
         let owned = |owner| self.open.range((owner, PieceIndex(0))..=(owner, PieceIndex(u32::MAX))).map(|(_, p)| *p);
-
-        let mut due = self.due.iter().map(|(_, piece)| *piece).filter(has_piece);
-        let urgent = due.find(|piece| match self.started.get(piece) {
-            Some(started) => joins(piece, started),
-            None => fits(piece, true),
-        });
-        if let Some(piece) = urgent.or_else(|| owned(Some(source)).chain(owned(None)).find(has_piece)) {
+        let due = self.choose_due(source, has, budget);
+        if let Some(piece) = due.or_else(|| owned(Some(source)).chain(owned(None)).find(has_piece)) {
             return Ok(piece);
         }
         let rarest = self.fresh.iter().map(|(_, _, piece)| *piece).find(has_piece);
-        if let Some(piece) = rarest.filter(|piece| fits(piece, false)) {
+        if let Some(piece) = rarest.filter(|piece| budget.allows(self.layout.piece_size(*piece), false)) {
             return Ok(piece);
         }
         let others = self.open.iter().map(|(_, piece)| *piece).filter(has_piece);
-        let shared = others.filter(|piece| joins(piece, &self.started[piece]));
-        let idle = if rarest.is_some() { Idle::Budget } else { Idle::Nothing };
+        let shared = others.filter(|piece| self.may_join(source, *piece, &self.started[piece]));
+        let idle = if rarest.is_some() { Idle::Later } else { Idle::Nothing };
         shared.max_by_key(|piece| self.started[piece].free).ok_or(idle)
+    }
+
+    fn may_join(&self, source: ConnId, piece: PieceIndex, started: &Started) -> bool {
+        started.owner.is_none_or(|owner| owner == source || !self.lone.contains(&piece))
+    }
+
+    fn take(
+        &mut self,
+        now: Instant,
+        source: ConnId,
+        piece: PieceIndex,
+        block_length: u32,
+        budget: &mut Budget,
+    ) -> Block {
+        if self.pieces[piece.0 as usize].state == State::Fresh {
+            self.start(piece, block_length, budget);
+        }
+        let started = self.started.get_mut(&piece).expect("a chosen piece is started");
+        if started.owner.is_none() {
+            self.open.remove(&(None, piece));
+            started.owner = Some(source);
+        }
+        let slot = started.slots.iter().position(|slot| matches!(slot, Slot::Free)).expect("an open piece has one");
+        started.slots[slot] = Slot::Asked(Ask { source, at: now }, None);
+        started.free -= 1;
+        let block = block_at(self.layout, piece, started.block_length, slot);
+        self.index(piece);
+        block
     }
 
     fn start(&mut self, piece: PieceIndex, block_length: u32, budget: &mut Budget) {
@@ -462,7 +498,10 @@ impl Picker {
     /// Brings `open` and `due` up to date after a change to this piece.
     fn index(&mut self, piece: PieceIndex) {
         let can_be_asked = match self.started.get(&piece) {
-            Some(started) if started.free > 0 => self.open.insert((started.owner, piece)) || true,
+            Some(started) if started.free > 0 => {
+                self.open.insert((started.owner, piece));
+                true
+            }
             Some(started) => {
                 self.open.remove(&(started.owner, piece));
                 false
@@ -531,3 +570,6 @@ fn tie(seed: u64, piece: PieceIndex) -> u32 {
     let mixed = (seed ^ u64::from(piece.0)).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     ((mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 32) as u32
 }
+
+#[cfg(test)]
+mod tests;

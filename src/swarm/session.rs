@@ -75,6 +75,6 @@ impl Session {
 
     /// True when it can be expected to give us something.
     pub fn is_source(&self) -> bool {
-        self.interested || (self.ours && !self.told)
+        !self.choked && (self.interested || (self.ours && !self.told))
     }
 }

@@ -27,6 +27,7 @@ impl Swarm {
             self.hurry(now, info_hash);
             if is_review {
                 self.expire(now, info_hash);
+                self.spare(info_hash);
                 if self.recruit(now, info_hash) {
                     self.wake(now, info_hash);
                 }
@@ -141,11 +142,23 @@ impl Swarm {
                 && session.can_ask()
                 && session.has.has(piece)
                 && !conn.window.is_snubbed()
-                && (urgent || conn.window.has_room())
+                && conn.window.has_room(urgent)
                 && latency < patience;
             can.then_some((latency, *id, *channel))
         });
         others.min().map(|(_, id, channel)| (id, channel))
+    }
+
+    /// Frees the memory of pieces that nobody can go on with, when it is short.
+    fn spare(&mut self, info_hash: InfoHash) {
+        let Some(Torrent { fetch: Some(fetch), channels, .. }) = self.torrents.get_mut(&info_hash) else { return };
+        let conns = &self.conns;
+        fetch.picker.drop_unreachable(&mut self.budget, |piece| {
+            channels.iter().any(|(id, channel)| {
+                let conn = conns.get(id).filter(|conn| !conn.window.is_snubbed());
+                conn.and_then(|conn| conn.sessions.get(channel)).is_some_and(|session| session.has.has(piece))
+            })
+        });
     }
 
     /// Readers that waited long after their deadline are gone.

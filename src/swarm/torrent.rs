@@ -50,8 +50,8 @@ pub struct Fetch {
     pub meter: Meter,
     /// Bytes from each connection.
     pub got: BTreeMap<ConnId, u64>,
-    /// When a block last came, or when the fetching began.
-    pub last_block: Instant,
+    /// Since when blocks are asked for and none came.
+    pub quiet_since: Option<Instant>,
 }
 
 impl Torrent {
@@ -67,7 +67,7 @@ impl Torrent {
 
 impl Fetch {
     /// A fetch without sources.
-    pub fn new(now: Instant, order: u64, layout: Layout, have: &Bitfield, seed: u64) -> Self {
+    pub fn new(order: u64, layout: Layout, have: &Bitfield, seed: u64) -> Self {
         Self {
             order,
             picker: Picker::new(layout, have, seed),
@@ -76,7 +76,7 @@ impl Fetch {
             sources: 0,
             meter: Meter::default(),
             got: BTreeMap::new(),
-            last_block: now,
+            quiet_since: None,
         }
     }
 
@@ -91,7 +91,7 @@ impl Fetch {
 
     /// How many sources to have. Small torrents have few, since each channel costs a few messages.
     pub fn fan(&self, now: Instant) -> usize {
-        if self.picker.is_urgent() || now.since(self.last_block) > STALL {
+        if self.picker.is_urgent() || self.quiet_since.is_some_and(|since| now.since(since) > STALL) {
             return SOURCES;
         }
         let blocks = self.picker.missing_bytes() / u64::from(BLOCK);

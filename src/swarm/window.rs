@@ -24,9 +24,14 @@ impl Window {
         Self { limit: START, in_flight: 0, latency: None, quiet_since: now, snubbed: false }
     }
 
-    /// True when one more block may be asked for; the last one may overshoot the window.
-    pub fn has_room(&self) -> bool {
-        if self.snubbed { self.in_flight == 0 } else { self.in_flight < self.limit }
+    /// True when one more block may be asked for; the last one may overshoot the window. For a reader the window is
+    /// [`START`] larger, so that it need not wait for room.
+    pub fn has_room(&self, urgent: bool) -> bool {
+        match (self.snubbed, urgent) {
+            (true, _) => self.in_flight == 0,
+            (false, true) => self.in_flight < self.limit + START,
+            (false, false) => self.in_flight < self.limit,
+        }
     }
 
     /// Bytes that were asked for and neither came nor were refused.
@@ -48,7 +53,9 @@ impl Window {
         let bytes = u64::from(bytes);
         let was_full = self.in_flight >= self.limit - self.limit / 4;
         if took > AIM {
-            self.limit = self.limit.saturating_sub(bytes / 2).max(LOWEST);
+            // What would have taken just that long; blocks that were asked for before the window shrank say it again.
+            let right = u128::from(self.in_flight) * AIM.as_micros() / took.as_micros();
+            self.limit = self.limit.saturating_sub(bytes / 2).max(right as u64).clamp(LOWEST, HIGHEST);
         } else if was_full && took < AIM / 2 {
             self.limit = (self.limit + bytes).min(HIGHEST);
         } else if was_full {
@@ -116,7 +123,7 @@ mod tests {
         let end = Instant(seconds * 1_000_000);
         let mut last = 0;
         while now < end {
-            while window.has_room() {
+            while window.has_room(false) {
                 window.asked(now, BLOCK);
                 free = (now + delay).max(free) + Duration::from_micros(u64::from(BLOCK) * 1_000_000 / rate);
                 queue.push_back((now, free));
@@ -182,13 +189,13 @@ mod tests {
         assert!(!window.snub(Instant(89_000_000)));
         assert!(window.snub(Instant(90_000_000)));
         assert!(!window.snub(Instant(91_000_000)), "told once");
-        assert!(!window.has_room());
+        assert!(!window.has_room(false));
         window.refused(BLOCK);
         window.refused(BLOCK);
-        assert!(window.has_room());
+        assert!(window.has_room(false));
         window.asked(Instant(92_000_000), BLOCK);
-        assert!(!window.has_room(), "one at a time");
+        assert!(!window.has_room(false), "one at a time");
         window.answered(Instant(93_000_000), Instant(92_000_000), BLOCK);
-        assert!(window.has_room() && !window.is_snubbed());
+        assert!(window.has_room(false) && !window.is_snubbed());
     }
 }
