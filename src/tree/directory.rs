@@ -156,8 +156,8 @@ impl Tree {
             self.touch_inode(group);
             self.touch_inode(slot);
             self.objects[slot].table = Some(into);
-            self.merge_tables(from, into);
             self.tables[into].primary = Some(primary);
+            self.merge_tables(from, into);
         }
     }
 
@@ -200,8 +200,8 @@ impl Tree {
             self.objects[slot].table = Some(own);
             self.touch_inode(slot);
             self.touch_inode(primary);
-            self.split_table(shared, own, BTreeSet::from([slot]));
             self.tables[shared].primary = Some(primary);
+            self.split_table(shared, own, BTreeSet::from([slot]));
         }
     }
 

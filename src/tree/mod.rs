@@ -19,6 +19,11 @@ mod register;
 mod slab;
 mod view;
 
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod oracle;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -116,7 +121,7 @@ pub struct Tree {
 #[derive(Default)]
 struct Work {
     queue: Vec<Slot>,
-    entries: Vec<(Slot, Arc<[u8]>)>,
+    entries: Vec<(u64, Arc<[u8]>)>,
     changes: Changes,
 }
 
@@ -387,9 +392,12 @@ impl Tree {
         self.torrents.range((*torrent, Slot::ROOT)..=(*torrent, Slot::LAST)).take(1).count()
     }
 
+    /// A name may lead elsewhere. It is told for every directory that shows as this one, since each may be open.
     fn touch(&mut self, table: TableSlot, name: &Arc<[u8]>) {
-        if let Some(primary) = self.tables[table].primary {
-            self.work.entries.push((primary, name.clone()));
+        let Some(primary) = self.tables[table].primary else { return };
+        let others = self.siblings_of(primary).into_iter().filter(|slot| *slot != primary).take(TOLD_MERGED);
+        for slot in others.chain([primary]) {
+            self.work.entries.push((self.objects[slot].id.inode(), name.clone()));
         }
     }
 
@@ -403,19 +411,12 @@ impl Tree {
         changes
     }
 
-    /// What the change came to. An entry is told for every directory that shows as its own, since each may be open.
+    /// What the change came to.
     fn finish(&mut self) -> Changes {
-        let Work { entries, mut changes, .. } = std::mem::take(&mut self.work);
-        let mut inodes: BTreeMap<Slot, Vec<u64>> = BTreeMap::new();
-        let mut told = BTreeSet::new();
-        for (slot, name) in entries {
-            let inodes = inodes.entry(slot).or_insert_with(|| {
-                let others = self.siblings_of(slot).into_iter().take(TOLD_MERGED);
-                std::iter::once(slot).chain(others).map(|slot| self.objects[slot].id.inode()).collect()
-            });
-            told.extend(inodes.iter().map(|inode| (*inode, name.clone())));
-        }
-        changes.entries = told.into_iter().map(|(inode, name)| (inode, name.to_vec())).collect();
+        let Work { mut entries, mut changes, .. } = std::mem::take(&mut self.work);
+        entries.sort_unstable();
+        entries.dedup();
+        changes.entries = entries.into_iter().map(|(inode, name)| (inode, name.to_vec())).collect();
         changes.inodes.sort_unstable();
         changes.inodes.dedup();
         changes

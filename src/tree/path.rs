@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use super::directory::{Shade, Table};
+use super::directory::{Claim, Shade, Table};
 use super::names;
 use super::object::{PackedBody, PackedContent};
 use super::register::Sibling;
@@ -260,14 +260,17 @@ impl Tree {
         self.objects[self.slot(directory)?].table
     }
 
-    /// The directories that show as one with this one, when it shows.
+    /// The directories that show as one with this one, itself among them; none when it alone shows so.
     pub(super) fn siblings_of(&self, slot: Slot) -> Vec<Slot> {
         let object = &self.objects[slot];
         let (Some(parent), true, Some(winner)) = (object.attached, object.as_directory, object.winner()) else {
             return Vec::new();
         };
         let claim = self.tables[self.table_of(parent)].claims.get(&winner.name);
-        claim.map(|claim| self.directories(claim)).unwrap_or_default()
+        match claim {
+            Some(claim @ Claim::Many(_)) => self.directories(claim),
+            _ => Vec::new(),
+        }
     }
 
     pub(super) fn packed(&self, seen: &Seen) -> Option<&PackedBody> {
