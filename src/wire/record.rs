@@ -378,11 +378,9 @@ impl Inner {
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let wire: InnerWire = bencode::decode("a record's sealed part", bytes, RECORD_MAX)?;
         let value = match (wire.place, wire.body) {
-            (Some(place), None) => Value::Place(Place {
-                parent: place.parent,
-                name: Name::new(&place.name)?,
-                deleted: place.deleted,
-            }),
+            (Some(place), None) => {
+                Value::Place(Place { parent: place.parent, name: Name::new(&place.name)?, deleted: place.deleted })
+            }
             (None, Some(body)) => Value::Body(body_from_wire(body)?),
             _ => return Err(WireError::Malformed("a record", "it must have one of place and body".into())),
         };
