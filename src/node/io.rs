@@ -571,7 +571,9 @@ impl fmt::Display for OpError {
             OpError::NameTooLong => f.write_str("the name is longer than 255 bytes"),
             OpError::TooLarge => f.write_str("the file would be too large"),
             OpError::NoSpace => f.write_str("the disk is full: free some space on it"),
-            OpError::ReadOnly => f.write_str("this node may not write in this circle: ask a keeper for the role 'member'"),
+            OpError::ReadOnly => {
+                f.write_str("this node may not write in this circle: ask a keeper for the role 'member'")
+            }
             OpError::CrossCircle => f.write_str("it would move from one circle to another: copy it instead"),
             OpError::BadHandle => f.write_str("the file is not open"),
             OpError::Unreachable => f.write_str("nobody who has it is online: try again when a friend is"),

@@ -75,7 +75,9 @@ mod tests {
     fn bombs_and_lies_are_refused() {
         let deep = [vec![b'l'; 1_000_000], vec![b'e'; 1_000_000]].concat();
         assert!(matches!(decode::<Vec<u8>>("x", &deep, 4_000_000), Err(WireError::OverLimit("x", ..))));
-        for bad in [&b""[..], b"i1", b"5:abc", b"99999999999999999999:a", b"-1:a", b"le1:a", b"e", b"i1ei2e", b"x", b"d"] {
+        for bad in
+            [&b""[..], b"i1", b"5:abc", b"99999999999999999999:a", b"-1:a", b"le1:a", b"e", b"i1ei2e", b"x", b"d"]
+        {
             assert!(matches!(decode::<i64>("x", bad, 100), Err(WireError::Malformed("x", _))), "{bad:?}");
         }
         assert!(matches!(decode::<i64>("x", b"i1e", 2), Err(WireError::OverLimit("x", 3, 2))));

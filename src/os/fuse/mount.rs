@@ -105,13 +105,17 @@ fn check(directory: &Path) -> Result<PathBuf, MountError> {
         return Err(MountError::NoDevice);
     }
     let dir = resolve(directory)?;
-    match fs::metadata(&dir) {
-        Ok(metadata) if !metadata.is_dir() => return Err(MountError::NotDirectory(dir)),
-        Err(error) => return Err(unreachable_directory(&dir, error)),
-        Ok(_) => {}
-    }
+    let metadata = fs::metadata(&dir);
     if let Some(mounted) = mounted_at(&dir)? {
-        return Err(MountError::InUse(dir, mounted.kind));
+        let dead = metadata.is_err_and(|error| error.raw_os_error() == Some(Errno::ENOTCONN as i32));
+        return Err(if dead && mounted.is_ours() {
+            MountError::Dead(dir)
+        } else {
+            MountError::InUse(dir, mounted.kind)
+        });
+    }
+    if !metadata.map_err(|error| unreachable_directory(&dir, error))?.is_dir() {
+        return Err(MountError::NotDirectory(dir));
     }
     let mut entries = fs::read_dir(&dir).map_err(|error| unreachable_directory(&dir, error))?;
     if entries.next().is_some() {
@@ -128,7 +132,6 @@ fn unreachable_directory(dir: &Path, error: io::Error) -> MountError {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::ENOENT) => MountError::Missing(dir.into()),
         Some(Errno::ENOTDIR) => MountError::NotDirectory(dir.into()),
-        Some(Errno::ENOTCONN) => MountError::Dead(dir.into()),
         _ => MountError::Io(format!("looking at {}", dir.display()), error),
     }
 }
