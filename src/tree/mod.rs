@@ -22,6 +22,8 @@ mod view;
 mod model;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
