@@ -29,11 +29,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::directory::Table;
-use self::object::{Object, PackedBody, PackedContent, PackedTorrent, PlaceVersion, Staged};
+use self::object::{Object, PackedBody, PackedContent, PackedTorrent, PlaceVersion, Runs, Staged};
 use self::register::Stamp;
 use self::slab::{Slab, Slot, TableSlot};
 use crate::base::{CircleId, EpochId, InfoHash, MemberKey, ObjectId, RecordHash, WallTime};
-use crate::wire::record::{Body, Content, Context, Dot, Place, Value, root_of};
+use crate::wire::record::{Body, Chain, Content, Context, Dot, Place, Value, root_of};
 
 pub use self::path::{Attributes, BodyVersion};
 
@@ -111,6 +111,7 @@ pub struct Tree {
     authors: BTreeMap<MemberKey, String>,
     epochs: Vec<EpochId>,
     epoch_numbers: BTreeMap<EpochId, u32>,
+    chains: BTreeMap<Chain, Arc<Chain>>,
     last_stamp: Option<Arc<Stamp>>,
     alive: usize,
     known: usize,
@@ -139,6 +140,7 @@ impl Tree {
             authors: BTreeMap::new(),
             epochs: Vec::new(),
             epoch_numbers: BTreeMap::new(),
+            chains: BTreeMap::new(),
             last_stamp: None,
             alive: 0,
             known: 0,
@@ -212,8 +214,8 @@ impl Tree {
         }
         let slot = self.intern(object);
         let parent = self.intern(place.parent);
-        let dot = Dot { author: MemberKey([0; 32]), incarnation: 0, sequence: 0 };
-        let stamp = Arc::new(Stamp { staged: true, lamport: u64::MAX, dot, wall: body.mtime });
+        let chain = Arc::new(Chain { author: MemberKey([0; 32]), incarnation: 0 });
+        let stamp = Arc::new(Stamp { staged: true, lamport: u64::MAX, chain, sequence: 0, wall: body.mtime });
         let place_version =
             PlaceVersion::new(stamp.clone(), parent, place.name.as_bytes(), Context::default(), place.deleted.clone());
         let content = self.pack(&body.content);
@@ -293,14 +295,12 @@ impl Tree {
 
     /// The stamp of a commit; the versions of one commit come together and share it.
     fn stamp(&mut self, dot: Dot, lamport: u64, wall: WallTime) -> Arc<Stamp> {
-        if let Some(last) = &self.last_stamp
-            && last.dot == dot
-            && last.lamport == lamport
-            && last.wall == wall
-        {
+        let last = self.last_stamp.as_ref();
+        if let Some(last) = last.filter(|last| last.dot() == dot && last.lamport == lamport && last.wall == wall) {
             return last.clone();
         }
-        let stamp = Arc::new(Stamp { staged: false, lamport, dot, wall });
+        let chain = self.chains.entry(dot.chain()).or_insert_with(|| Arc::new(dot.chain())).clone();
+        let stamp = Arc::new(Stamp { staged: false, lamport, chain, sequence: dot.sequence, wall });
         self.last_stamp = Some(stamp.clone());
         stamp
     }
@@ -310,7 +310,10 @@ impl Tree {
             Content::None => PackedContent::None,
             Content::Inline(bytes) => PackedContent::Inline(Box::new(bytes.clone())),
             Content::Torrent(torrent) => {
-                let runs = torrent.runs.iter().map(|(chunks, epoch)| (*chunks, self.epoch_number(epoch))).collect();
+                let runs = match torrent.runs[..] {
+                    [(chunks, epoch)] => Runs::One(chunks, self.epoch_number(&epoch)),
+                    _ => Runs::Many(torrent.runs.iter().map(|(chunks, e)| (*chunks, self.epoch_number(e))).collect()),
+                };
                 PackedContent::Torrent(Box::new(PackedTorrent {
                     info_hash: torrent.info_hash,
                     tags: torrent.tags,
@@ -427,7 +430,7 @@ impl Tree {
         if stamp.staged {
             return "unpublished".into();
         }
-        let author = &stamp.dot.author;
+        let author = &stamp.chain.author;
         self.authors.get(author).cloned().unwrap_or_else(|| author.to_string())
     }
 }

@@ -195,7 +195,7 @@ impl Replica {
         let Handle { object, context, seen } = self.handles.swap_remove(at);
         let slot = self.tree.slot(&object).expect("it was opened");
         for sibling in self.tree.objects[slot].body.siblings() {
-            let dot = sibling.stamp.dot;
+            let dot = sibling.stamp.dot();
             assert!(seen.contains(&dot) || !context.covers(&dot), "a write kills what its handle did not see");
         }
         let body = Body { kind: Kind::File, ..file(rng) };

@@ -92,7 +92,7 @@ impl Tree {
     pub(super) fn show_conflicts(&mut self, slot: Slot) {
         let object = &self.objects[slot];
         let (Some(parent), false) = (object.attached, object.shaded) else { return };
-        let dots: Vec<_> = object.losers().map(|body| body.stamp.dot).collect();
+        let dots: Vec<_> = object.losers().map(|body| body.stamp.dot()).collect();
         if dots.is_empty() {
             return;
         }
@@ -110,7 +110,7 @@ impl Tree {
     pub(super) fn hide_conflicts(&mut self, slot: Slot, key: &Key) {
         let object = &self.objects[slot];
         let (Some(parent), true) = (object.attached, object.shaded) else { return };
-        let dots: Vec<_> = object.losers().map(|body| body.stamp.dot).collect();
+        let dots: Vec<_> = object.losers().map(|body| body.stamp.dot()).collect();
         let table = self.table_of(parent);
         self.shade_conflicts(table, slot, key, false);
         self.objects[slot].shaded = false;
