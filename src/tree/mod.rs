@@ -236,11 +236,7 @@ impl Tree {
         let Some(slot) = self.slot(&object).filter(|slot| self.objects[*slot].staged.is_some()) else {
             return Changes::default();
         };
-        let parent = self.objects[slot].staged.as_ref().and_then(|s| s.place_version.as_ref()).map(|p| p.parent);
         self.change(slot, |object| object.staged = None);
-        if let Some(parent) = parent.filter(|parent| *parent != slot) {
-            self.forget(parent);
-        }
         self.finish_with(slot)
     }
 
@@ -279,7 +275,7 @@ impl Tree {
         *self.ids.entry(object).or_insert_with(|| objects.insert(Object::new(object)))
     }
 
-    /// Gives back what was kept for an object of which nothing is known any more.
+    /// Gives back what was kept for an object of which nothing is known and that no place names.
     fn forget(&mut self, slot: Slot) {
         if slot != Slot::ROOT
             && self.ids.get(&self.objects[slot].id) == Some(&slot)
@@ -342,8 +338,9 @@ impl Tree {
         }
         let before = Before::of(&self.objects[slot]);
         let cycle = self.mend_cycle(slot);
-        for parent in self.objects[slot].parents() {
-            self.objects[parent].pointed -= 1;
+        let parents = self.objects[slot].parents();
+        for parent in &parents {
+            self.objects[*parent].pointed -= 1;
         }
         mutate(&mut self.objects[slot]);
         for parent in self.objects[slot].parents() {
@@ -370,6 +367,9 @@ impl Tree {
         self.touch_inode(slot);
         let after = Before::of(&self.objects[slot]);
         self.tell(slot, &before, &after);
+        for parent in parents.into_iter().filter(|parent| *parent != slot) {
+            self.forget(parent);
+        }
     }
 
     /// Counts, and tells which torrents came and went.

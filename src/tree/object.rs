@@ -156,6 +156,8 @@ pub(super) struct Object {
     pub(super) pointed: u32,
     /// It was attached as a directory.
     pub(super) as_directory: bool,
+    /// It was attached before, so somebody may have it open.
+    pub(super) was_shown: bool,
     /// It is the newest move of a cycle, and so shows under the root.
     pub(super) cut: bool,
     /// Names of its conflicts stand in the table.
@@ -180,6 +182,7 @@ impl Object {
             live: 0,
             pointed: 0,
             as_directory: false,
+            was_shown: false,
             cut: false,
             shaded: false,
         }

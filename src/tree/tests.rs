@@ -312,6 +312,9 @@ fn what_lies_in_something_unknown_shows_under_the_root_until_that_comes() {
     assert_eq!(tree.object_count(), 1);
     apply(&mut tree, outside);
     assert_eq!(paths(&tree), ["d/", "d/f"]);
+    tree.apply(moved(dot(ANN, 3), 2, &[dot(ANN, 2)], id(5), "f"));
+    tree.apply(moved(dot(ANN, 4), 2, &[dot(ANN, 3)], root(), "f"));
+    assert_eq!((paths(&tree), tree.ids.len()), (vec!["d/".into(), "f".into()], 3), "what never came is forgotten");
 }
 
 #[test]

@@ -69,6 +69,7 @@ impl Tree {
         self.objects[parent].live += 1;
         self.alive += 1;
         self.claim(table, slot);
+        self.objects[slot].was_shown = true;
         self.show_conflicts(slot);
         self.work.queue.push(parent);
         self.touch_inode(slot);
