@@ -116,6 +116,15 @@ impl ObjectId {
     }
 }
 
+/// Which of an object's two registers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Register {
+    /// Parent and name.
+    Place,
+    /// Kind, size, times, mode and content.
+    Body,
+}
+
 /// The epoch of a circle key, named by the statement that started it.
 pub type EpochId = StatementHash;
 
@@ -136,7 +145,7 @@ pub struct ConnId(pub u64);
 pub struct Ticket(pub u64);
 
 /// Where sealed bytes lie: a slab and an offset in units of [`UNIT`](crate::base::limits::UNIT) bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Location {
     /// Number of the slab file.
     pub slab: u32,

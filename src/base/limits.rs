@@ -12,8 +12,8 @@ pub const CHUNK_OVERHEAD: usize = 28;
 pub const UNIT: usize = 4_096;
 /// Bodies up to this many bytes travel inside their record.
 pub const INLINE_MAX: usize = 4_096;
-/// Largest file, in bytes: 2^31 chunks would overflow nothing, and no box holds one.
-pub const FILE_MAX: u64 = 1 << 42;
+/// Largest file, in bytes (just under 256 GiB): what fills [`PIECES`] pieces of 4 MiB, which are 64 chunks each.
+pub const FILE_MAX: u64 = PIECES as u64 * 64 * CHUNK_PLAIN as u64;
 /// Units in a slab (1 GiB).
 pub const SLAB_UNITS: u32 = 262_144;
 
@@ -40,10 +40,20 @@ pub const STATEMENT_MAX: usize = 65_536;
 pub const STATEMENTS: usize = 4_096;
 /// Members of one circle, removed ones included.
 pub const MEMBERS: usize = 256;
+/// Addresses of one device.
+pub const ADDRESSES: usize = 16;
+/// Bytes of one signed address record.
+pub const ADDRESS_MAX: usize = 2_048;
 /// Chains (author and incarnation) of one circle.
 pub const CHAINS: usize = 4_096;
 /// Circles of one node.
 pub const CIRCLES: usize = 32;
+/// Torrents of one circle that a peer may tell of one by one, beside its summary.
+pub const HOLDINGS: usize = 65_536;
+/// Torrents in one message that tells of holdings, as we send it.
+pub const HOLDINGS_MESSAGE: usize = 2_000;
+/// Dials in flight.
+pub const DIALS: usize = 8;
 /// Payload bytes of one frame between our own nodes.
 pub const FRAME_MAX: usize = 2_097_152;
 /// Payload bytes of one message of a torrent channel: a block and its header, or the largest bitfield.
@@ -60,13 +70,33 @@ pub const BLOCK_MAX: u32 = 131_072;
 pub const REQUEST_QUEUE: usize = 512;
 /// Bytes that may wait to be sent on one connection before we stop reading blocks for it.
 pub const SEND_QUEUE: usize = 2_097_152;
+/// Bytes of pieces that are being fetched and not yet on the disk, over all torrents; readers may make it twice as much.
+pub const PIECES_MEMORY: usize = 16_777_216;
 /// Plaintext bytes that may wait to be sealed before writers wait.
 pub const DIRTY_MAX: usize = 8_388_608;
 
 /// Handshakes in flight on the listener.
 pub const HANDSHAKES: usize = 32;
+/// Bytes of a peer's certificate.
+pub const CERTIFICATE_MAX: usize = 4_096;
 /// Time that a handshake may take.
 pub const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Characters of an invite's text.
+pub const INVITE_TEXT_MAX: usize = 4_096;
+/// Addresses that an invite's text names.
+pub const INVITE_ADDRESSES: usize = 8;
+/// Invites that are open at once.
+pub const INVITES: usize = 16;
+/// Wrong tries on one invite before it pauses for a minute.
+pub const INVITE_TRIES: u32 = 5;
+/// Wrong tries on all invites, and on none, that are told apart in a minute.
+pub const INVITE_TRIES_ALL: u32 = 32;
+/// Bytes of a joiner's message.
+pub const JOIN_MAX: usize = 4_096;
+/// Bytes of the answer to a joiner.
+pub const WELCOME_MAX: usize = FRAME_MAX;
+/// Epoch keys that a joiner is handed.
+pub const EPOCHS: usize = 4_096;
 /// Time that a read of what is not here may wait without a byte coming.
 pub const READ_TIME: Duration = Duration::from_secs(30);
 /// Quiet time after which a file kept open is published.

@@ -1,1 +1,319 @@
-//! Placeholder until its room is written.
+//! Certificate profile and chain policy: one self-signed root per circle, leaves issued by it directly, all Ed25519.
+//!
+//! The profile is what stock SSL-torrent clients take (libtorrent): a leaf has the subjectAltName `*`, is for clients and
+//! servers alike, and no intermediate stands between it and the root. A chain proves that a keeper once issued it, and no
+//! more: who may do what follows from the roster. Certificates tell nothing: names and dates are the same in all.
+
+mod profile;
+
+use std::fmt;
+use std::time::Duration;
+
+use data_encoding::{BASE64, HEXLOWER};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use sha2::{Digest, Sha256};
+use webpki::{
+    EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext,
+};
+
+use crate::base::{CircleId, TransportKey};
+
+pub use profile::{Root, RootSecret, create_root, issue_leaf, self_signed};
+
+/// Why a certificate is not taken, or cannot be made.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum CertError {
+    /// Not a certificate with an Ed25519 key: whose.
+    Malformed(&'static str),
+    /// The root is not allowed to issue leaves.
+    NotAuthority,
+    /// The chain does not hold: why, in webpki's words.
+    Untrusted(String),
+    /// The root's secret is another root's.
+    WrongSecret,
+    /// A certificate could not be made: why, in rcgen's words.
+    Unmade(String),
+}
+
+impl fmt::Display for CertError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CertError::Malformed(whose) => write!(f, "{whose} is no certificate of an Ed25519 key"),
+            CertError::NotAuthority => f.write_str("the circle's root certificate may not issue others"),
+            CertError::Untrusted(why) => {
+                write!(f, "the certificate was not issued by the circle's root for this use: {why}")
+            }
+            CertError::WrongSecret => f.write_str("the root's secret does not belong to the root certificate"),
+            CertError::Unmade(why) => write!(f, "the certificate could not be made: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for CertError {}
+
+/// Checks a leaf against a circle's root, DER both, and gives the leaf's key. What must hold: the root is an authority,
+/// it signed the leaf itself, the leaf is none, and it is for clients and servers. The clock is not trusted, so dates
+/// are compared with a fixed one.
+pub fn check_chain(leaf_der: &[u8], root_der: &[u8]) -> Result<TransportKey, CertError> {
+    check_root(root_der)?;
+    let key = transport_key_of(leaf_der).ok_or(CertError::Malformed("the peer's certificate"))?;
+    verify(leaf_der, root_der).map_err(|error| CertError::Untrusted(error.to_string()))?;
+    Ok(key)
+}
+
+/// Checks that a certificate, DER, can be a circle's root: an authority with an Ed25519 key. Gives that key.
+pub fn check_root(root_der: &[u8]) -> Result<[u8; 32], CertError> {
+    let key = transport_key_of(root_der).ok_or(CertError::Malformed("the circle's root"))?;
+    // webpki does not look at an anchor's own rights, but it refuses an authority in the place of a leaf.
+    match verify(root_der, root_der) {
+        Err(webpki::Error::CaUsedAsEndEntity) => Ok(key.0),
+        _ => Err(CertError::NotAuthority),
+    }
+}
+
+fn verify(leaf_der: &[u8], root_der: &[u8]) -> Result<(), webpki::Error> {
+    let (leaf, root) = (CertificateDer::from(leaf_der), CertificateDer::from(root_der));
+    let anchor = webpki::anchor_from_trusted_cert(&root)?;
+    EndEntityCert::try_from(&leaf)?.verify_for_usage(
+        &[webpki::ring::ED25519],
+        &[anchor],
+        &[],
+        UnixTime::since_unix_epoch(CHECKED_AT),
+        BothUsages,
+        None,
+        None,
+    )?;
+    Ok(())
+}
+
+/// The extended key usage of our leaves: a node is a client and a server.
+struct BothUsages;
+
+impl ExtendedKeyUsageValidator for BothUsages {
+    fn validate(&self, iter: KeyPurposeIdIter<'_, '_>) -> Result<(), webpki::Error> {
+        let (mut client, mut server) = (false, false);
+        for id in iter {
+            let id = id?;
+            client |= id == KeyPurposeId::new(CLIENT_AUTH);
+            server |= id == KeyPurposeId::new(SERVER_AUTH);
+        }
+        if client && server {
+            return Ok(());
+        }
+        let required = if client { KeyUsage::server_auth() } else { KeyUsage::client_auth() };
+        let context = RequiredEkuNotFoundContext { required, present: Vec::new() };
+        Err(webpki::Error::RequiredEkuNotFoundContext(context))
+    }
+}
+
+/// The Ed25519 key of a certificate, DER. Nothing is said about who issued it.
+pub fn transport_key_of(der: &[u8]) -> Option<TransportKey> {
+    let der = CertificateDer::from(der);
+    let certificate = EndEntityCert::try_from(&der).ok()?;
+    TransportKey::from_slice(certificate.subject_public_key_info().strip_prefix(SPKI)?)
+}
+
+/// SHA-256 of a certificate, DER: what invites name.
+pub fn fingerprint(der: &[u8]) -> [u8; 32] {
+    Sha256::digest(der).into()
+}
+
+/// A certificate as PEM (RFC 7468). Equal DER gives equal text, since the root's is part of every info-hash.
+pub fn pem(der: &[u8]) -> String {
+    let mut text = String::from("-----BEGIN CERTIFICATE-----\n");
+    for line in der.chunks(PEM_LINE / 4 * 3) {
+        BASE64.encode_append(line, &mut text);
+        text.push('\n');
+    }
+    text + "-----END CERTIFICATE-----\n"
+}
+
+/// An Ed25519 seed as PKCS #8 (RFC 8410), for TLS. It is the whole secret.
+pub fn pkcs8_of_seed(seed: &[u8; 32]) -> Vec<u8> {
+    [PKCS8, seed].concat()
+}
+
+/// The SNI by which our own nodes name a circle to each other: 40 lower-case hex digits, like the info-hash that stock
+/// clients send, and of no use to who does not know the circle's id.
+pub fn server_name(circle: &CircleId) -> String {
+    let hash = Sha256::new().chain_update(SERVER_NAME).chain_update(circle.0).finalize();
+    HEXLOWER.encode(&hash[..20])
+}
+
+/// When dates are compared: 1 January 2026.
+const CHECKED_AT: Duration = Duration::from_secs(1_767_225_600);
+/// SubjectPublicKeyInfo of Ed25519 (RFC 8410), before the key.
+const SPKI: &[u8] = b"\x30\x2a\x30\x05\x06\x03\x2b\x65\x70\x03\x21\x00";
+/// PrivateKeyInfo of Ed25519 (RFC 8410), before the seed.
+const PKCS8: &[u8] = b"\x30\x2e\x02\x01\x00\x30\x05\x06\x03\x2b\x65\x70\x04\x22\x04\x20";
+/// id-kp-clientAuth and id-kp-serverAuth (RFC 5280, section 4.2.1.12).
+const CLIENT_AUTH: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x02";
+const SERVER_AUTH: &[u8] = b"\x2b\x06\x01\x05\x05\x07\x03\x01";
+const SERVER_NAME: &[u8] = b"dustfs server name 1\0";
+const PEM_LINE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer};
+
+    use super::profile::{SigningKey, Subject, leaf_params, root_params};
+    use super::*;
+
+    const SEED: [u8; 32] = [1; 32];
+    const SERIAL: [u8; 16] = [0; 16];
+
+    fn root() -> Root {
+        create_root(SEED, SERIAL).unwrap()
+    }
+
+    fn key(seed: u8) -> TransportKey {
+        TransportKey(ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes())
+    }
+
+    /// A certificate of the key of seed 2, issued by the root but with other parameters than ours.
+    fn odd_leaf(change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let mut params = leaf_params(SERIAL);
+        change(&mut params);
+        let issuer = Issuer::new(root_params(SERIAL), SigningKey::new(&SEED));
+        params.signed_by(&Subject(&key(2)), &issuer).unwrap().der().to_vec()
+    }
+
+    fn words(result: Result<TransportKey, CertError>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_leaf_of_the_root_is_taken_and_gives_its_key() {
+        let root = root();
+        let leaf = issue_leaf(root.secret.seed(), &root.der, &key(2), [0xFF; 16]).unwrap();
+        assert_eq!(check_chain(&leaf, &root.der), Ok(key(2)));
+        assert_eq!(transport_key_of(&leaf), Some(key(2)));
+        assert_eq!(check_root(&root.der), Ok(key(1).0));
+        // The subjectAltName extension: its OID, then a sequence of one DNSName, which is exactly `*`.
+        let san = b"\x06\x03\x55\x1d\x11\x04\x05\x30\x03\x82\x01\x2a";
+        assert!(leaf.windows(san.len()).any(|window| window == san));
+        assert_eq!(leaf, issue_leaf(root.secret.seed(), &root.der, &key(2), [0xFF; 16]).unwrap(), "deterministic");
+        assert_ne!(leaf, issue_leaf(root.secret.seed(), &root.der, &key(2), [0xFE; 16]).unwrap(), "serial");
+    }
+
+    #[test]
+    fn every_serial_makes_a_certificate() {
+        for byte in [0, 1, 0x7F, 0x80, 0xFF] {
+            let root = create_root(SEED, [byte; 16]).unwrap();
+            assert!(issue_leaf(&SEED, &root.der, &key(2), [byte; 16]).is_ok(), "{byte}");
+        }
+    }
+
+    #[test]
+    fn another_root_is_refused_although_it_has_the_same_name() {
+        let other = create_root([9; 32], SERIAL).unwrap();
+        let leaf = issue_leaf(&[9; 32], &other.der, &key(2), SERIAL).unwrap();
+        assert!(words(check_chain(&leaf, &root().der)).contains("InvalidSignature"));
+        assert_eq!(issue_leaf(&[9; 32], &root().der, &key(2), SERIAL), Err(CertError::WrongSecret));
+        assert!(check_chain(&self_signed(&[2; 32]).unwrap(), &root().der).is_err());
+    }
+
+    #[test]
+    fn no_byte_of_a_leaf_can_be_changed() {
+        let root = root();
+        let leaf = issue_leaf(&SEED, &root.der, &key(2), SERIAL).unwrap();
+        for at in 0..leaf.len() {
+            let mut changed = leaf.clone();
+            changed[at] ^= 1;
+            assert!(check_chain(&changed, &root.der).is_err(), "byte {at}");
+            assert!(check_chain(&leaf[..at], &root.der).is_err(), "cut at {at}");
+        }
+        assert!(check_chain(&[&leaf[..], &[0]].concat(), &root.der).is_err());
+    }
+
+    #[test]
+    fn a_leaf_is_no_authority_and_an_authority_no_leaf() {
+        let root = root();
+        let leaf = issue_leaf(&SEED, &root.der, &key(2), SERIAL).unwrap();
+        let below = Issuer::new(leaf_params(SERIAL), SigningKey::new(&[2; 32]));
+        let below = leaf_params(SERIAL).signed_by(&Subject(&key(3)), &below).unwrap();
+        assert_eq!(check_chain(below.der(), &leaf), Err(CertError::NotAuthority));
+        assert!(words(check_chain(below.der(), &root.der)).contains("UnknownIssuer"));
+        assert!(words(check_chain(&root.der, &root.der)).contains("CaUsedAsEndEntity"));
+        let authority = odd_leaf(|params| params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained));
+        assert!(words(check_chain(&authority, &root.der)).contains("CaUsedAsEndEntity"));
+        assert_eq!(check_root(&self_signed(&SEED).unwrap()), Err(CertError::NotAuthority));
+    }
+
+    #[test]
+    fn a_leaf_must_be_for_clients_and_servers() {
+        for usages in [vec![], vec![ExtendedKeyUsagePurpose::ClientAuth], vec![ExtendedKeyUsagePurpose::ServerAuth]] {
+            let leaf = odd_leaf(|params| params.extended_key_usages = usages.clone());
+            assert!(words(check_chain(&leaf, &root().der)).contains("RequiredEkuNotFound"), "{usages:?}");
+        }
+    }
+
+    #[test]
+    fn dates_are_compared_with_a_fixed_one() {
+        let dated = |from, to| {
+            odd_leaf(|params| {
+                params.not_before = rcgen::date_time_ymd(from, 1, 1);
+                params.not_after = rcgen::date_time_ymd(to, 1, 1);
+            })
+        };
+        assert_eq!(check_chain(&dated(2026, 2027), &root().der), Ok(key(2)));
+        assert!(words(check_chain(&dated(1975, 2025), &root().der)).contains("CertExpired"));
+        assert!(words(check_chain(&dated(2027, 4096), &root().der)).contains("CertNotValidYet"));
+    }
+
+    #[test]
+    fn a_key_that_is_not_ed25519_is_refused() {
+        let p256 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let issuer = Issuer::new(root_params(SERIAL), SigningKey::new(&SEED));
+        let leaf = leaf_params(SERIAL).signed_by(&p256, &issuer).unwrap();
+        assert_eq!(transport_key_of(leaf.der()), None);
+        assert_eq!(check_chain(leaf.der(), &root().der), Err(CertError::Malformed("the peer's certificate")));
+        let root = root_params(SERIAL).self_signed(&p256).unwrap();
+        assert_eq!(check_root(root.der()), Err(CertError::Malformed("the circle's root")));
+    }
+
+    #[test]
+    fn tls_takes_certificates_and_keys() {
+        let leaf = self_signed(&[2; 32]).unwrap();
+        assert_eq!(transport_key_of(&leaf), Some(key(2)));
+        let private = rustls::pki_types::PrivatePkcs8KeyDer::from(pkcs8_of_seed(&[2; 32]));
+        let provider = rustls::crypto::ring::default_provider();
+        let certified = rustls::sign::CertifiedKey::from_der(vec![leaf.into()], private.into(), &provider).unwrap();
+        certified.keys_match().unwrap();
+    }
+
+    #[test]
+    fn the_texts_are_what_others_read() {
+        let root = root();
+        assert_eq!(root.pem, pem(&root.der));
+        let certificate = root_params(SERIAL).self_signed(&SigningKey::new(&SEED)).unwrap();
+        assert_eq!(root.pem, certificate.pem().replace("\r\n", "\n"), "as another encoder writes it");
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(HEXLOWER.encode(&fingerprint(b"")), empty);
+        let name = server_name(&CircleId([7; 32]));
+        assert_ne!(name, server_name(&CircleId([8; 32])));
+        assert!(name.len() == 40 && name.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')));
+        assert!(rustls::pki_types::ServerName::try_from(name).is_ok());
+        assert!(format!("{root:?}").contains("RootSecret(..)"), "no secret is printed");
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_refused(garbage in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert_eq!(transport_key_of(&garbage), None);
+            prop_assert!(check_chain(&garbage, &garbage).is_err());
+            prop_assert!(check_root(&garbage).is_err());
+        }
+
+        #[test]
+        fn a_torn_certificate_never_panics(at in 0..400_usize, to: u8, cut in 0..400_usize) {
+            let mut leaf = self_signed(&[2; 32]).unwrap();
+            let at = at % leaf.len();
+            leaf[at] = to;
+            leaf.truncate(cut);
+            let _ = transport_key_of(&leaf);
+            prop_assert!(check_chain(&leaf, &leaf).is_err());
+        }
+    }
+}

@@ -1,1 +1,26 @@
-//! Placeholder until its room is written.
+//! What to fetch, mirror, pin and evict; so far what each peer holds, and what it is told that we hold.
+
+pub mod holdings;
+
+use std::fmt;
+
+pub use holdings::{Holdings, Offer, Teller};
+
+/// What a peer did wrong.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum KeepError {
+    /// The peer told more than the limit: of what, the limit. Its connection is to be closed.
+    Protocol(&'static str, usize),
+}
+
+impl fmt::Display for KeepError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KeepError::Protocol(what, limit) => {
+                write!(f, "the peer told of more than {limit} {what}, which is the limit")
+            }
+        }
+    }
+}
+
+impl std::error::Error for KeepError {}

@@ -1,1 +1,3 @@
-//! Placeholder until its room is written.
+//! What the LAN is shown, as machines: the API now, the page and WebDAV beside it.
+
+pub mod api;

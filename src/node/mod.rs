@@ -1,3 +1,539 @@
 //! The composed machine: circles, trees, vault and swarm as one `handle` and one queue of actions.
+//!
+//! `handle(now, input)` returns the reply to that input's ticket when it is known at once; then `poll_action` is drained
+//! until it is empty, then `poll_timeout` is read. Reads of names, attributes and local data go by `&self`
+//! ([`read`]). Nothing here waits, and every queue has a limit at which the answer is 'full'.
 
 pub mod io;
+pub mod status;
+
+mod author;
+mod circle;
+mod draft;
+mod files;
+mod invite;
+mod peers;
+mod publish;
+mod read;
+mod summary;
+mod sync;
+mod vault;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use core::net::SocketAddr;
+use sha2::{Digest, Sha256};
+
+use self::circle::Circle;
+use self::files::Files;
+use self::io::{
+    Action, Answer, DiskError, DiskRequest, Done, Input, Op, OpError, Reply, Segment, Stale, Trust, TrustedCircle,
+};
+use self::peers::Peers;
+use self::vault::Vault;
+use crate::base::{
+    CircleId, ConnId, InfoHash, Instant, Now, ObjectId, Rng, Snapshot, StoreError, Table, Ticket, TransportKey,
+};
+use crate::ledger::values::{Identity, Value};
+use crate::ledger::{Ledger, keys};
+use crate::pair::Inviter;
+use crate::roster::address::AddressBook;
+use crate::roster::dial::DialPlan;
+use crate::seal::{MemberSecret, TransportSecret};
+use crate::swarm::Swarm;
+use crate::wire::record::{Bytes2, Dot};
+use crate::wire::statement::Device;
+
+/// What a member fetches by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Fetch {
+    /// Every body, as it appears.
+    #[default]
+    Everything,
+    /// What is read.
+    OnDemand,
+}
+
+/// How a node behaves.
+#[derive(Clone, Debug, Default)]
+pub struct NodeConfig {
+    /// What to fetch unasked.
+    pub fetch: Fetch,
+}
+
+/// The node. `S` is what is durable: redb in a running node, memory in the simulator.
+pub struct Node<S> {
+    config: NodeConfig,
+    now: Now,
+    rng: Rng,
+    /// Entropy of this start and a counter, from which object ids and statement nonces are made.
+    fresh: ([u8; 32], u64),
+    ledger: Ledger<S>,
+    me: Me,
+    circles: BTreeMap<CircleId, Circle>,
+    vault: Vault,
+    swarm: Swarm,
+    peers: Peers,
+    dials: DialPlan,
+    /// What went over connections that ended, by device.
+    past: BTreeMap<TransportKey, peers::Past>,
+    book: AddressBook,
+    inviter: Inviter,
+    invites: invite::Invites,
+    files: Files,
+    actions: VecDeque<Action>,
+    next_ticket: u64,
+    asked: BTreeMap<Ticket, Asked>,
+    /// What happens when the batch that is gathering, and the one that is flying, are durable.
+    effects: Vec<Effect>,
+    flying_effects: Vec<Effect>,
+    /// When the gathering batch goes to the disk at the latest.
+    flush_at: Option<Instant>,
+    /// Why the disk could not, until it can again.
+    trouble: Option<DiskError>,
+    stopping: Option<Ticket>,
+    listening: Vec<SocketAddr>,
+    /// When torrents that the disk failed on are tried again.
+    retry_starved_at: Option<Instant>,
+    /// The date at the start: the time of roots, which have no record.
+    started: crate::base::WallTime,
+}
+
+/// Who this node is.
+struct Me {
+    member: MemberSecret,
+    transport: TransportSecret,
+    device: Device,
+}
+
+/// What a disk request was for.
+enum Asked {
+    Commit,
+    Upload(Ticket),
+    Piece(InfoHash, crate::base::PieceIndex),
+    Chunk(files::DraftKey, u32, u64),
+    Fill(files::DraftKey, u32),
+    Hash(files::DraftKey, u64),
+    Punch,
+}
+
+/// What waits for a batch to be durable.
+enum Effect {
+    Reply(Ticket, Reply),
+    Push(CircleId, Dot),
+    Announce(CircleId),
+    Whole(InfoHash),
+    Punch(Vec<Segment>),
+    Frame(ConnId, Bytes),
+}
+
+/// The batch waits this long for more when nobody waits for it.
+const FLUSH_TIME: Duration = Duration::from_secs(1);
+/// After a commit failed it is tried again this much later.
+const RETRY_TIME: Duration = Duration::from_secs(5);
+
+/// Makes a new identity to be stored by the batch that is returned with it.
+pub fn new_identity(name: &str, member: [u8; 32], transport: [u8; 32]) -> crate::base::Batch {
+    let identity =
+        Identity { name: name.into(), member: Bytes2::from(&member[..]), transport: Bytes2::from(&transport[..]) };
+    let mut batch = crate::base::Batch::default();
+    batch.put(Table::Meta, keys::IDENTITY, identity.encode());
+    batch
+}
+
+/// Why a node cannot start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The ledger cannot be read.
+    Store(StoreError),
+    /// The ledger holds no identity: `dustfs init` was not run.
+    NoIdentity,
+    /// Something in the ledger is not what was written.
+    Broken(String),
+}
+
+impl std::fmt::Display for StartError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            StartError::Store(error) => error.fmt(f),
+            StartError::NoIdentity => {
+                f.write_str("the state directory holds no node: run `dustfs init --name NAME` first")
+            }
+            StartError::Broken(why) => {
+                write!(f, "the ledger is broken: {why}: keep a copy of the state directory, and pair this node anew")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<StoreError> for StartError {
+    fn from(error: StoreError) -> Self {
+        StartError::Store(error)
+    }
+}
+
+impl From<crate::wire::WireError> for StartError {
+    fn from(error: crate::wire::WireError) -> Self {
+        StartError::Broken(error.to_string())
+    }
+}
+
+impl<S: Snapshot> Node<S> {
+    /// Reads what is durable and starts from it. `entropy` is 32 bytes of the operating system's, fresh for each start.
+    pub fn start(now: Now, store: S, config: NodeConfig, entropy: [u8; 32]) -> Result<Self, StartError> {
+        let identity = store.get(Table::Meta, keys::IDENTITY)?.ok_or(StartError::NoIdentity)?;
+        let identity = Identity::decode(&identity)?;
+        let seed = |bytes: &[u8]| {
+            <[u8; 32]>::try_from(bytes).map_err(|_| StartError::Broken("a key in it is not 32 bytes".into()))
+        };
+        let member = MemberSecret::from_seed(seed(&identity.member)?);
+        let transport = TransportSecret::from_seed(seed(&identity.transport)?);
+        let device = Device { member: member.public(), transport: transport.public(), name: identity.name };
+        let mut first = [0; 8];
+        first.copy_from_slice(&Sha256::digest([&entropy[..], b"decisions"].concat())[..8]);
+        let seed = u64::from_be_bytes(first);
+        let mut node = Self {
+            config,
+            now,
+            rng: Rng::new(seed),
+            fresh: (entropy, 0),
+            ledger: Ledger::new(store),
+            me: Me { member, transport, device },
+            circles: BTreeMap::new(),
+            vault: Vault::default(),
+            swarm: Swarm::new(seed),
+            peers: Peers::default(),
+            dials: DialPlan::default(),
+            past: BTreeMap::new(),
+            book: AddressBook::default(),
+            inviter: Inviter::default(),
+            invites: invite::Invites::default(),
+            files: Files::default(),
+            actions: VecDeque::new(),
+            next_ticket: 1,
+            asked: BTreeMap::new(),
+            effects: Vec::new(),
+            flying_effects: Vec::new(),
+            flush_at: None,
+            trouble: None,
+            stopping: None,
+            listening: Vec::new(),
+            retry_starved_at: None,
+            started: now.wall,
+        };
+        node.load()?;
+        Ok(node)
+    }
+
+    /// Tells a fact. Returns the reply to an operation that is answered at once.
+    pub fn handle(&mut self, now: Now, input: Input) -> Option<Reply> {
+        self.now = now;
+        let reply = match input {
+            Input::Tick => None,
+            Input::Connected(connected) => {
+                self.connected(connected);
+                None
+            }
+            Input::DialFailed { ticket, why } => {
+                self.dial_failed(ticket, &why);
+                None
+            }
+            Input::Frame { conn, channel, payload } => {
+                self.frame(conn, channel, payload);
+                None
+            }
+            Input::Sent { conn, bytes } => {
+                self.sent(conn, bytes);
+                None
+            }
+            Input::Closed { conn, why } => {
+                self.closed(conn, &why);
+                None
+            }
+            Input::Disk { ticket, done } => {
+                self.disk_done(ticket, done);
+                None
+            }
+            Input::Op { ticket, op } => self.op(ticket, op),
+            Input::Cancel { ticket } => {
+                self.cancel(ticket);
+                None
+            }
+        };
+        self.settle();
+        reply
+    }
+
+    /// The next action; called until there is none.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// When `Input::Tick` is wanted at the latest.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [
+            self.flush_at.filter(|_| !self.ledger.is_flying()),
+            self.swarm.timeout(),
+            self.dials.timeout(),
+            self.files_timeout(),
+            self.sync_timeout(),
+            self.inviter.poll_timeout(self.now.instant),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// True when the owner's own circle is there.
+    pub fn has_home(&self) -> bool {
+        self.circles.values().any(|circle| circle.home)
+    }
+
+    /// The seed of the TLS key, for the listener.
+    pub fn transport_seed(&self) -> [u8; 32] {
+        *self.me.transport.seed()
+    }
+
+    /// How often space of the vault was given up.
+    pub fn freed(&self) -> u64 {
+        self.vault.freed
+    }
+
+    /// The addresses at which this node really listens, told by `os` once it does and when they change.
+    pub fn listening(&mut self, now: Now, addresses: Vec<SocketAddr>) {
+        self.now = now;
+        self.listening = addresses;
+        self.tell_own_address();
+        self.settle();
+    }
+
+    /// Does what follows from what happened: everything that is due, until nothing is.
+    fn settle(&mut self) {
+        self.publish_due();
+        self.swarm.handle_timeout(self.now.instant);
+        self.feed_swarm();
+        self.drain_swarm();
+        self.dial_due();
+        self.sync_due();
+        self.invites_due();
+        self.flush();
+    }
+
+    /// Sends the gathering batch to the disk when it is due and the disk is free.
+    fn flush(&mut self) {
+        if self.ledger.is_flying() {
+            return;
+        }
+        let due = self.flush_at.is_some_and(|at| at <= self.now.instant);
+        let waited_for = self.trouble.is_none() && (!self.effects.is_empty() || self.has_open_commit());
+        if !due && !waited_for {
+            return;
+        }
+        self.close_commits();
+        self.store_partials();
+        self.flush_at = None;
+        match self.ledger.begin() {
+            Some((batch, sync)) => {
+                self.flying_effects = std::mem::take(&mut self.effects);
+                self.ask(Asked::Commit, DiskRequest::Commit { batch, sync });
+            }
+            None => {
+                for effect in std::mem::take(&mut self.effects) {
+                    self.take_effect(effect);
+                }
+            }
+        }
+    }
+
+    /// The gathering batch goes out within [`FLUSH_TIME`].
+    fn flush_soon(&mut self) {
+        self.flush_at.get_or_insert(self.now.instant + FLUSH_TIME);
+    }
+
+    /// `effect` happens when everything written so far is durable.
+    fn when_durable(&mut self, effect: Effect) {
+        if !self.ledger.is_dirty() && !self.has_open_commit() && !self.ledger.is_flying() {
+            self.take_effect(effect);
+        } else {
+            self.effects.push(effect);
+        }
+    }
+
+    fn take_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Reply(ticket, reply) => self.reply(ticket, reply),
+            Effect::Push(circle, dot) => self.push(&circle, &dot),
+            Effect::Announce(circle) => self.announce_later(&circle),
+            Effect::Whole(info_hash) => self.tell_whole(&info_hash),
+            Effect::Punch(segments) => {
+                self.vault.freed += 1;
+                self.ask(Asked::Punch, DiskRequest::Punch { segments });
+            }
+            Effect::Frame(conn, payload) => self.send(conn, 0, payload, Bytes::new()),
+        }
+    }
+
+    fn committed(&mut self, result: Result<(), DiskError>) {
+        match result {
+            Ok(()) => {
+                self.trouble = None;
+                self.ledger.committed();
+                for effect in std::mem::take(&mut self.flying_effects) {
+                    self.take_effect(effect);
+                }
+            }
+            Err(error) => {
+                log::error!("the ledger could not be written: {error}");
+                self.ledger.failed();
+                let refused = match &error {
+                    DiskError::Full => OpError::NoSpace,
+                    other => OpError::Io(other.to_string()),
+                };
+                // Whoever waits is told now; what is to be told to others waits for the write that succeeds.
+                let mut kept = Vec::new();
+                for effect in std::mem::take(&mut self.flying_effects) {
+                    match effect {
+                        Effect::Reply(ticket, Ok(_)) => self.reply(ticket, Err(refused.clone())),
+                        other => kept.push(other),
+                    }
+                }
+                kept.append(&mut self.effects);
+                self.effects = kept;
+                self.trouble = Some(error);
+                self.flush_at = Some(self.now.instant + RETRY_TIME);
+            }
+        }
+    }
+
+    fn disk_done(&mut self, ticket: Ticket, done: Done) {
+        let Some(asked) = self.asked.remove(&ticket) else {
+            log::error!("the disk answered a ticket that nobody holds: {ticket:?}");
+            return;
+        };
+        match (asked, done) {
+            (Asked::Commit, Done::Committed(result)) => self.committed(result),
+            (Asked::Upload(upload), Done::Read(result)) => self.upload_read(upload, result),
+            (Asked::Piece(info_hash, piece), Done::Stored(result)) => self.piece_stored(&info_hash, piece, result),
+            (Asked::Chunk(key, chunk, number), Done::Sealed(result)) => self.chunk_sealed(key, chunk, number, result),
+            (Asked::Fill(key, chunk), Done::Unsealed(result)) => self.chunk_filled(key, chunk, result),
+            (Asked::Hash(key, number), Done::Hashed(result)) => self.draft_hashed(key, number, result),
+            (Asked::Punch, Done::Punched(_)) => {}
+            (_, done) => log::error!("the disk gave an answer of another kind than was asked: {done:?}"),
+        }
+    }
+
+    fn ask(&mut self, asked: Asked, request: DiskRequest) {
+        let ticket = self.ticket();
+        self.asked.insert(ticket, asked);
+        self.actions.push_back(Action::Disk { ticket, request });
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.next_ticket += 1;
+        Ticket(self.next_ticket)
+    }
+
+    fn reply(&mut self, ticket: Ticket, reply: Reply) {
+        self.actions.push_back(Action::Reply { ticket, reply });
+    }
+
+    fn send(&mut self, conn: ConnId, channel: u32, head: Bytes, body: Bytes) {
+        self.peers.queued(conn, head.len() + body.len());
+        if channel == 0 {
+            self.swarm.charge(conn, head.len() + body.len());
+        }
+        self.actions.push_back(Action::Send { conn, channel, head, body });
+    }
+
+    /// 32 bytes that nobody else has drawn: a hash of this start's entropy and a counter.
+    fn fresh(&mut self) -> [u8; 32] {
+        self.fresh.1 += 1;
+        Sha256::new().chain_update(self.fresh.0).chain_update(self.fresh.1.to_be_bytes()).finalize().into()
+    }
+
+    fn fresh_object(&mut self) -> ObjectId {
+        loop {
+            let mut id = [0; 16];
+            id.copy_from_slice(&self.fresh()[..16]);
+            let id = ObjectId(id);
+            // Inode 0 is none, and 1 is the root of the mount.
+            if id.inode() > 1 {
+                return id;
+            }
+        }
+    }
+
+    fn fresh_nonce(&mut self) -> [u8; 16] {
+        let mut nonce = [0; 16];
+        nonce.copy_from_slice(&self.fresh()[16..]);
+        nonce
+    }
+
+    fn stale(&mut self, stale: Vec<Stale>) {
+        if !stale.is_empty() {
+            self.actions.push_back(Action::Invalidate(stale));
+        }
+    }
+
+    /// Tells the listener and the diallers whom to trust; called whenever a roster or a circle changed.
+    fn tell_trust(&mut self) {
+        let circles = self
+            .circles
+            .values()
+            .filter(|circle| circle.role().is_some())
+            .map(|circle| TrustedCircle {
+                circle: circle.id,
+                server_name: crate::cert::server_name(&circle.id),
+                root: circle.root_der.clone(),
+                leaf: circle.leaf.clone(),
+                allowed: circle.roster.allowed_transports(),
+            })
+            .collect();
+        let invites = self.inviter.any_open(self.now.instant);
+        self.invites.told_open = invites;
+        self.actions.push_back(Action::Trust(Trust { circles, invites }));
+    }
+
+    /// Asks for a clean end: drafts are published, everything is made durable.
+    fn shutdown(&mut self, ticket: Ticket) -> Option<Reply> {
+        if self.stopping.is_some() {
+            return Some(Ok(Answer::Done));
+        }
+        self.stopping = Some(ticket);
+        self.publish_all();
+        self.shutdown_due();
+        None
+    }
+
+    /// Ends the shutdown once no draft is on its way.
+    fn shutdown_due(&mut self) {
+        if self.files.is_quiet() {
+            if let Some(ticket) = self.stopping.filter(|ticket| *ticket != STOPPED) {
+                self.stopping = Some(STOPPED);
+                self.flush_at = Some(self.now.instant);
+                self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
+            }
+        }
+    }
+
+    fn op(&mut self, ticket: Ticket, op: Op) -> Option<Reply> {
+        if self.stopping.is_some() && !matches!(op, Op::Shutdown | Op::Flush { .. } | Op::Release { .. }) {
+            return Some(Err(OpError::Stopping));
+        }
+        match op {
+            Op::Shutdown => self.shutdown(ticket),
+            Op::Found { name, entropy } => Some(self.found_for_friends(&name, entropy).map(Answer::Circle)),
+            Op::Invite { circle, role, time, entropy } => Some(self.invite(circle, role, time, entropy)),
+            Op::Join { invite, entropy } => self.join(ticket, &invite, entropy),
+            Op::Remove { circle, member, entropy } => self.remove_member(ticket, circle, &member, entropy),
+            file => self.file_op(ticket, file),
+        }
+    }
+}
+
+/// Stands for the shutdown's ticket once it was answered.
+const STOPPED: Ticket = Ticket(u64::MAX);

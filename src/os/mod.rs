@@ -1,4 +1,13 @@
-//! The only room that touches the operating system.
+//! The operating system: the one room with tokio, files, sockets, clocks, threads, locks, entropy, redb and FUSE.
 
+pub mod cli;
+pub mod core;
+pub mod disk;
+#[cfg(feature = "mount")]
+mod files;
 #[cfg(feature = "mount")]
 pub mod fuse;
+pub mod http;
+pub mod net;
+pub mod run;
+pub mod state;

@@ -239,3 +239,136 @@ impl Control {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn dot(author: u8, sequence: u64) -> Dot {
+        Dot { author: MemberKey([author; 32]), incarnation: 0, sequence }
+    }
+
+    fn circles() -> impl Strategy<Value = CircleId> {
+        any::<[u8; 32]>().prop_map(CircleId)
+    }
+
+    fn heads() -> impl Strategy<Value = Heads> {
+        let head = (any::<u8>(), 0..=i64::MAX as u64, any::<[u8; 32]>())
+            .prop_map(|(author, sequence, hash)| Head { dot: dot(author, sequence), hash: CommitHash(hash) });
+        (circles(), proptest::collection::vec(head, 0..4)).prop_map(|(circle, heads)| Heads { circle, heads })
+    }
+
+    fn strings() -> impl Strategy<Value = Vec<Bytes2>> {
+        proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40).prop_map(Bytes2::from), 0..4)
+    }
+
+    fn torrents() -> impl Strategy<Value = Vec<InfoHash>> {
+        proptest::collection::vec(any::<[u8; 20]>().prop_map(InfoHash), 0..4)
+    }
+
+    fn messages() -> impl Strategy<Value = Control> {
+        let hello = (
+            proptest::collection::vec(circles(), 0..3),
+            proptest::option::of((any::<[u8; 32]>(), any::<[u8; 32]>())),
+            any::<(u32, u32)>(),
+        )
+            .prop_map(|(circles, member, (version, lowest))| Hello {
+                circles,
+                member: member.map(|(key, _)| MemberKey(key)),
+                signature: member.map(|(_, half)| Bytes2::from([half, half].concat())),
+                version,
+                lowest,
+            });
+        let have = proptest::collection::vec(any::<[u8; 32]>().prop_map(StatementHash), 0..4);
+        let holdings = (circles(), torrents(), torrents(), torrents(), 0..2_u8, any::<u8>()).prop_map(
+            |(circle, gone, whole, partial, reset, author)| Holdings {
+                circle,
+                gone,
+                whole,
+                partial,
+                reset,
+                upto: vec![dot(author, 1)],
+            },
+        );
+        prop_oneof![
+            hello.prop_map(Control::Hello),
+            (circles(), have).prop_map(|(circle, have)| Control::Roster(Roster { circle, have })),
+            (circles(), strings())
+                .prop_map(|(circle, statements)| Control::Statements(Statements { circle, statements })),
+            heads().prop_map(Control::Heads),
+            heads().prop_map(Control::Pull),
+            (circles(), strings(), 0..2_u8, strings()).prop_map(|(circle, commits, last, records)| {
+                Control::Commits(Commits { circle, commits, last, records })
+            }),
+            strings().prop_map(|records| Control::Addresses(Addresses { records })),
+            holdings.prop_map(Control::Holdings),
+            (any::<u32>(), any::<[u8; 20]>())
+                .prop_map(|(channel, hash)| Control::Open(Open { channel, info_hash: InfoHash(hash) })),
+            any::<u32>().prop_map(|channel| Control::Shut(Shut { channel })),
+        ]
+    }
+
+    #[test]
+    fn the_form_is_a_tagged_dictionary() {
+        let encoded = Control::Shut(Shut { channel: 7 }).encode();
+        assert_eq!(encoded, b"d1:bd1:ni7ee1:t4:shute");
+        let locked = Hello { circles: vec![], member: None, signature: None, version: 1, lowest: 1 };
+        assert_eq!(Control::Hello(locked).encode(), b"d1:bd1:cle1:vi1e1:wi1ee1:t5:helloe");
+    }
+
+    #[test]
+    fn types_of_later_versions_are_passed_over() {
+        assert_eq!(Control::decode(b"d1:bd3:newi1ee1:t5:novele"), Ok(None));
+        assert_eq!(Control::decode(b"d1:b4:text1:t5:novele"), Ok(None));
+        let more = Control::decode(b"d1:bd1:ni7e1:zi1ee1:t4:shut1:zlee");
+        assert_eq!(more, Ok(Some(Control::Shut(Shut { channel: 7 }))), "and so are keys");
+    }
+
+    #[test]
+    fn what_is_missing_wrong_or_too_long_is_refused() {
+        for bad in [
+            &b""[..],
+            b"de",
+            b"le",
+            b"d1:t4:shute",
+            b"d1:bde1:t4:shute",
+            b"d1:bd1:ni-1ee1:t4:shute",
+            b"d1:bd1:ni4294967296ee1:t4:shute",
+            b"d1:bd1:n1:7e1:t4:shute",
+            b"d1:bd1:ni7ee1:t4:shut",
+            b"d1:bd1:ni7ee1:t4:shutex",
+            b"d1:bd1:h19:00000000000000000001:ni7ee1:t4:opene",
+            b"d1:bd1:ni7e1:ni8ee1:t4:shute",
+        ] {
+            assert!(Control::decode(bad).is_err(), "{}", String::from_utf8_lossy(bad));
+        }
+        let bomb = [b"d1:b".repeat(500_000), b"e".repeat(500_000)].concat();
+        assert!(matches!(Control::decode(&bomb[..FRAME_MAX]), Err(WireError::OverLimit(..))));
+        let long = vec![b'd'; FRAME_MAX + 1];
+        assert_eq!(Control::decode(&long), Err(WireError::OverLimit("a control message", FRAME_MAX + 1, FRAME_MAX)));
+    }
+
+    proptest! {
+        #[test]
+        fn messages_come_back(message in messages()) {
+            prop_assert_eq!(Control::decode(&message.encode()).unwrap(), Some(message));
+        }
+
+        #[test]
+        fn torn_messages_never_panic(message in messages(), at: prop::sample::Index, to: u8, cut: prop::sample::Index) {
+            let mut torn = message.encode();
+            let at = at.index(torn.len());
+            torn[at] = to;
+            let _ = Control::decode(&torn);
+            torn.truncate(cut.index(torn.len()));
+            prop_assert!(Control::decode(&torn).is_err());
+        }
+
+        #[test]
+        fn garbage_is_refused(garbage in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(Control::decode(&garbage).is_err());
+        }
+    }
+}

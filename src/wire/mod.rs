@@ -1,7 +1,10 @@
 //! Formats: what stands on the wire and in the ledger, with the version of each, and nothing about what it is for.
 
 pub mod bencode;
+mod bitfield;
+mod body;
 pub mod commit;
+mod context;
 pub mod control;
 pub mod frame;
 pub mod metainfo;

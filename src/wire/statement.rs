@@ -304,6 +304,10 @@ impl SignedStatement {
         const WHAT: &str = "a roster statement";
         let refuse = |why: &str| Err(WireError::Malformed(WHAT, why.into()));
         let envelope: Envelope = bencode::decode(WHAT, &bytes, STATEMENT_MAX)?;
+        // Whoever passes it on could otherwise change its hash, and so fork a chain that is not theirs.
+        if bencode::encode(&envelope) != bytes {
+            return refuse("it has more than a body and a signature");
+        }
         let wire: StatementWire = bencode::decode(WHAT, &envelope.body, STATEMENT_MAX)?;
         if wire.version != 1 {
             return Err(WireError::Version(WHAT, wire.version));
@@ -357,4 +361,195 @@ impl SignedStatement {
 
 fn check_count(count: usize, limit: usize) -> Result<(), WireError> {
     if count > limit { Err(WireError::OverLimit("a statement's list", count, limit)) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A stand-in for signatures: as good as one here, since only equality matters.
+    fn sign(message: &[u8]) -> [u8; 64] {
+        let hash: [u8; 32] = Sha256::digest(message).into();
+        [hash, hash].concat().try_into().unwrap()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<SignedStatement, WireError> {
+        let verify = |_: &MemberKey, message: &[u8], signature: &[u8; 64]| sign(message) == *signature;
+        SignedStatement::decode(Bytes::copy_from_slice(bytes), verify)
+    }
+
+    fn device(name: &str) -> Device {
+        Device { member: MemberKey([1; 32]), name: name.into(), transport: TransportKey([2; 32]) }
+    }
+
+    fn cut(incarnation: u32) -> Cut {
+        Cut { hash: CommitHash([3; 32]), incarnation, sequence: 4 }
+    }
+
+    fn statement(saying: Saying) -> Statement {
+        Statement {
+            circle: CircleId([5; 32]),
+            author: MemberKey([6; 32]),
+            heads: vec![StatementHash([7; 32]), StatementHash([8; 32])],
+            nonce: [9; 16],
+            saying,
+        }
+    }
+
+    fn sayings() -> Vec<Saying> {
+        let key = |member| KeyFor { member: MemberKey([member; 32]), sealed: Bytes2::from(vec![member; 80]) };
+        vec![
+            Saying::Found { name: "Friends".into(), root: Bytes2::from(vec![10; 300]), device: device("Ada's box") },
+            Saying::Admit { device: device("ü"), role: Role::Cache },
+            Saying::Role { member: MemberKey([1; 32]), role: Role::Reader, cuts: vec![cut(0), cut(1)] },
+            Saying::Remove { member: MemberKey([1; 32]), cuts: vec![] },
+            Saying::Epoch { number: 1, suite: 2, keys: vec![key(1), key(2)] },
+        ]
+    }
+
+    /// Decodes a statement with its encoded content changed, and signed all the same.
+    fn changed(saying: Saying, change: impl FnOnce(&mut StatementWire)) -> Result<SignedStatement, WireError> {
+        let envelope: Envelope = bencode::decode("x", &statement(saying).sign(sign).bytes, STATEMENT_MAX).unwrap();
+        let mut wire: StatementWire = bencode::decode("x", &envelope.body, STATEMENT_MAX).unwrap();
+        change(&mut wire);
+        let body = bencode::encode(&wire);
+        let signature = Bytes2::from(&sign(&[DOMAIN, &body].concat())[..]);
+        decode(&bencode::encode(&Envelope { body: Bytes2::from(body), signature }))
+    }
+
+    fn admit() -> Saying {
+        Saying::Admit { device: device("box"), role: Role::Member }
+    }
+
+    #[test]
+    fn every_saying_comes_back_and_no_byte_can_be_changed() {
+        for saying in sayings() {
+            let signed = statement(saying).sign(sign);
+            assert_eq!(signed.hash.0, <[u8; 32]>::from(Sha256::digest(&signed.bytes)));
+            for at in 0..signed.bytes.len() {
+                let mut torn = signed.bytes.to_vec();
+                torn[at] ^= 1;
+                assert!(decode(&torn).is_err(), "byte {at} of {:?}", signed.statement.saying);
+                assert!(decode(&signed.bytes[..at]).is_err(), "cut at {at}");
+            }
+            assert_eq!(decode(&signed.bytes), Ok(signed));
+        }
+    }
+
+    /// A cache could add a key to the envelope: the signature held, the hash was another, and the chain was forked.
+    #[test]
+    fn the_signed_bytes_have_one_form() {
+        let bytes = statement(admit()).sign(sign).bytes;
+        let more = [&bytes[..bytes.len() - 1], b"1:zi1ee"].concat();
+        let zero = [b"d01:b", &bytes[4..]].concat();
+        for other in [more, zero] {
+            assert!(matches!(decode(&other), Err(WireError::Malformed(..))), "{}", String::from_utf8_lossy(&other));
+        }
+    }
+
+    #[test]
+    fn the_author_is_asked_about_the_domain_and_the_body() {
+        let signed = statement(admit()).sign(|message| {
+            assert!(message.starts_with(b"dustfs statement 1\0d1:a32:"));
+            sign(message)
+        });
+        let refused = SignedStatement::decode(signed.bytes, |author, _, _| {
+            assert_eq!(*author, MemberKey([6; 32]));
+            false
+        });
+        assert_eq!(refused, Err(WireError::Signature("a roster statement")));
+    }
+
+    #[test]
+    fn a_statement_says_one_thing() {
+        let remove = || Some(RemoveWire { member: MemberKey([1; 32]), cuts: vec![] });
+        assert!(changed(admit(), |_| {}).is_ok());
+        assert!(changed(admit(), |wire| wire.remove = remove()).is_err());
+        assert!(changed(admit(), |wire| wire.admit = None).is_err());
+        assert!(changed(admit(), |wire| (wire.admit, wire.remove) = (None, remove())).is_ok());
+    }
+
+    #[test]
+    fn what_this_node_does_not_know_is_refused() {
+        let unknown = |role: &str| {
+            let role = role.to_owned();
+            changed(admit(), move |wire| wire.admit.as_mut().unwrap().role = role)
+        };
+        assert!(unknown("keeper").is_ok());
+        for role in ["", "Keeper", "owner", "keeper\0"] {
+            assert!(matches!(unknown(role), Err(WireError::Malformed(..))), "{role:?}");
+        }
+        assert_eq!(changed(admit(), |wire| wire.version = 2), Err(WireError::Version("a roster statement", 2)));
+        let epoch = |suite| changed(sayings().remove(4), move |wire| wire.epoch.as_mut().unwrap().suite = suite);
+        assert!(epoch(1).is_ok());
+        assert_eq!(epoch(0), Err(WireError::Version("an epoch's suite", 0)));
+        assert_eq!(epoch(3), Err(WireError::Version("an epoch's suite", 3)));
+        assert!(changed(admit(), |wire| wire.nonce.truncate(15)).is_err());
+        let mut envelope: Envelope = bencode::decode("x", &statement(admit()).sign(sign).bytes, STATEMENT_MAX).unwrap();
+        envelope.signature.pop();
+        assert!(matches!(decode(&bencode::encode(&envelope)), Err(WireError::Malformed(..))));
+    }
+
+    #[test]
+    fn names_for_people_are_checked_wherever_they_stand() {
+        let long = "x".repeat(LABEL_MAX + 1);
+        for bad in ["", ".", "..", "a/b", "a\nb", "\u{1b}[2J", "\0", "\u{85}", &long] {
+            assert!(check_label(bad).is_err(), "{bad:?}");
+            let found = |name: &str, device_name: &str| Saying::Found {
+                name: name.into(),
+                root: Bytes2::new(),
+                device: device(device_name),
+            };
+            let admit = Saying::Admit { device: device(bad), role: Role::Member };
+            for saying in [found(bad, "box"), found("Friends", bad), admit] {
+                assert!(decode(&statement(saying).sign(sign).bytes).is_err(), "{bad:?}");
+            }
+        }
+        for good in ["Ada", "Ada's box", "...", "家", &long[1..]] {
+            assert_eq!(check_label(good), Ok(()), "{good:?}");
+        }
+    }
+
+    #[test]
+    fn lists_are_held_to_their_limits() {
+        let over = |saying| decode(&statement(saying).sign(sign).bytes);
+        let keys = |count: usize| {
+            let key = KeyFor { member: MemberKey([1; 32]), sealed: Bytes2::from(vec![0; 80]) };
+            Saying::Epoch { number: 1, suite: 1, keys: vec![key; count] }
+        };
+        assert!(over(keys(MEMBERS)).is_ok(), "an epoch for the largest circle fits a statement");
+        assert_eq!(over(keys(MEMBERS + 1)), Err(WireError::OverLimit("a statement's list", MEMBERS + 1, MEMBERS)));
+        let cuts = vec![cut(0); CHAINS + 1];
+        assert!(matches!(over(Saying::Remove { member: MemberKey([1; 32]), cuts }), Err(WireError::OverLimit(..))));
+        let long = decode(&vec![b'd'; STATEMENT_MAX + 1]);
+        assert_eq!(long, Err(WireError::OverLimit("a roster statement", STATEMENT_MAX + 1, STATEMENT_MAX)));
+    }
+
+    #[test]
+    fn roles_are_in_the_order_of_their_rights() {
+        let roles = [Role::Cache, Role::Reader, Role::Member, Role::Keeper];
+        assert!(roles.is_sorted());
+        assert_eq!(roles.map(Role::writes), [false, false, true, true]);
+        assert_eq!(roles.map(Role::reads), [false, true, true, true]);
+        assert_eq!(roles.map(|role| Role::from_word(role.word())), roles.map(Some));
+        assert_ne!(device("a").id(), Device { member: MemberKey([2; 32]), ..device("a") }.id());
+        assert_eq!(device("a").id(), device("b").id(), "a name is not identity");
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_is_refused(garbage in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(SignedStatement::decode(garbage.into(), |_, _, _| true).is_err());
+        }
+
+        #[test]
+        fn torn_statements_never_panic(saying in proptest::sample::select(sayings()), at: prop::sample::Index, to: u8) {
+            let mut torn = statement(saying).sign(sign).bytes.to_vec();
+            let at = at.index(torn.len());
+            torn[at] = to;
+            let _ = SignedStatement::decode(torn.into(), |_, _, _| true);
+        }
+    }
 }

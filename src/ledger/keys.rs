@@ -1,0 +1,61 @@
+//! The keys of the tables, drawn as bytes. Numbers are big-endian, so that key order is number order.
+//!
+//! ```text
+//! meta        name
+//! circles     circle(32)
+//! statements  circle(32) hash(32)
+//! commits     circle(32) author(32) incarnation(4) sequence(8)
+//! records     circle(32) hash(32)
+//! torrents    info-hash(20)
+//! drafts      circle(32) object(16)
+//! addresses   transport key(32)
+//! ```
+
+use crate::base::{CircleId, MemberKey, ObjectId, RecordHash, StatementHash};
+use crate::wire::record::{Chain, Dot};
+
+/// The name under which the node's own identity lies in `meta`.
+pub const IDENTITY: &[u8] = b"identity";
+
+/// Key in `statements`.
+pub fn statement(circle: &CircleId, hash: &StatementHash) -> Vec<u8> {
+    [&circle.0[..], &hash.0].concat()
+}
+
+/// Key in `commits`.
+pub fn commit(circle: &CircleId, dot: &Dot) -> Vec<u8> {
+    [&circle.0[..], &dot.author.0, &dot.incarnation.to_be_bytes(), &dot.sequence.to_be_bytes()].concat()
+}
+
+/// The range of a chain's commits from a sequence on, as `from` and `to`.
+pub fn chain_from(circle: &CircleId, chain: &Chain, sequence: u64) -> (Vec<u8>, Vec<u8>) {
+    let at = |sequence| commit(circle, &Dot { author: chain.author, incarnation: chain.incarnation, sequence });
+    (at(sequence), at(u64::MAX))
+}
+
+/// Key in `records`.
+pub fn record(circle: &CircleId, hash: &RecordHash) -> Vec<u8> {
+    [&circle.0[..], &hash.0].concat()
+}
+
+/// Key in `drafts`.
+pub fn draft(circle: &CircleId, object: &ObjectId) -> Vec<u8> {
+    [&circle.0[..], &object.0].concat()
+}
+
+/// The range of all keys that begin with a circle.
+pub fn of_circle(circle: &CircleId) -> (Vec<u8>, Vec<u8>) {
+    let mut end = circle.0.to_vec();
+    end.extend_from_slice(&[0xff; 64]);
+    (circle.0.to_vec(), end)
+}
+
+/// What a key in `commits` says.
+pub fn commit_dot(key: &[u8]) -> Option<Dot> {
+    let rest = key.get(32..)?;
+    Some(Dot {
+        author: MemberKey::from_slice(rest.get(..32)?)?,
+        incarnation: u32::from_be_bytes(rest.get(32..36)?.try_into().ok()?),
+        sequence: u64::from_be_bytes(rest.get(36..44)?.try_into().ok()?),
+    })
+}

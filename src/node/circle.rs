@@ -1,0 +1,615 @@
+//! One circle as a node holds it: roster, epoch keys, tree and chains; founding it, loading it, learning statements.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use zeroize::Zeroizing;
+
+use super::author::OpenCommit;
+use super::io::OpError;
+use super::{Node, StartError};
+use crate::base::limits::{CIRCLES, RECORD_MAX};
+use crate::base::{CircleId, CommitHash, ConnId, EpochId, Instant, RecordHash, Snapshot, Table};
+use crate::ledger::keys;
+use crate::ledger::values::{CircleEntry, EpochEntry, Value as _};
+use crate::roster::{Added, Roster, Verdict};
+use crate::seal::member::verify;
+use crate::seal::{CircleKey, EpochKeys, Suite, envelope};
+use crate::tree::{Changes, Seen, Tree, Version};
+use crate::wire::commit::{Commit, SignedCommit};
+use crate::wire::record::{Bytes2, Chain, Content, Dot, Inner, Outer, Value};
+use crate::wire::statement::{KeyFor, Role, Saying, SignedStatement};
+
+/// The name of the circle that every node founds for its owner.
+pub const HOME: &str = "Home";
+
+/// See the module.
+pub struct Circle {
+    pub id: CircleId,
+    pub home: bool,
+    pub roster: Roster,
+    pub root_der: Bytes,
+    pub root_pem: String,
+    /// The root key's seed, on keepers.
+    pub root_seed: Option<Zeroizing<[u8; 32]>>,
+    pub leaf: Bytes,
+    pub incarnation: u32,
+    pub epochs: BTreeMap<EpochId, Epoch>,
+    /// Stays empty where this node may not read.
+    pub tree: Tree,
+    /// The last commit of each chain up to which all are held.
+    pub chains: BTreeMap<Chain, Tip>,
+    /// The dependencies that our own chain has named already.
+    pub named: BTreeMap<Chain, u64>,
+    /// The commit that is gathering.
+    pub open: Option<OpenCommit>,
+    /// From whom commits are being pulled, and when that is given up.
+    pub pull: Option<(ConnId, Instant)>,
+    /// When heads are to be told to the others.
+    pub announce: Option<Instant>,
+    /// When this node starts an epoch, if nobody else did before.
+    pub mint: Option<Instant>,
+    /// Chains of which two histories were seen, in words.
+    pub forks: BTreeSet<String>,
+    me: crate::base::MemberKey,
+}
+
+/// One epoch whose key is held.
+pub struct Epoch {
+    pub number: u64,
+    pub key: CircleKey,
+    pub keys: EpochKeys,
+}
+
+/// Time between the members' tries to start an epoch.
+const MINT_STEP: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// See [`Circle::chains`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tip {
+    pub sequence: u64,
+    pub hash: CommitHash,
+    pub lamport: u64,
+}
+
+impl Circle {
+    /// A circle of which nothing is held but the roster and our leaf.
+    pub fn new(roster: Roster, home: bool, leaf: Bytes, me: crate::base::MemberKey) -> Self {
+        let id = roster.circle();
+        let root_der = roster.root_der().clone();
+        Self {
+            id,
+            home,
+            root_pem: crate::cert::pem(&root_der),
+            root_der,
+            roster,
+            root_seed: None,
+            leaf,
+            incarnation: 0,
+            epochs: BTreeMap::new(),
+            tree: Tree::new(&id),
+            chains: BTreeMap::new(),
+            named: BTreeMap::new(),
+            open: None,
+            pull: None,
+            announce: None,
+            mint: None,
+            forks: BTreeSet::new(),
+            me,
+        }
+    }
+
+    /// This node's role, if it is in the circle.
+    pub fn role(&self) -> Option<Role> {
+        self.roster.role_of(&self.me)
+    }
+
+    /// Our own chain.
+    pub fn chain(&self) -> Chain {
+        Chain { author: self.me, incarnation: self.incarnation }
+    }
+
+    /// The greatest Lamport time seen.
+    pub fn lamport(&self) -> u64 {
+        self.chains.values().map(|tip| tip.lamport).max().unwrap_or(0)
+    }
+
+    /// The epoch under which is sealed now, if its key is held.
+    pub fn current(&self) -> Option<(EpochId, &Epoch)> {
+        let id = self.roster.current_epoch()?;
+        self.epochs.get(&id).map(|epoch| (id, epoch))
+    }
+
+    /// The chunk cipher of the newest epoch that is held.
+    pub fn latest_suite(&self) -> Suite {
+        let newest = self.epochs.values().max_by_key(|epoch| epoch.number);
+        newest.map_or(Suite::ChaCha20Poly1305, |epoch| epoch.keys.suite())
+    }
+
+    /// The keys by which registers are tagged: the first epoch's, so that tags outlive epochs.
+    pub fn tag_keys(&self) -> Option<&EpochKeys> {
+        self.epochs.iter().min_by_key(|(id, epoch)| (epoch.number, **id)).map(|(_, epoch)| &epoch.keys)
+    }
+
+    /// How the roster judges a commit.
+    pub fn verdict(&self, commit: &SignedCommit) -> Verdict {
+        self.roster.accepts(&commit.commit.dot, &commit.hash)
+    }
+
+    /// True when the roster may accept a commit of this chain after the one held.
+    pub fn may_advance(&self, chain: &Chain, held: u64) -> bool {
+        let next = Dot { author: chain.author, incarnation: chain.incarnation, sequence: held + 1 };
+        let verdict = self.roster.accepts(&next, &CommitHash::NONE);
+        matches!(verdict, Verdict::Accepted | Verdict::WrongHash)
+    }
+
+    /// Opens a record of an accepted commit. `Ok(None)` when its epoch's key is not held; an error when it is not what
+    /// its author should have written, which every node sees alike and leaves out.
+    pub fn open_record(&self, commit: &Commit, at: usize, bytes: &[u8]) -> Result<Option<Version>, String> {
+        let outer = Outer::decode(bytes).map_err(|error| error.to_string())?;
+        let Some(epoch) = self.epochs.get(&outer.epoch) else { return Ok(None) };
+        let plain = epoch.keys.open_record(&outer.sealed).map_err(|error| error.to_string())?;
+        let inner = Inner::decode(&plain).map_err(|error| error.to_string())?;
+        let entry = &commit.entries[at];
+        if inner.circle != self.id || inner.dot != commit.dot {
+            return Err("a record belongs to another commit".into());
+        }
+        let tag = self.tag_keys().map(|keys| keys.register_tag(&inner.object, inner.value.register()));
+        if tag != Some(entry.tag) {
+            return Err("a record has another register than its commit says".into());
+        }
+        if let Value::Body(body) = &inner.value {
+            check_torrent(self, &outer, body)?;
+        }
+        Ok(Some(Version {
+            dot: inner.dot,
+            lamport: commit.lamport,
+            object: inner.object,
+            context: inner.context,
+            value: inner.value,
+            wall: commit.wall,
+            record: entry.record,
+        }))
+    }
+
+    /// What the ledger keeps of this circle.
+    pub fn entry(&self) -> CircleEntry {
+        let mut keys: Vec<EpochEntry> = self
+            .epochs
+            .iter()
+            .map(|(id, epoch)| EpochEntry {
+                epoch: *id,
+                key: Bytes2::from(&epoch.key.0[..]),
+                number: epoch.number,
+                suite: epoch.keys.suite().number(),
+            })
+            .collect();
+        keys.sort_by_key(|entry| (entry.number, entry.epoch));
+        CircleEntry {
+            home: self.home.into(),
+            incarnation: self.incarnation,
+            keys,
+            leaf: Bytes2::from(&self.leaf[..]),
+            root: self.root_seed.as_ref().map(|seed| Bytes2::from(&seed[..])),
+        }
+    }
+
+    /// Takes an epoch's key.
+    pub fn learn_epoch(&mut self, id: EpochId, number: u64, suite: Suite, key: CircleKey) {
+        let keys = EpochKeys::derive(&self.id, number, suite, &key);
+        self.epochs.insert(id, Epoch { number, key, keys });
+    }
+}
+
+/// A body's info-hash must be that of the torrent that its public part describes, in this circle.
+fn check_torrent(circle: &Circle, outer: &Outer, body: &crate::wire::record::Body) -> Result<(), String> {
+    let crate::wire::record::Content::Torrent(torrent) = &body.content else { return Ok(()) };
+    let info = outer.info.as_ref().ok_or("a body with a torrent describes none")?;
+    let metainfo = crate::wire::metainfo::Metainfo::from_public(info).map_err(|error| error.to_string())?;
+    if metainfo.length != crate::seal::chunk::sealed_length(body.size) {
+        return Err("a torrent's length does not fit its body's size".into());
+    }
+    if metainfo.info_hash(&circle.root_pem) != torrent.info_hash {
+        return Err("a torrent's info-hash is not that of its description".into());
+    }
+    Ok(())
+}
+
+/// Entropy for a new circle, as `Op` hands it over: epoch key, envelope and root key.
+pub struct CircleEntropy {
+    pub key: [u8; 32],
+    pub envelope: [u8; 32],
+    pub root: [u8; 32],
+}
+
+impl From<[u8; 96]> for CircleEntropy {
+    fn from(bytes: [u8; 96]) -> Self {
+        let part = |at: usize| {
+            let mut part = [0; 32];
+            part.copy_from_slice(&bytes[at..at + 32]);
+            part
+        };
+        Self { key: part(0), envelope: part(32), root: part(64) }
+    }
+}
+
+impl<S: Snapshot> Node<S> {
+    /// Founds a circle whose first keeper this node is. Returns its id.
+    pub fn found(&mut self, name: &str, home: bool, suite: Suite, entropy: [u8; 96]) -> Result<CircleId, OpError> {
+        crate::wire::statement::check_label(name).map_err(|error| OpError::Invalid(error.to_string()))?;
+        if self.circles.len() >= CIRCLES {
+            return Err(OpError::Invalid(format!("a node has at most {CIRCLES} circles")));
+        }
+        if self.circle_named(name).is_some() {
+            return Err(OpError::Exists);
+        }
+        let entropy = CircleEntropy::from(entropy);
+        let failed = |error: crate::cert::CertError| OpError::Io(error.to_string());
+        let root = crate::cert::create_root(entropy.root, self.fresh_nonce()).map_err(failed)?;
+        let serial = self.fresh_nonce();
+        let leaf =
+            crate::cert::issue_leaf(&entropy.root, &root.der, &self.me.device.transport, serial).map_err(failed)?;
+        let nonce = self.fresh_nonce();
+        let founding = crate::roster::found(nonce, name.into(), &root.der, self.me.device.clone());
+        let founding = founding.sign(|bytes| self.me.member.sign(bytes));
+        let roster = Roster::new(founding.clone()).map_err(|error| OpError::Invalid(error.to_string()))?;
+        let id = roster.circle();
+        self.ledger.put(Table::Statements, keys::statement(&id, &founding.hash), founding.bytes);
+        let mut circle = Circle::new(roster, home, leaf.into(), self.me.device.member);
+        circle.root_seed = Some(Zeroizing::new(entropy.root));
+        self.circles.insert(id, circle);
+        self.mint_epoch(&id, suite, CircleKey(entropy.key), entropy.envelope)?;
+        self.name_authors(&id);
+        self.tell_trust();
+        self.root_changed();
+        Ok(id)
+    }
+
+    /// Starts an epoch with a fresh circle key, sealed to all who read now.
+    pub fn mint_epoch(
+        &mut self,
+        id: &CircleId,
+        suite: Suite,
+        key: CircleKey,
+        envelope_entropy: [u8; 32],
+    ) -> Result<(), OpError> {
+        let nonce = self.fresh_nonce();
+        let circle = self.circles.get_mut(id).ok_or(OpError::NotFound)?;
+        let number = circle.roster.next_epoch_number();
+        let mut sealed = Vec::new();
+        for (at, member) in circle.roster.recipients().into_iter().enumerate() {
+            use sha2::{Digest, Sha256};
+            let entropy =
+                Sha256::new().chain_update(envelope_entropy).chain_update((at as u64).to_be_bytes()).finalize().into();
+            match envelope::seal_to(&member, entropy, &key.0) {
+                Ok(bytes) => sealed.push(KeyFor { member, sealed: Bytes2::from(bytes) }),
+                // A key that is no point on the curve can never open anything: it gets nothing.
+                Err(error) => log::warn!("no epoch key for member {member}: {error}"),
+            }
+        }
+        let saying = Saying::Epoch { number, suite: suite.number(), keys: sealed };
+        let statement = circle.roster.say(self.me.device.member, nonce, saying);
+        let statement = statement.sign(|bytes| self.me.member.sign(bytes));
+        circle.learn_epoch(statement.hash, number, suite, key);
+        self.learn_statement(id, statement, None).map_err(OpError::Invalid)?;
+        self.save_circle(id);
+        Ok(())
+    }
+
+    /// Writes what the ledger keeps of a circle.
+    pub fn save_circle(&mut self, id: &CircleId) {
+        if let Some(circle) = self.circles.get(id) {
+            self.ledger.put(Table::Circles, id.0.to_vec(), circle.entry().encode());
+            self.flush_soon();
+        }
+    }
+
+    /// The circle of that name.
+    pub fn circle_named(&self, name: &str) -> Option<CircleId> {
+        self.circles.values().find(|circle| circle.roster.name() == name).map(|circle| circle.id)
+    }
+
+    /// Takes a verified statement, stores it, and does what follows. An error is final for this statement.
+    pub fn learn_statement(
+        &mut self,
+        id: &CircleId,
+        statement: SignedStatement,
+        from: Option<ConnId>,
+    ) -> Result<Added, String> {
+        let circle = self.circles.get_mut(id).ok_or("it is of a circle that is not here")?;
+        let before = (circle.roster.allowed_transports(), circle.roster.current_epoch());
+        let (hash, bytes) = (statement.hash, statement.bytes.clone());
+        let saying = statement.statement.saying.clone();
+        let added = circle.roster.add(statement).map_err(|error| error.to_string())?;
+        if added != Added::New {
+            return Ok(added);
+        }
+        self.ledger.put(Table::Statements, keys::statement(id, &hash), bytes);
+        self.flush_soon();
+        if let Saying::Epoch { number, suite, keys } = &saying {
+            self.open_epoch(id, hash, *number, *suite, keys);
+        }
+        self.spread_statement(id, &hash, from);
+        if matches!(saying, Saying::Remove { .. } | Saying::Role { .. }) {
+            self.reload_tree(id);
+        }
+        self.name_authors(id);
+        self.plan_epoch(id);
+        let circle = &self.circles[id];
+        if before != (circle.roster.allowed_transports(), circle.roster.current_epoch()) {
+            self.tell_trust();
+            self.roster_changed(id);
+        }
+        Ok(added)
+    }
+
+    /// Where no epoch is usable, those who write start one: the first of them at once, the others after a while each.
+    fn plan_epoch(&mut self, id: &CircleId) {
+        let now = self.now.instant;
+        let Some(circle) = self.circles.get_mut(id) else { return };
+        if !circle.roster.needs_epoch() {
+            circle.mint = None;
+            return;
+        }
+        let mut writers = circle.roster.current().filter(|member| member.role.writes());
+        if let Some(place) = writers.position(|member| member.device.member == circle.me) {
+            circle.mint.get_or_insert(now + MINT_STEP * (place as u32 + 1));
+        }
+    }
+
+    /// Starts the epochs that are due.
+    pub fn mint_due(&mut self) {
+        let now = self.now.instant;
+        let due: Vec<_> = self.circles.values().filter(|circle| circle.mint.is_some_and(|at| at <= now)).collect();
+        let due: Vec<_> = due.into_iter().map(|circle| (circle.id, circle.latest_suite())).collect();
+        for (id, suite) in due {
+            if let Some(circle) = self.circles.get_mut(&id) {
+                circle.mint = None;
+            }
+            let (key, envelope) = (CircleKey(self.fresh()), self.fresh());
+            if let Err(error) = self.mint_epoch(&id, suite, key, envelope) {
+                log::error!("no new epoch could be started: {error}");
+            }
+        }
+    }
+
+    /// Opens the epoch key that was sealed to us, if there is one.
+    fn open_epoch(&mut self, id: &CircleId, epoch: EpochId, number: u64, suite: u8, sealed: &[KeyFor]) {
+        let Some(circle) = self.circles.get_mut(id) else { return };
+        if circle.epochs.contains_key(&epoch) {
+            return;
+        }
+        let Some(mine) = sealed.iter().find(|key| key.member == self.me.device.member) else { return };
+        let key =
+            envelope::open(&self.me.member, &mine.sealed).ok().and_then(|key| <[u8; 32]>::try_from(&key[..]).ok());
+        match (key, Suite::from_number(suite)) {
+            (Some(key), Some(suite)) => {
+                circle.learn_epoch(epoch, number, suite, CircleKey(key));
+                self.save_circle(id);
+                self.reload_tree(id);
+            }
+            _ => log::warn!("the key of epoch {number} does not open for this node"),
+        }
+    }
+
+    /// Tells the tree what people are called, for the names of conflicts.
+    pub fn name_authors(&mut self, id: &CircleId) {
+        if let Some(circle) = self.circles.get_mut(id) {
+            let mut stale = Vec::new();
+            for member in circle.roster.members() {
+                stale.push(circle.tree.set_author_name(member.device.member, &member.name));
+            }
+            for changes in stale {
+                self.tree_changed(id, changes);
+            }
+        }
+    }
+
+    /// Reads everything of the ledger that lives in memory.
+    pub fn load(&mut self) -> Result<(), StartError> {
+        let mut entries = Vec::new();
+        self.ledger.range(Table::Circles, &[], &[0xff; 40], &mut |key, value| {
+            entries.push((CircleId::from_slice(key), CircleEntry::decode(value)));
+            true
+        })?;
+        for (id, entry) in entries {
+            let id = id.ok_or_else(|| StartError::Broken("a circle's id is not 32 bytes".into()))?;
+            self.load_circle(id, entry?)?;
+        }
+        self.load_addresses()?;
+        self.load_torrents()?;
+        let ids: Vec<_> = self.circles.keys().copied().collect();
+        for id in ids {
+            self.load_chains(&id)?;
+            self.load_drafts(&id)?;
+        }
+        self.start_vault();
+        self.tell_trust();
+        self.plan_dials();
+        self.actions.retain(|action| !matches!(action, super::Action::Invalidate(_)));
+        Ok(())
+    }
+
+    fn load_circle(&mut self, id: CircleId, entry: CircleEntry) -> Result<(), StartError> {
+        let broken = |why: String| StartError::Broken(format!("circle {id}: {why}"));
+        let (from, to) = keys::of_circle(&id);
+        let mut statements = Vec::new();
+        self.ledger.range(Table::Statements, &from, &to, &mut |_, value| {
+            // The signature was verified before the statement was stored.
+            statements.push(SignedStatement::decode(Bytes::copy_from_slice(value), |_, _, _| true));
+            true
+        })?;
+        let statements = statements.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let (roster, refusals) = Roster::load(statements).map_err(|error| broken(error.to_string()))?;
+        if let Some((hash, why)) = refusals.first() {
+            log::warn!("statement {hash} in the ledger is left out: {why:?}");
+        }
+        if roster.circle() != id {
+            return Err(broken("its founding statement is missing".into()));
+        }
+        let root = match &entry.root {
+            Some(seed) => Some(Zeroizing::new(
+                <[u8; 32]>::try_from(&seed[..]).map_err(|_| broken("its root key is not 32 bytes".into()))?,
+            )),
+            None => None,
+        };
+        let mut circle = Circle::new(roster, entry.home != 0, entry.leaf.into_vec().into(), self.me.device.member);
+        circle.root_seed = root;
+        circle.incarnation = entry.incarnation;
+        for epoch in entry.keys {
+            let key =
+                <[u8; 32]>::try_from(&epoch.key[..]).map_err(|_| broken("an epoch key is not 32 bytes".into()))?;
+            let suite = Suite::from_number(epoch.suite).ok_or_else(|| broken("an epoch's suite is unknown".into()))?;
+            circle.learn_epoch(epoch.epoch, epoch.number, suite, CircleKey(key));
+        }
+        self.circles.insert(id, circle);
+        self.name_authors(&id);
+        Ok(())
+    }
+
+    /// Walks the commits of all chains, as far as the roster accepts them, and builds tips and tree.
+    pub fn load_chains(&mut self, id: &CircleId) -> Result<(), StartError> {
+        let Some(circle) = self.circles.get_mut(id) else { return Ok(()) };
+        let (from, to) = keys::of_circle(id);
+        let mut broken = None;
+        let mut found = Vec::new();
+        let ledger = &self.ledger;
+        let mut named = BTreeMap::new();
+        let (chains, roster) = (&mut circle.chains, &circle.roster);
+        let mine = circle.me;
+        ledger.range(Table::Commits, &from, &to, &mut |_, value| {
+            let signed = match SignedCommit::decode(Bytes::copy_from_slice(value), |_, _, _| true) {
+                Ok(signed) => signed,
+                Err(error) => {
+                    broken = Some(StartError::from(error));
+                    return false;
+                }
+            };
+            let commit = &signed.commit;
+            let follows = chains.get(&commit.chain()).map_or(1, |tip| tip.sequence + 1) == commit.dot.sequence;
+            if !follows || roster.accepts(&commit.dot, &signed.hash) != Verdict::Accepted {
+                return true;
+            }
+            let tip = Tip { sequence: commit.dot.sequence, hash: signed.hash, lamport: commit.lamport };
+            chains.insert(commit.chain(), tip);
+            if commit.dot.author == mine {
+                named.extend(commit.deps.iter().map(|dep| (dep.chain(), dep.sequence)));
+            }
+            found.push(signed.commit);
+            true
+        })?;
+        if let Some(error) = broken {
+            return Err(error);
+        }
+        circle.named = named;
+        for commit in found {
+            for at in 0..commit.entries.len() {
+                let Some(bytes) = self.ledger.get(Table::Records, &keys::record(id, &commit.entries[at].record))?
+                else {
+                    continue;
+                };
+                self.apply_record(id, &commit, at, &bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds the tree anew from the ledger: after a removal, which cuts chains, or a new key, which opens records.
+    pub fn reload_tree(&mut self, id: &CircleId) {
+        let Some(circle) = self.circles.get_mut(id) else { return };
+        let old = std::mem::replace(&mut circle.tree, Tree::new(id));
+        circle.chains.clear();
+        let removed: Vec<_> = old.torrents().map(|(info_hash, ..)| info_hash).collect();
+        self.name_authors(id);
+        for info_hash in removed {
+            self.release_torrent(&info_hash);
+        }
+        if let Err(error) = self.load_chains(id) {
+            log::error!("the tree could not be read again: {error}");
+        }
+        self.restage(id);
+        self.root_changed();
+    }
+
+    /// Applies one record of an accepted commit to the tree and to what is wanted.
+    pub fn apply_record(&mut self, id: &CircleId, commit: &Commit, at: usize, bytes: &[u8]) {
+        let Some(circle) = self.circles.get_mut(id) else { return };
+        let reads = circle.role().is_some_and(Role::reads);
+        let record = commit.entries[at].record;
+        if !reads {
+            self.note_public_torrent(id, commit, record, bytes);
+            return;
+        }
+        match circle.open_record(commit, at, bytes) {
+            Ok(Some(version)) => {
+                let torrent = match &version.value {
+                    Value::Body(body) => match &body.content {
+                        Content::Torrent(torrent) => Some(torrent.info_hash),
+                        _ => None,
+                    },
+                    Value::Place(_) => None,
+                };
+                if let Some(info_hash) = torrent {
+                    let before = circle.tree.body(&Seen { object: version.object, version: None });
+                    let base = before.and_then(|before| match &before.body.content {
+                        Content::Torrent(torrent) => Some(torrent.info_hash),
+                        _ => None,
+                    });
+                    self.introduce_torrent(id, info_hash, record, commit.dot);
+                    if let Some(torrent) = self.vault.torrents.get_mut(&info_hash) {
+                        torrent.base = base.filter(|base| *base != info_hash);
+                    }
+                }
+                let changes = match self.circles.get_mut(id) {
+                    Some(circle) => circle.tree.apply(version),
+                    None => return,
+                };
+                self.tree_changed(id, changes);
+            }
+            Ok(None) => log::debug!("a record waits for its epoch's key"),
+            Err(why) => log::warn!("a record of {} is left out: {why}", commit.dot.author),
+        }
+    }
+
+    /// Does what follows from a change of the tree.
+    pub fn tree_changed(&mut self, id: &CircleId, changes: Changes) {
+        for info_hash in &changes.torrents_added {
+            self.refer_torrent(info_hash);
+        }
+        for info_hash in &changes.torrents_removed {
+            self.release_torrent(info_hash);
+        }
+        let stale = self.stale_of(id, &changes);
+        self.stale(stale);
+    }
+
+    /// Founds `Home` if this node has none; called once by `init`.
+    pub fn found_home(&mut self, suite: Suite, entropy: [u8; 96]) -> Result<CircleId, OpError> {
+        self.found(HOME, true, suite, entropy)
+    }
+
+    /// Founds a circle of friends.
+    pub fn found_for_friends(&mut self, name: &str, entropy: [u8; 96]) -> Result<String, OpError> {
+        let suite = self.preferred_suite();
+        self.found(name, false, suite, entropy)?;
+        Ok(name.to_string())
+    }
+
+    /// The chunk cipher of the newest circle: the one that was measured to be faster here.
+    pub fn preferred_suite(&self) -> Suite {
+        let home = self.circles.values().find(|circle| circle.home);
+        home.and_then(|circle| circle.current()).map_or(Suite::ChaCha20Poly1305, |(_, epoch)| epoch.keys.suite())
+    }
+
+    /// Checks a statement's signature.
+    pub fn decode_statement(bytes: &[u8]) -> Result<SignedStatement, crate::wire::WireError> {
+        SignedStatement::decode(Bytes::copy_from_slice(bytes), verify)
+    }
+
+    /// A record's bytes.
+    pub fn record_bytes(&self, id: &CircleId, hash: &RecordHash) -> Option<Bytes> {
+        let bytes = self.ledger.get(Table::Records, &keys::record(id, hash)).ok().flatten();
+        debug_assert!(bytes.as_ref().is_none_or(|bytes| bytes.len() <= RECORD_MAX));
+        bytes
+    }
+}

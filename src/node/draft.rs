@@ -1,0 +1,404 @@
+//! A draft: a body being written. Chunks are sealed as they fill; what is partly written waits in memory.
+//!
+//! Pure bookkeeping of one file: the node asks which chunks a change needs in memory, brings them, applies the change,
+//! and seals what is to be sealed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use bytes::Bytes;
+
+use super::io::Segment;
+use crate::base::limits::CHUNK_PLAIN;
+use crate::base::{EpochId, Instant, Ticket, WallTime};
+use crate::wire::record::{Body, Context, Dot, Place};
+
+/// A body version that is open: shown to readers until the last handle closes, and the base of a draft.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub dot: Dot,
+    pub body: Body,
+    pub record: crate::base::RecordHash,
+}
+
+/// See the module.
+pub struct Draft {
+    /// Where the file is, while it is new and unpublished.
+    pub staged: Option<Place>,
+    /// What publishing supersedes.
+    pub context: Context,
+    pub base: Option<View>,
+    /// The bytes of the base that are still the file's.
+    pub base_size: u64,
+    pub size: u64,
+    pub mode: u32,
+    pub mtime: WallTime,
+    pub chunks: BTreeMap<u32, Chunk>,
+    /// Open handles that write.
+    pub handles: u32,
+    pub dirty: bool,
+    pub touched: Instant,
+    /// The file was unlinked: nothing is published.
+    pub orphan: bool,
+    /// Changes that wait for chunks to be read, in order.
+    pub parked: VecDeque<(Option<Ticket>, Change)>,
+    /// Chunks being read.
+    pub filling: BTreeSet<u32>,
+    /// Counts changes, so that an answer can be told to be out of date.
+    pub number: u64,
+    pub fsyncs: Vec<Ticket>,
+    pub publishing: Publishing,
+    /// Sealed chunks that later ones replaced, though the ledger's entry may still name them.
+    pub garbage: Vec<Segment>,
+}
+
+/// A change of a draft.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Bytes at an offset; `None` appends.
+    Write(Option<u64>, Bytes),
+    /// A new size.
+    Truncate(u64),
+}
+
+/// How far publishing has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Publishing {
+    /// It was not asked for.
+    No,
+    /// Chunks are being sealed.
+    Sealing,
+    /// The pieces of this number's state are being hashed.
+    Hashing(u64),
+}
+
+/// One chunk that differs from the base.
+#[derive(Default)]
+pub struct Chunk {
+    pub data: Option<Data>,
+    pub placed: Option<Placed>,
+    /// `data` is newer than `placed`.
+    pub dirty: bool,
+    /// The seal under way.
+    pub sealing: Option<u64>,
+}
+
+/// A chunk's plaintext.
+pub enum Data {
+    Open(Vec<u8>),
+    Shared(Bytes),
+}
+
+/// Where a sealed chunk lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Placed {
+    pub segment: Segment,
+    pub epoch: EpochId,
+    pub plain: u32,
+}
+
+/// Where a draft's chunk comes from.
+pub enum Source<'a> {
+    Memory(&'a [u8]),
+    Placed(Placed),
+    Base,
+    Zeros,
+}
+
+impl Data {
+    pub fn as_slice(&self) -> &[u8] {
+        match self {
+            Data::Open(data) => data,
+            Data::Shared(data) => data,
+        }
+    }
+
+    fn open(&mut self) -> &mut Vec<u8> {
+        if let Data::Shared(data) = self {
+            *self = Data::Open(data.to_vec());
+        }
+        match self {
+            Data::Open(data) => data,
+            Data::Shared(_) => unreachable!("it was opened above"),
+        }
+    }
+
+    /// The bytes to hand to the sealer, shared from now on.
+    pub fn share(&mut self) -> Bytes {
+        if let Data::Open(data) = self {
+            *self = Data::Shared(std::mem::take(data).into());
+        }
+        match self {
+            Data::Shared(data) => data.clone(),
+            Data::Open(_) => unreachable!("it was shared above"),
+        }
+    }
+}
+
+impl Draft {
+    pub fn new(now: Instant, mode: u32, mtime: WallTime) -> Self {
+        Self {
+            staged: None,
+            context: Context::default(),
+            base: None,
+            base_size: 0,
+            size: 0,
+            mode,
+            mtime,
+            chunks: BTreeMap::new(),
+            handles: 0,
+            dirty: false,
+            touched: now,
+            orphan: false,
+            parked: VecDeque::new(),
+            filling: BTreeSet::new(),
+            number: 0,
+            fsyncs: Vec::new(),
+            publishing: Publishing::No,
+            garbage: Vec::new(),
+        }
+    }
+
+    /// Chunks of the file as it is.
+    pub fn chunk_count(&self) -> u32 {
+        self.size.div_ceil(CHUNK_PLAIN as u64) as u32
+    }
+
+    /// Bytes of plaintext in a chunk of the file as it is.
+    pub fn plain_length(&self, chunk: u32) -> usize {
+        length_in(self.size, chunk)
+    }
+
+    /// Where a chunk's bytes are.
+    pub fn source(&self, chunk: u32) -> Source<'_> {
+        match self.chunks.get(&chunk) {
+            Some(Chunk { data: Some(data), .. }) => Source::Memory(data.as_slice()),
+            Some(Chunk { placed: Some(placed), .. }) => Source::Placed(*placed),
+            _ if u64::from(chunk) * (CHUNK_PLAIN as u64) < self.base_size => Source::Base,
+            _ => Source::Zeros,
+        }
+    }
+
+    fn is_in_memory(&self, chunk: u32) -> bool {
+        matches!(self.source(chunk), Source::Memory(_) | Source::Zeros)
+    }
+
+    /// The chunks that must be in memory before the change can be applied.
+    pub fn needs(&self, change: &Change) -> Vec<u32> {
+        let mut needed = BTreeSet::new();
+        // A short last chunk that will not be the last any more, or not as short, is sealed anew.
+        let short_last = |size: u64| (size % CHUNK_PLAIN as u64 != 0).then(|| (size / CHUNK_PLAIN as u64) as u32);
+        match change {
+            Change::Write(offset, data) => {
+                let start = offset.unwrap_or(self.size);
+                let end = start + data.len() as u64;
+                let new_size = self.size.max(end);
+                if new_size > self.size {
+                    needed.extend(short_last(self.size));
+                }
+                for (chunk, from, to) in spans(start, data.len()) {
+                    let covered = from == 0 && to >= length_in(new_size, chunk).min(CHUNK_PLAIN);
+                    if covered {
+                        needed.remove(&chunk);
+                    } else {
+                        needed.insert(chunk);
+                    }
+                }
+            }
+            Change::Truncate(size) if *size < self.size => needed.extend(short_last(*size)),
+            Change::Truncate(size) if *size > self.size => needed.extend(short_last(self.size)),
+            Change::Truncate(_) => {}
+        }
+        needed.retain(|chunk| !self.is_in_memory(*chunk));
+        needed.into_iter().collect()
+    }
+
+    /// Applies a change whose needs are met. Returns the chunks that are full now, to be sealed, and bytes written.
+    pub fn apply(&mut self, now: Instant, wall: WallTime, change: &Change) -> (Vec<u32>, usize) {
+        self.number += 1;
+        self.dirty = true;
+        self.touched = now;
+        self.mtime = wall;
+        match change {
+            Change::Write(offset, data) => {
+                let start = offset.unwrap_or(self.size);
+                let end = start + data.len() as u64;
+                if end > self.size {
+                    self.grow(end);
+                }
+                let mut full = Vec::new();
+                let mut taken = 0;
+                for (chunk, from, to) in spans(start, data.len()) {
+                    let buffer = self.buffer(chunk);
+                    buffer[from..to].copy_from_slice(&data[taken..taken + (to - from)]);
+                    taken += to - from;
+                    if to == CHUNK_PLAIN {
+                        full.push(chunk);
+                    }
+                }
+                (full, data.len())
+            }
+            Change::Truncate(size) if *size > self.size => {
+                self.grow(*size);
+                (Vec::new(), 0)
+            }
+            Change::Truncate(size) => {
+                self.size = *size;
+                self.base_size = self.base_size.min(*size);
+                let count = self.chunk_count();
+                self.chunks.split_off(&count);
+                if size % CHUNK_PLAIN as u64 != 0 {
+                    let last = count - 1;
+                    let length = self.plain_length(last);
+                    self.buffer(last).truncate(length);
+                }
+                (Vec::new(), 0)
+            }
+        }
+    }
+
+    fn grow(&mut self, size: u64) {
+        let old = self.size;
+        self.size = size;
+        if old % CHUNK_PLAIN as u64 != 0 {
+            // The chunk that was the last and short becomes longer.
+            self.buffer((old / CHUNK_PLAIN as u64) as u32);
+        }
+    }
+
+    /// A chunk's bytes for writing, as long as the file makes it.
+    fn buffer(&mut self, chunk: u32) -> &mut Vec<u8> {
+        let length = self.plain_length(chunk);
+        let entry = self.chunks.entry(chunk).or_default();
+        entry.dirty = true;
+        let data = entry.data.get_or_insert_with(|| Data::Open(Vec::with_capacity(length))).open();
+        if data.len() < length {
+            data.resize(length, 0);
+        }
+        data
+    }
+
+    /// A chunk came from the disk or the base.
+    pub fn fill(&mut self, chunk: u32, plain: &[u8]) {
+        self.filling.remove(&chunk);
+        if self.is_in_memory(chunk) {
+            return;
+        }
+        let known = match self.source(chunk) {
+            Source::Base => length_in(self.base_size, chunk),
+            _ => self.plain_length(chunk),
+        };
+        let mut data = plain[..known.min(plain.len())].to_vec();
+        data.resize(self.plain_length(chunk), 0);
+        self.chunks.entry(chunk).or_default().data = Some(Data::Open(data));
+    }
+
+    /// Chunks in memory that are newer than what is sealed and not on their way.
+    pub fn unsealed(&self) -> Vec<u32> {
+        self.chunks.iter().filter(|(_, chunk)| chunk.dirty && chunk.sealing.is_none()).map(|(at, _)| *at).collect()
+    }
+
+    /// True while seals are under way.
+    pub fn is_sealing(&self) -> bool {
+        self.chunks.values().any(|chunk| chunk.sealing.is_some())
+    }
+
+    /// Chunks that nothing was ever written to, within the file.
+    pub fn holes(&self) -> Vec<u32> {
+        let first = self.base_size.div_ceil(CHUNK_PLAIN as u64) as u32;
+        (first..self.chunk_count()).filter(|chunk| !self.chunks.contains_key(chunk)).collect()
+    }
+
+    /// A hole becomes a chunk of zeros.
+    pub fn fill_hole(&mut self, chunk: u32) {
+        self.buffer(chunk);
+    }
+}
+
+/// Bytes of plaintext in a chunk of a file of `size` bytes.
+pub fn length_in(size: u64, chunk: u32) -> usize {
+    size.saturating_sub(u64::from(chunk) * CHUNK_PLAIN as u64).min(CHUNK_PLAIN as u64) as usize
+}
+
+/// The chunks that `length` bytes from `start` touch, with the span in each.
+pub fn spans(start: u64, length: usize) -> impl Iterator<Item = (u32, usize, usize)> {
+    let end = start + length as u64;
+    let first = (start / CHUNK_PLAIN as u64) as u32;
+    let last = end.div_ceil(CHUNK_PLAIN as u64) as u32;
+    (first..last).map(move |chunk| {
+        let base = u64::from(chunk) * CHUNK_PLAIN as u64;
+        let from = start.saturating_sub(base) as usize;
+        let to = (end - base).min(CHUNK_PLAIN as u64) as usize;
+        (chunk, from, to)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Rng;
+
+    fn content(draft: &Draft, base: &[u8]) -> Vec<u8> {
+        let mut all = Vec::new();
+        for chunk in 0..draft.chunk_count() {
+            let length = draft.plain_length(chunk);
+            match draft.source(chunk) {
+                Source::Memory(data) => {
+                    assert_eq!(data.len(), length, "chunk {chunk}");
+                    all.extend_from_slice(data);
+                }
+                Source::Base => {
+                    let from = chunk as usize * CHUNK_PLAIN;
+                    let to = (from + length).min(draft.base_size as usize);
+                    let mut part = base[from..to].to_vec();
+                    part.resize(length, 0);
+                    all.extend(part);
+                }
+                Source::Zeros => all.resize(all.len() + length, 0),
+                Source::Placed(_) => panic!("nothing is sealed here"),
+            }
+        }
+        all
+    }
+
+    /// Writes and truncations at random places give the same bytes as a plain vector.
+    #[test]
+    fn a_draft_is_the_file_that_was_written() {
+        for seed in 0..40 {
+            let mut rng = Rng::new(seed);
+            let base: Vec<u8> = (0..rng.below(200_000)).map(|at| at as u8).collect();
+            let mut draft = Draft::new(Instant(0), 0o644, WallTime(0));
+            (draft.size, draft.base_size) = (base.len() as u64, base.len() as u64);
+            let mut model = base.clone();
+            for _ in 0..30 {
+                let change = if rng.chance(1, 4) {
+                    Change::Truncate(rng.below(250_000))
+                } else {
+                    let mut data = vec![0; rng.below(70_000) as usize + 1];
+                    rng.fill(&mut data);
+                    let offset = (!rng.chance(1, 4)).then(|| rng.below(250_000));
+                    Change::Write(offset, data.into())
+                };
+                for chunk in draft.needs(&change) {
+                    let from = chunk as usize * CHUNK_PLAIN;
+                    let plain = base[from..base.len().min(from + CHUNK_PLAIN)].to_vec();
+                    draft.fill(chunk, &plain);
+                }
+                assert!(draft.needs(&change).is_empty());
+                draft.apply(Instant(1), WallTime(1), &change);
+                match &change {
+                    Change::Truncate(size) => model.resize(*size as usize, 0),
+                    Change::Write(offset, data) => {
+                        let start = offset.map_or(model.len(), |offset| offset as usize);
+                        let end = start + data.len();
+                        if model.len() < end {
+                            model.resize(end, 0);
+                        }
+                        model[start..end].copy_from_slice(data);
+                    }
+                }
+                assert_eq!(draft.size, model.len() as u64, "seed {seed}");
+                assert!(content(&draft, &base) == model, "seed {seed}");
+            }
+        }
+    }
+}

@@ -1,0 +1,519 @@
+//! From draft to version: what is written is sealed, hashed into a torrent, and named by a record.
+
+use bytes::Bytes;
+
+use super::draft::{Draft, Placed, Publishing, Source};
+use super::files::DraftKey;
+use super::io::{Answer, DiskError, DiskRequest, Hashed, OpError, Segment};
+use super::vault::push_extent;
+use super::{Asked, Effect, Node, StartError};
+use crate::base::limits::{CHUNK_SEALED, INLINE_MAX, QUIET_TIME, UNIT};
+use crate::base::{CircleId, EpochId, InfoHash, Location, RecordHash, Snapshot, Table, WallTime};
+use crate::ledger::keys;
+use crate::ledger::values::{DraftEntry, Extent, Value as _};
+use crate::seal::chunk::sealed_length;
+use crate::wire::metainfo::{Metainfo, piece_length_for};
+use crate::wire::record::{Body, Bytes2, Content, Context, Kind, Name, Outer, Place, PublicInfo, TorrentRef, Value};
+
+impl<S: Snapshot> Node<S> {
+    /// Publishes a draft if there is something to publish; called at close, after quiet seconds, and at the end.
+    pub(super) fn publish(&mut self, key: DraftKey) {
+        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+        if !draft.dirty || draft.orphan {
+            return;
+        }
+        if draft.publishing == Publishing::No {
+            draft.publishing = Publishing::Sealing;
+        }
+        self.go_on(key);
+    }
+
+    /// Publishes every draft.
+    pub(super) fn publish_all(&mut self) {
+        let keys: Vec<_> = self.files.drafts.keys().copied().collect();
+        for key in keys {
+            self.publish(key);
+        }
+    }
+
+    /// Publishes what was quiet for long enough, ends reads that waited for too long.
+    pub(super) fn publish_due(&mut self) {
+        self.end_fetches();
+        let now = self.now.instant;
+        let quiet: Vec<_> = self
+            .files
+            .drafts
+            .iter()
+            .filter(|(_, draft)| {
+                draft.dirty
+                    && !draft.orphan
+                    && draft.publishing == Publishing::No
+                    && draft.parked.is_empty()
+                    && draft.touched + QUIET_TIME <= now
+            })
+            .map(|(key, _)| *key)
+            .collect();
+        for key in quiet {
+            self.publish(key);
+        }
+        if self.stopping.is_some() {
+            self.shutdown_due();
+        }
+    }
+
+    /// Takes the next step of a draft that is being synced or published: called whenever one was done.
+    pub(super) fn go_on(&mut self, key: DraftKey) {
+        let Some(draft) = self.files.drafts.get(&key) else { return };
+        if !draft.parked.is_empty() {
+            return;
+        }
+        if !draft.fsyncs.is_empty() && !draft.is_sealing() {
+            self.store_draft(key);
+        }
+        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+        if draft.publishing != Publishing::Sealing {
+            return;
+        }
+        if draft.size <= INLINE_MAX as u64 {
+            self.publish_inline(key);
+            return;
+        }
+        for hole in draft.holes() {
+            draft.fill_hole(hole);
+        }
+        for chunk in draft.unsealed() {
+            self.seal_chunk(key, chunk);
+        }
+        if self.files.drafts.get(&key).is_some_and(|draft| !draft.is_sealing() && draft.unsealed().is_empty()) {
+            self.hash_draft(key);
+        }
+    }
+
+    /// A small file's bytes, if they are all in memory; otherwise they are asked for.
+    fn small_content(&mut self, key: DraftKey) -> Option<Bytes> {
+        let draft = self.files.drafts.get(&key)?;
+        if draft.size == 0 {
+            return Some(Bytes::new());
+        }
+        match draft.source(0) {
+            Source::Memory(data) => {
+                let mut bytes = data.to_vec();
+                bytes.resize(draft.size as usize, 0);
+                Some(bytes.into())
+            }
+            Source::Zeros => Some(vec![0; draft.size as usize].into()),
+            Source::Placed(_) | Source::Base => {
+                // A change that changes nothing: it waits for the chunk like any other, and then this is tried again.
+                self.want_first_chunk(key);
+                None
+            }
+        }
+    }
+
+    fn publish_inline(&mut self, key: DraftKey) {
+        let Some(bytes) = self.small_content(key) else { return };
+        let content = if bytes.is_empty() { Content::None } else { Content::Inline(bytes) };
+        self.publish_body(key, content, None);
+    }
+
+    /// The places of all chunks of a draft, in order, with the epoch of each; `None` if the base is not here.
+    fn places(&self, key: &DraftKey) -> Option<Vec<(Segment, EpochId)>> {
+        let draft = self.files.drafts.get(key)?;
+        (0..draft.chunk_count())
+            .map(|chunk| match draft.source(chunk) {
+                Source::Base => {
+                    let view = draft.base.as_ref()?;
+                    let (segment, _) = self.torrent_chunk(&key.circle, view, chunk)?;
+                    let Content::Torrent(torrent) = &view.body.content else { return None };
+                    Some((segment, super::read::epoch_of(torrent, chunk)?))
+                }
+                _ => draft.chunks.get(&chunk)?.placed.map(|placed| (placed.segment, placed.epoch)),
+            })
+            .collect()
+    }
+
+    fn hash_draft(&mut self, key: DraftKey) {
+        let Some(places) = self.places(&key) else {
+            // Part of the base is at friends only: it is fetched, and this is tried again after the quiet time.
+            self.fetch_base(key);
+            return;
+        };
+        let Some(draft) = self.files.drafts.get(&key) else { return };
+        let old = draft.base.as_ref().and_then(|view| self.metainfo(&key.circle, &view.record));
+        let piece_length = piece_length_for(sealed_length(draft.size), old.as_ref().map(|old| old.piece_length));
+        let known = known_pieces(draft, old.as_ref(), piece_length);
+        let number = draft.number;
+        let chunks = places.into_iter().map(|(segment, _)| segment).collect();
+        if let Some(draft) = self.files.drafts.get_mut(&key) {
+            draft.publishing = Publishing::Hashing(number);
+        }
+        self.ask(Asked::Hash(key, number), DiskRequest::Hash { chunks, piece_length, known });
+    }
+
+    fn fetch_base(&mut self, key: DraftKey) {
+        let now = self.now.instant;
+        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+        draft.publishing = Publishing::No;
+        draft.touched = now;
+        let last = draft.chunk_count().saturating_sub(1);
+        if let Some(info_hash) = draft.base.as_ref().and_then(|view| super::read::torrent_of(&view.body)) {
+            self.fetch_now(&info_hash, 0..=last, now + QUIET_TIME);
+        }
+    }
+
+    /// The disk hashed a draft's pieces.
+    pub(super) fn draft_hashed(&mut self, key: DraftKey, number: u64, result: Result<Hashed, DiskError>) {
+        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+        if draft.publishing != Publishing::Hashing(number) {
+            return;
+        }
+        draft.publishing = Publishing::Sealing;
+        let hashed = match result {
+            Ok(hashed) => hashed,
+            Err(error) => {
+                log::error!("a file could not be published: {error}");
+                draft.publishing = Publishing::No;
+                draft.touched = self.now.instant;
+                return;
+            }
+        };
+        if draft.number != number || !draft.parked.is_empty() {
+            // It was written to meanwhile: once more, from what it is now.
+            return self.go_on(key);
+        }
+        let (Some(places), Some(circle)) = (self.places(&key), self.circles.get(&key.circle)) else { return };
+        let Some(draft) = self.files.drafts.get(&key) else { return };
+        let length = sealed_length(draft.size);
+        let old = draft.base.as_ref().and_then(|view| self.metainfo(&key.circle, &view.record));
+        let piece_length = piece_length_for(length, old.map(|old| old.piece_length));
+        let info = PublicInfo { length, piece_length, pieces: Bytes2::from(hashed.pieces) };
+        let info_hash = match Metainfo::from_public(&info) {
+            Ok(metainfo) => metainfo.info_hash(&circle.root_pem),
+            Err(error) => {
+                log::error!("a file could not be published: {error}");
+                return;
+            }
+        };
+        let mut runs: Vec<(u32, EpochId)> = Vec::new();
+        let mut extents = Vec::new();
+        for (chunk, (segment, epoch)) in places.iter().enumerate() {
+            match runs.last_mut() {
+                Some((count, last)) if last == epoch => *count += 1,
+                _ => runs.push((1, *epoch)),
+            }
+            let unit = (segment.offset / UNIT as u64) as u32;
+            let location = Location { slab: segment.slab, unit };
+            push_extent(&mut extents, Extent { chunk: chunk as u32, chunks: 1, location });
+        }
+        let content = Content::Torrent(TorrentRef { info_hash, runs, tags: hashed.tags });
+        self.publish_body(key, content, Some((info, info_hash, extents)));
+    }
+
+    /// Names the content by a record: the body is published.
+    fn publish_body(&mut self, key: DraftKey, content: Content, torrent: Option<(PublicInfo, InfoHash, Vec<Extent>)>) {
+        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+        draft.publishing = Publishing::No;
+        let body = Body { kind: Kind::File, mode: draft.mode, mtime: draft.mtime, size: draft.size, content };
+        let (staged, context) = (draft.staged.clone(), draft.context.clone());
+        let published = match key.version {
+            None => self.publish_records(&key, staged, body, context, &torrent).map(|()| key),
+            Some(_) => self.publish_beside(&key, body, &torrent),
+        };
+        match published {
+            Ok(now) => {
+                if let Some((_, info_hash, extents)) = torrent {
+                    self.own_torrent(&info_hash, extents);
+                }
+                self.rebase(&key, &now);
+            }
+            Err(error) => {
+                log::warn!("a file could not be published: {error}");
+                if let Some(draft) = self.files.drafts.get_mut(&key) {
+                    draft.touched = self.now.instant;
+                }
+            }
+        }
+    }
+
+    fn publish_records(
+        &mut self,
+        key: &DraftKey,
+        staged: Option<Place>,
+        body: Body,
+        context: Context,
+        torrent: &Option<(PublicInfo, InfoHash, Vec<Extent>)>,
+    ) -> Result<(), OpError> {
+        let info = torrent.as_ref().map(|(info, ..)| info.clone());
+        if let Some(place) = staged {
+            let (_, changes) = self.author(&key.circle, key.object, Value::Place(place), Context::default(), None)?;
+            self.changed_here(&key.circle, changes, &[]);
+        }
+        let (_, changes) = self.author(&key.circle, key.object, Value::Body(body), context, info)?;
+        self.changed_here(&key.circle, changes, &[]);
+        Ok(())
+    }
+
+    /// What was written to the loser of a conflict becomes a file of its own, under the name that the loser showed, so
+    /// that the winner keeps its name.
+    fn publish_beside(
+        &mut self,
+        key: &DraftKey,
+        body: Body,
+        torrent: &Option<(PublicInfo, InfoHash, Vec<Extent>)>,
+    ) -> Result<DraftKey, OpError> {
+        let circle = self.circles.get(&key.circle).ok_or(OpError::NotFound)?;
+        let (parent, name) = circle.tree.location(&key.seen()).ok_or(OpError::NotFound)?;
+        let name = Name::new(&name).map_err(|error| OpError::Invalid(error.to_string()))?;
+        let now = DraftKey { circle: key.circle, object: self.fresh_object(), version: None };
+        let place = Place { parent, name, deleted: None };
+        self.publish_records(&now, Some(place), body, Context::default(), torrent)?;
+        let circle = self.circles.get(&key.circle).ok_or(OpError::NotFound)?;
+        let (context, _) = circle.tree.place_context(&key.object);
+        if let Some(place) = circle.tree.delete_place(&key.seen()) {
+            let (_, changes) = self.author(&key.circle, key.object, Value::Place(place), context, None)?;
+            self.changed_here(&key.circle, changes, &[]);
+        }
+        Ok(now)
+    }
+
+    /// A draft that was published goes on from what it published, as `now`, or ends with its last handle.
+    fn rebase(&mut self, key: &DraftKey, now: &DraftKey) {
+        let Some(draft) = self.files.drafts.remove(key) else { return };
+        self.forget_stored_draft(key);
+        for ticket in draft.fsyncs {
+            self.effects.push(Effect::Reply(ticket, Ok(Answer::Done)));
+        }
+        self.punch_later(draft.garbage);
+        if now == key {
+            self.repin(key);
+        } else {
+            self.move_handles(key, *now);
+        }
+        if draft.handles > 0 {
+            self.ensure_draft(now);
+        }
+    }
+
+    /// Gives space back once everything written so far is durable, and so names it no more.
+    fn punch_later(&mut self, garbage: Vec<Segment>) {
+        if !garbage.is_empty() {
+            self.effects.push(Effect::Punch(garbage));
+        }
+    }
+
+    /// Removes a draft whose handles are all closed and that has nothing to publish.
+    pub(super) fn drop_if_done(&mut self, key: &DraftKey) {
+        let Some(draft) = self.files.drafts.get(key) else { return };
+        if draft.handles == 0 && (draft.orphan || !draft.dirty) {
+            self.drop_draft(key);
+        }
+    }
+
+    pub(super) fn drop_draft(&mut self, key: &DraftKey) {
+        let Some(mut draft) = self.files.drafts.remove(key) else { return };
+        self.forget_stored_draft(key);
+        let sealed = draft.chunks.values().filter(|chunk| chunk.sealing.is_none()).filter_map(|chunk| chunk.placed);
+        draft.garbage.extend(sealed.map(|placed| placed.segment));
+        self.punch_later(draft.garbage);
+    }
+
+    /// The ledger's entry of a draft goes with the next batch.
+    pub(super) fn forget_stored_draft(&mut self, key: &DraftKey) {
+        let at = keys::draft(&key.circle, &key.object);
+        if matches!(crate::base::Snapshot::get(&self.ledger, Table::Drafts, &at), Ok(Some(_))) {
+            self.ledger.delete(Table::Drafts, at);
+            self.flush_soon();
+        }
+    }
+
+    /// Makes a draft durable as it is, for those who wait in fsync.
+    fn store_draft(&mut self, key: DraftKey) {
+        if self
+            .files
+            .drafts
+            .get(&key)
+            .is_some_and(|draft| draft.size > INLINE_MAX as u64 && !draft.unsealed().is_empty())
+        {
+            self.seal_unsealed(key);
+            return;
+        }
+        let inline = match self.files.drafts.get(&key) {
+            Some(draft) if draft.size <= INLINE_MAX as u64 => match self.small_content(key) {
+                Some(bytes) => Some(bytes),
+                None => return,
+            },
+            Some(_) => None,
+            None => return,
+        };
+        let nonce_seed = self.fresh();
+        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+        let mut epochs: Vec<EpochId> = Vec::new();
+        let mut chunks = Vec::new();
+        if inline.is_none() {
+            for (at, chunk) in &draft.chunks {
+                let Some(Placed { segment, epoch, plain }) = chunk.placed else { continue };
+                let index = epochs.iter().position(|known| *known == epoch).unwrap_or_else(|| {
+                    epochs.push(epoch);
+                    epochs.len() - 1
+                });
+                let unit = (segment.offset / UNIT as u64) as u32;
+                for word in [*at, segment.slab, unit, plain, index as u32] {
+                    chunks.extend_from_slice(&word.to_be_bytes());
+                }
+                self.ledger.sync(segment.slab);
+            }
+        }
+        let entry = DraftEntry {
+            context: draft.context.clone(),
+            chunks: Bytes2::from(chunks),
+            epochs,
+            inline: inline.map(|bytes| Bytes2::from(&bytes[..])),
+            base: draft.base.as_ref().map(|base| base.dot),
+            base_size: draft.base_size,
+            mode: draft.mode,
+            mtime: draft.mtime.0,
+            name: draft.staged.as_ref().map(|place| Bytes2::from(place.name.as_bytes())),
+            parent: draft.staged.as_ref().map(|place| place.parent),
+            size: draft.size,
+        };
+        let fsyncs = std::mem::take(&mut draft.fsyncs);
+        let garbage = std::mem::take(&mut draft.garbage);
+        let mut nonce = [0; 12];
+        nonce.copy_from_slice(&nonce_seed[..12]);
+        let Some((epoch, keys_of)) = self.circles.get(&key.circle).and_then(|circle| circle.current()) else { return };
+        let mut bytes = epoch.0.to_vec();
+        bytes.extend(keys_of.keys.seal_draft(nonce, &entry.encode()));
+        self.ledger.put(Table::Drafts, keys::draft(&key.circle, &key.object), bytes);
+        self.punch_later(garbage);
+        for ticket in fsyncs {
+            self.effects.push(Effect::Reply(ticket, Ok(Answer::Done)));
+        }
+    }
+
+    fn seal_unsealed(&mut self, key: DraftKey) {
+        let chunks = self.files.drafts.get(&key).map(Draft::unsealed).unwrap_or_default();
+        for chunk in chunks {
+            self.seal_chunk(key, chunk);
+        }
+    }
+
+    /// Takes up the drafts that an fsync made durable before the last end, and publishes them.
+    pub(super) fn load_drafts(&mut self, id: &CircleId) -> Result<(), StartError> {
+        let (from, to) = keys::of_circle(id);
+        let mut found = Vec::new();
+        self.ledger.range(Table::Drafts, &from, &to, &mut |key, value| {
+            found.push((key.to_vec(), Bytes::copy_from_slice(value)));
+            true
+        })?;
+        for (key, value) in found {
+            let Some(object) = key.get(32..).and_then(crate::base::ObjectId::from_slice) else { continue };
+            match self.open_stored_draft(id, object, &value) {
+                Some(draft) => {
+                    let key = DraftKey { circle: *id, object, version: None };
+                    self.stage_draft(&key, &draft);
+                    for chunk in draft.chunks.values() {
+                        if let Some(placed) = chunk.placed {
+                            let unit = (placed.segment.offset / UNIT as u64) as u32;
+                            let location = Location { slab: placed.segment.slab, unit };
+                            self.vault.occupy(location, (CHUNK_SEALED / UNIT) as u32);
+                        }
+                    }
+                    self.files.drafts.insert(key, draft);
+                }
+                None => log::warn!("a draft in the ledger does not open: it is left there"),
+            }
+        }
+        Ok(())
+    }
+
+    fn open_stored_draft(&self, id: &CircleId, object: crate::base::ObjectId, value: &[u8]) -> Option<Draft> {
+        let circle = self.circles.get(id)?;
+        let epoch = EpochId::from_slice(value.get(..32)?)?;
+        let plain = circle.epochs.get(&epoch)?.keys.open_draft(&value[32..]).ok()?;
+        let entry = DraftEntry::decode(&plain).ok()?;
+        let mut draft = Draft::new(self.now.instant, entry.mode, WallTime(entry.mtime));
+        draft.context = entry.context;
+        draft.size = entry.size;
+        draft.base_size = entry.base_size;
+        draft.dirty = true;
+        if let (Some(name), Some(parent)) = (entry.name, entry.parent) {
+            draft.staged = Some(Place { parent, name: Name::new(&name).ok()?, deleted: None });
+        }
+        if let Some(dot) = entry.base {
+            let version = circle.tree.body(&crate::tree::Seen::of(object)).filter(|version| version.dot == Some(dot));
+            let version = version.or_else(|| circle.tree.body(&crate::tree::Seen { object, version: Some(dot) }));
+            draft.base = version.map(|version| super::draft::View { dot, body: version.body, record: version.record });
+            if draft.base.is_none() && draft.base_size > 0 {
+                return None;
+            }
+        }
+        if let Some(bytes) = entry.inline {
+            let data = Some(super::draft::Data::Shared(bytes.into_vec().into()));
+            draft.chunks.insert(0, super::draft::Chunk { data, dirty: true, ..Default::default() });
+            draft.base_size = 0;
+        }
+        for line in entry.chunks.chunks_exact(20) {
+            let word = |at: usize| u32::from_be_bytes(line[at * 4..at * 4 + 4].try_into().expect("five words of four"));
+            let sealed = crate::seal::chunk::sealed_chunk_length(word(3) as usize) as u32;
+            let segment = Segment::at(Location { slab: word(1), unit: word(2) }, sealed);
+            let placed = Placed { segment, epoch: *entry.epochs.get(word(4) as usize)?, plain: word(3) };
+            draft.chunks.insert(word(0), super::draft::Chunk { placed: Some(placed), ..Default::default() });
+        }
+        Some(draft)
+    }
+
+    fn stage_draft(&mut self, key: &DraftKey, draft: &Draft) {
+        let Some(place) = draft.staged.clone() else { return };
+        let body =
+            Body { kind: Kind::File, mode: draft.mode, mtime: draft.mtime, size: draft.size, content: Content::None };
+        if let Some(circle) = self.circles.get_mut(&key.circle) {
+            circle.tree.stage(key.object, place, body);
+        }
+    }
+
+    /// Stages the unpublished files again, in a tree that was built anew.
+    pub(super) fn restage(&mut self, id: &CircleId) {
+        let staged: Vec<_> = self
+            .files
+            .drafts
+            .iter()
+            .filter(|(key, draft)| key.circle == *id && draft.staged.is_some() && !draft.orphan)
+            .map(|(key, draft)| {
+                let place = draft.staged.clone();
+                (key.object, place, draft.mode, draft.mtime)
+            })
+            .collect();
+        if let Some(circle) = self.circles.get_mut(id) {
+            for (object, place, mode, mtime) in staged {
+                let body = Body { kind: Kind::File, mode, mtime, size: 0, content: Content::None };
+                if let Some(place) = place {
+                    circle.tree.stage(object, place, body);
+                }
+            }
+        }
+    }
+
+    /// A record's public description of its torrent.
+    pub(super) fn public_info(&self, id: &CircleId, record: &RecordHash) -> Option<PublicInfo> {
+        Outer::decode(&self.record_bytes(id, record)?).ok()?.info
+    }
+}
+
+/// The hashes of pieces whose chunks are all still the base's.
+fn known_pieces(draft: &Draft, old: Option<&Metainfo>, piece_length: u32) -> Vec<Option<[u8; 20]>> {
+    let per_piece = piece_length / CHUNK_SEALED as u32;
+    let chunks = draft.chunk_count();
+    let pieces = chunks.div_ceil(per_piece);
+    let old = old.filter(|old| old.piece_length == piece_length);
+    (0..pieces)
+        .map(|piece| {
+            let old = old?;
+            let index = old.piece(piece)?;
+            let (first, end) = (piece * per_piece, ((piece + 1) * per_piece).min(chunks));
+            let whole = u64::from(old.piece_size(index)) == u64::from(end - first) * CHUNK_SEALED as u64
+                || (end == chunks && old.length == sealed_length(draft.size));
+            let same = whole && (first..end).all(|chunk| matches!(draft.source(chunk), Source::Base));
+            same.then(|| old.piece_hash(index))
+        })
+        .collect()
+}

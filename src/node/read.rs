@@ -1,0 +1,396 @@
+//! What is read by `&self`: names, attributes, and plans by which data is read without the node's lock.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::Node;
+use super::draft::{Draft, Source, View, length_in, spans};
+use super::files::DraftKey;
+use super::io::{Attr, DirEntry, Inode, OpError, ReadPart, ReadPlan, Stale};
+use super::vault::segments;
+use crate::base::limits::CHUNK_SEALED;
+use crate::base::{CircleId, InfoHash, ObjectId, Snapshot};
+use crate::ledger::values::Extent;
+use crate::seal::ChunkKey;
+use crate::seal::chunk::sealed_chunk_length;
+use crate::tree::{Attributes, Changes, Seen};
+use crate::wire::record::{Body, Content, Kind, TorrentRef};
+use crate::wire::statement::Role;
+
+/// What an inode is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Spot {
+    /// The root of the mount where there are several circles.
+    Top,
+    /// Something in a circle.
+    In(CircleId, Seen),
+}
+
+/// Bytes that one plan covers at most.
+const PLAN_MAX: u32 = 1 << 24;
+
+impl<S: Snapshot> Node<S> {
+    /// Circles that this node may read, by name.
+    pub(super) fn shown_circles(&self) -> Vec<&super::circle::Circle> {
+        let mut shown: Vec<_> = self.circles.values().filter(|circle| circle.role().is_some_and(Role::reads)).collect();
+        shown.sort_by_key(|circle| (circle.roster.name().to_string(), circle.id));
+        shown
+    }
+
+    fn only_circle(&self) -> Option<&super::circle::Circle> {
+        let mut readable = self.circles.values().filter(|circle| circle.role().is_some_and(Role::reads));
+        readable.next().filter(|_| readable.next().is_none())
+    }
+
+    /// What the inode is.
+    pub(super) fn spot(&self, inode: Inode) -> Result<Spot, OpError> {
+        if inode == Inode::ROOT {
+            return Ok(match self.only_circle() {
+                Some(circle) => Spot::In(circle.id, Seen { object: circle.tree.root(), version: None }),
+                None => Spot::Top,
+            });
+        }
+        if let Some(key) = self.files.by_inode(inode) {
+            return Ok(Spot::In(key.circle, Seen { object: key.object, version: key.version }));
+        }
+        for circle in self.circles.values() {
+            let root = circle.tree.root();
+            if root.inode() == inode.0 {
+                return Ok(Spot::In(circle.id, Seen { object: root, version: None }));
+            }
+            if let Some(seen) = circle.tree.by_inode(inode.0) {
+                return Ok(Spot::In(circle.id, seen));
+            }
+        }
+        Err(OpError::NotFound)
+    }
+
+    /// The inode under which something is shown.
+    pub(super) fn inode_of(&self, id: &CircleId, seen: &Seen) -> Inode {
+        let Some(circle) = self.circles.get(id) else { return Inode(0) };
+        let root = circle.tree.root();
+        if seen.object == root {
+            let only = self.only_circle().is_some_and(|only| only.id == *id);
+            return if only { Inode::ROOT } else { Inode(root.inode()) };
+        }
+        Inode(circle.tree.inode(seen))
+    }
+
+    /// A directory by its inode.
+    pub(super) fn directory(&self, inode: Inode) -> Result<(CircleId, ObjectId), OpError> {
+        match self.spot(inode)? {
+            Spot::Top => Err(OpError::NotPermitted("this directory holds the circles: work inside one of them".into())),
+            Spot::In(id, seen) => match self.kind(&id, &seen)? {
+                Kind::Directory => Ok((id, seen.object)),
+                _ => Err(OpError::NotDirectory),
+            },
+        }
+    }
+
+    pub(super) fn kind(&self, id: &CircleId, seen: &Seen) -> Result<Kind, OpError> {
+        let circle = self.circles.get(id).ok_or(OpError::NotFound)?;
+        if seen.object == circle.tree.root() {
+            return Ok(Kind::Directory);
+        }
+        let key = DraftKey { circle: *id, object: seen.object, version: seen.version };
+        match self.files.pinned(&key) {
+            Some(view) => Ok(view.body.kind),
+            None => circle.tree.attributes(seen).map(|attributes| attributes.kind).ok_or(OpError::NotFound),
+        }
+    }
+
+    /// The body as it is published or pinned; a draft may be newer.
+    pub(super) fn body(&self, id: &CircleId, seen: &Seen) -> Result<Body, OpError> {
+        let key = DraftKey { circle: *id, object: seen.object, version: seen.version };
+        if let Some(view) = self.files.pinned(&key) {
+            return Ok(view.body.clone());
+        }
+        let circle = self.circles.get(id).ok_or(OpError::NotFound)?;
+        circle.tree.body(seen).map(|version| version.body).ok_or(OpError::NotFound)
+    }
+
+    fn root_attr(&self, inode: Inode) -> Attr {
+        Attr { inode, kind: Kind::Directory, size: 0, mode: 0o755, mtime: self.started, links: 2 }
+    }
+
+    /// lookup: the entry of that name.
+    pub fn lookup(&self, parent: Inode, name: &[u8]) -> Result<Attr, OpError> {
+        match self.spot(parent)? {
+            Spot::Top => {
+                let found = self.shown_circles().into_iter().find(|circle| circle.roster.name().as_bytes() == name);
+                let circle = found.ok_or(OpError::NotFound)?;
+                Ok(self.root_attr(Inode(circle.tree.root().inode())))
+            }
+            Spot::In(id, seen) => {
+                let circle = self.circles.get(&id).ok_or(OpError::NotFound)?;
+                let found = circle.tree.lookup(&seen.object, name).ok_or(OpError::NotFound)?;
+                self.attr_of(&id, &found)
+            }
+        }
+    }
+
+    /// stat(2).
+    pub fn attr(&self, inode: Inode) -> Result<Attr, OpError> {
+        match self.spot(inode)? {
+            Spot::Top => Ok(self.root_attr(Inode::ROOT)),
+            Spot::In(id, seen) => self.attr_of(&id, &seen),
+        }
+    }
+
+    pub(super) fn attr_of(&self, id: &CircleId, seen: &Seen) -> Result<Attr, OpError> {
+        let circle = self.circles.get(id).ok_or(OpError::NotFound)?;
+        let inode = self.inode_of(id, seen);
+        if seen.object == circle.tree.root() {
+            return Ok(self.root_attr(inode));
+        }
+        let key = DraftKey { circle: *id, object: seen.object, version: seen.version };
+        let attributes = match self.files.pinned(&key).map(|view| &view.body) {
+            Some(body) => Attributes { kind: body.kind, mode: body.mode, mtime: body.mtime, size: body.size },
+            None => circle.tree.attributes(seen).ok_or(OpError::NotFound)?,
+        };
+        let mut attr = Attr {
+            inode,
+            kind: attributes.kind,
+            size: attributes.size,
+            mode: attributes.mode,
+            mtime: attributes.mtime,
+            links: if attributes.kind == Kind::Directory { 2 } else { 1 },
+        };
+        if let Some(draft) = self.files.draft(&key) {
+            (attr.size, attr.mode, attr.mtime) = (draft.size, draft.mode, draft.mtime);
+        }
+        Ok(attr)
+    }
+
+    /// A page of a directory in the order of names, after the name `after`.
+    pub fn list(&self, inode: Inode, after: Option<&[u8]>, limit: usize) -> Result<Vec<DirEntry>, OpError> {
+        match self.spot(inode)? {
+            Spot::Top => Ok(self
+                .shown_circles()
+                .into_iter()
+                .map(|circle| DirEntry {
+                    inode: Inode(circle.tree.root().inode()),
+                    kind: Kind::Directory,
+                    name: circle.roster.name().as_bytes().to_vec(),
+                })
+                .filter(|entry| after.is_none_or(|after| entry.name.as_slice() > after))
+                .take(limit)
+                .collect()),
+            Spot::In(id, seen) => {
+                if self.kind(&id, &seen)? != Kind::Directory {
+                    return Err(OpError::NotDirectory);
+                }
+                let circle = self.circles.get(&id).ok_or(OpError::NotFound)?;
+                let entries = circle.tree.list(&seen.object, after, limit);
+                Ok(entries
+                    .into_iter()
+                    .map(|(name, seen, kind)| DirEntry { inode: self.inode_of(&id, &seen), kind, name: name.into() })
+                    .collect())
+            }
+        }
+    }
+
+    /// The directory that holds this one; the root holds itself.
+    pub fn parent(&self, inode: Inode) -> Inode {
+        match self.spot(inode) {
+            Ok(Spot::In(id, seen)) => {
+                let Some(circle) = self.circles.get(&id) else { return Inode::ROOT };
+                match circle.tree.location(&seen) {
+                    Some((parent, _)) => self.inode_of(&id, &Seen { object: parent, version: None }),
+                    None => Inode::ROOT,
+                }
+            }
+            _ => Inode::ROOT,
+        }
+    }
+
+    /// readlink(2).
+    pub fn readlink(&self, inode: Inode) -> Result<Bytes, OpError> {
+        let Spot::In(id, seen) = self.spot(inode)? else {
+            return Err(OpError::Invalid("it is not a symbolic link".into()));
+        };
+        match self.body(&id, &seen)? {
+            Body { kind: Kind::Symlink, content: Content::Inline(target), .. } => Ok(target),
+            _ => Err(OpError::Invalid("it is not a symbolic link".into())),
+        }
+    }
+
+    /// How to read a span of a file from what is here.
+    pub fn plan(&self, inode: Inode, offset: u64, length: u32) -> Result<ReadPlan, OpError> {
+        let Spot::In(id, seen) = self.spot(inode)? else { return Err(OpError::IsDirectory) };
+        let body = self.body(&id, &seen)?;
+        match body.kind {
+            Kind::File => {}
+            Kind::Directory => return Err(OpError::IsDirectory),
+            Kind::Symlink => return Err(OpError::Invalid("it is a symbolic link".into())),
+        }
+        let key = DraftKey { circle: id, object: seen.object, version: seen.version };
+        let draft = self.files.draft(&key);
+        let size = draft.map_or(body.size, |draft| draft.size);
+        let length = u64::from(length.min(PLAN_MAX)).min(size.saturating_sub(offset)) as usize;
+        let mut plan = ReadPlan::default();
+        let mut torrent = match draft {
+            Some(draft) => TorrentReader::of(self, &id, draft.base.as_ref().map(|base| &base.body)),
+            None => TorrentReader::of(self, &id, Some(&body)),
+        };
+        for (chunk, from, to) in spans(offset, length) {
+            let part = match draft {
+                Some(draft) => self.draft_part(&id, draft, &mut torrent, chunk, from, to),
+                None => match &body.content {
+                    Content::Inline(bytes) => ReadPart::Bytes(bytes.slice(from..to)),
+                    _ => torrent.part(self, body.size, chunk, from, to),
+                },
+            };
+            let missing = matches!(part, ReadPart::Missing);
+            plan.parts.push(part);
+            if missing {
+                break;
+            }
+        }
+        Ok(plan)
+    }
+
+    fn draft_part(
+        &self,
+        id: &CircleId,
+        draft: &Draft,
+        base: &mut TorrentReader<'_>,
+        chunk: u32,
+        from: usize,
+        to: usize,
+    ) -> ReadPart {
+        match draft.source(chunk) {
+            Source::Memory(data) => {
+                // A draft's buffer is as long as the file made it when it was last written.
+                let have = data.get(from..to.min(data.len())).unwrap_or_default();
+                let mut bytes = have.to_vec();
+                bytes.resize(to - from, 0);
+                ReadPart::Bytes(bytes.into())
+            }
+            Source::Placed(placed) => {
+                let key = self.circles.get(id).and_then(|circle| circle.epochs.get(&placed.epoch));
+                match key {
+                    Some(epoch) => ReadPart::Chunk {
+                        segment: placed.segment,
+                        key: epoch.keys.chunk_key(),
+                        skip: from,
+                        take: to - from,
+                    },
+                    None => ReadPart::Missing,
+                }
+            }
+            Source::Zeros => ReadPart::Zeros(to - from),
+            Source::Base => match draft.base.as_ref().map(|base| &base.body) {
+                Some(Body { content: Content::Inline(bytes), .. }) => {
+                    ReadPart::Bytes(bytes.slice(from.min(bytes.len())..to.min(bytes.len())))
+                }
+                Some(body) => base.part(self, body.size, chunk, from, to),
+                None => ReadPart::Zeros(to - from),
+            },
+        }
+    }
+
+    /// The sealed place of a torrent's chunk and the key that opens it, if the chunk is here.
+    pub(super) fn torrent_chunk(
+        &self,
+        id: &CircleId,
+        view: &View,
+        chunk: u32,
+    ) -> Option<(super::io::Segment, Arc<ChunkKey>)> {
+        let mut reader = TorrentReader::of(self, id, Some(&view.body));
+        reader.find(self, view.body.size, chunk)
+    }
+
+    /// The kernel's names for what changed in a tree.
+    pub(super) fn stale_of(&self, id: &CircleId, changes: &Changes) -> Vec<Stale> {
+        let Some(circle) = self.circles.get(id) else { return Vec::new() };
+        let root = circle.tree.root().inode();
+        let only = self.only_circle().is_some_and(|only| only.id == *id);
+        let inode = |inode: u64| if only && inode == root { Inode::ROOT } else { Inode(inode) };
+        let entries = changes.entries.iter().map(|(dir, name)| Stale::Entry(inode(*dir), name.clone()));
+        let inodes = changes.inodes.iter().map(|at| Stale::Inode(inode(*at)));
+        entries.chain(inodes).collect()
+    }
+
+    /// Everything that the kernel knows below the root may have changed.
+    pub(super) fn root_changed(&mut self) {
+        let mut stale: Vec<Stale> = vec![Stale::Inode(Inode::ROOT)];
+        for circle in self.shown_circles() {
+            stale.push(Stale::Entry(Inode::ROOT, circle.roster.name().as_bytes().to_vec()));
+            for (name, ..) in circle.tree.list(&circle.tree.root(), None, ROOT_ENTRIES) {
+                stale.push(Stale::Entry(Inode::ROOT, name.to_vec()));
+            }
+        }
+        self.stale(stale);
+    }
+}
+
+/// Entries of a circle's root that are told to be stale when the root itself changes its meaning.
+const ROOT_ENTRIES: usize = 10_000;
+
+/// Finds the chunks of one torrent, its layout read once.
+struct TorrentReader<'a> {
+    circle: CircleId,
+    torrent: Option<&'a TorrentRef>,
+    layout: Option<Arc<Vec<Extent>>>,
+    looked: bool,
+}
+
+impl<'a> TorrentReader<'a> {
+    fn of<S: Snapshot>(_node: &Node<S>, circle: &CircleId, body: Option<&'a Body>) -> Self {
+        let torrent = body.and_then(|body| match &body.content {
+            Content::Torrent(torrent) => Some(torrent),
+            _ => None,
+        });
+        Self { circle: *circle, torrent, layout: None, looked: false }
+    }
+
+    fn part<S: Snapshot>(&mut self, node: &Node<S>, size: u64, chunk: u32, from: usize, to: usize) -> ReadPart {
+        match self.find(node, size, chunk) {
+            Some((segment, key)) => ReadPart::Chunk { segment, key, skip: from, take: to - from },
+            None => ReadPart::Missing,
+        }
+    }
+
+    fn find<S: Snapshot>(
+        &mut self,
+        node: &Node<S>,
+        size: u64,
+        chunk: u32,
+    ) -> Option<(super::io::Segment, Arc<ChunkKey>)> {
+        let torrent = self.torrent?;
+        if !self.looked {
+            self.looked = true;
+            self.layout = node.layout(&torrent.info_hash);
+        }
+        if !node.has_chunk(&torrent.info_hash, chunk) {
+            return None;
+        }
+        let sealed = sealed_chunk_length(length_in(size, chunk)) as u64;
+        let segment = *segments(self.layout.as_ref()?, u64::from(chunk) * CHUNK_SEALED as u64, sealed)?.first()?;
+        let epoch = epoch_of(torrent, chunk)?;
+        let key = node.circles.get(&self.circle)?.epochs.get(&epoch)?.keys.chunk_key();
+        Some((segment, key))
+    }
+}
+
+/// The epoch that sealed a chunk.
+pub fn epoch_of(torrent: &TorrentRef, chunk: u32) -> Option<crate::base::EpochId> {
+    let mut end = 0u64;
+    for (chunks, epoch) in &torrent.runs {
+        end += u64::from(*chunks);
+        if u64::from(chunk) < end {
+            return Some(*epoch);
+        }
+    }
+    None
+}
+
+/// The info-hash of a body's torrent.
+pub fn torrent_of(body: &Body) -> Option<InfoHash> {
+    match &body.content {
+        Content::Torrent(torrent) => Some(torrent.info_hash),
+        _ => None,
+    }
+}

@@ -1,0 +1,169 @@
+//! What a node tells about itself, as plain data: the node fills it in, the API carries it, the CLI and the page show it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::statement::Role;
+
+/// The answer to `GET /v1/status`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// The node's name for people.
+    pub name: String,
+    /// Device id in hex.
+    pub device: String,
+    /// Version of the program.
+    pub version: String,
+    /// How much the node can do now.
+    pub state: State,
+    /// Where the tree is mounted.
+    pub mount: Option<String>,
+    /// Addresses that it listens on, as `address:port`.
+    pub listen: Vec<String>,
+    /// Circles, `Home` first.
+    pub circles: Vec<CircleStatus>,
+    /// Connections to friends that are up.
+    pub connections: u64,
+    /// Time since the start, in seconds.
+    pub uptime_s: u64,
+    /// Size of the disk that holds the state, in bytes.
+    pub disk_total: u64,
+    /// What is free on it, in bytes.
+    pub disk_free: u64,
+    /// Resident memory in bytes, where the system tells it.
+    #[serde(default)]
+    pub memory: Option<u64>,
+    /// What people should know and mend, in words.
+    pub problems: Vec<String>,
+}
+
+/// How much a node can do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Waits for its passphrase: serves ciphertext, reads nothing.
+    Locked,
+    /// Stores and serves ciphertext by its role.
+    Cache,
+    /// Everything its roles allow.
+    Full,
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            State::Locked => "locked",
+            State::Cache => "cache",
+            State::Full => "full",
+        })
+    }
+}
+
+/// One circle of a [`Status`].
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct CircleStatus {
+    /// Its name, which is its directory's.
+    pub name: String,
+    /// Its id in hex.
+    pub id: String,
+    /// This node's role in it.
+    pub role: Role,
+    /// Members of every role, this node among them.
+    pub members: u64,
+    /// Those of them that are connected to this node.
+    pub online: u64,
+    /// Files, directories and symlinks.
+    pub objects: u64,
+    /// Bytes of all files' current versions.
+    pub bytes: u64,
+    /// Torrents that this node wants and has not got whole.
+    pub wanted_torrents: u64,
+    /// Torrents that this node has whole.
+    pub held_torrents: u64,
+    /// Number of the epoch whose key seals what is written now; 0 when none is usable.
+    pub epoch_number: u64,
+    /// Authors that signed two different commits of one number: who, and where.
+    pub forks: Vec<String>,
+    /// Files that show a conflicting version beside them.
+    pub conflicts: u64,
+}
+
+/// One line of `GET /v1/friends`: a member of a circle that is not this node.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Friend {
+    /// The circle's name.
+    pub circle: String,
+    /// The friend's name.
+    pub name: String,
+    /// Device id in hex.
+    pub device: String,
+    /// Role in the circle.
+    pub role: Role,
+    /// Connected to this node now.
+    pub online: bool,
+    /// Where it was last reached, as `address:port`.
+    pub address: Option<String>,
+    /// Payload bytes of pieces sent to it since this node's start.
+    pub uploaded: u64,
+    /// Payload bytes of pieces that came from it since this node's start.
+    pub downloaded: u64,
+    /// Seconds since a byte last came from it; `None` when none did since the start.
+    pub last_seen_s: Option<u64>,
+    /// A keeper removed it.
+    pub removed: bool,
+}
+
+/// The answer to `GET /v1/transfers`.
+#[derive(Clone, Default, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Transfers {
+    /// What is being fetched, and what was fetched lately.
+    pub transfers: Vec<Transfer>,
+    /// Totals for each peer.
+    pub traffic: Vec<Traffic>,
+}
+
+/// A torrent that is being fetched, or was fetched lately: then `have_bytes` is `total_bytes`.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Transfer {
+    /// In hex.
+    pub info_hash: String,
+    /// The circle's name.
+    pub circle: String,
+    /// The file's name, where this node may read it.
+    pub name: Option<String>,
+    /// Bytes of checked pieces that are here.
+    pub have_bytes: u64,
+    /// Bytes of the whole torrent.
+    pub total_bytes: u64,
+    /// Payload bytes per second that come now.
+    pub rate_down: u64,
+    /// Who gave how much.
+    pub sources: Vec<Source>,
+}
+
+/// A peer's part in a [`Transfer`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Source {
+    /// The peer's name.
+    pub name: String,
+    /// Payload bytes of checked pieces that came from it.
+    pub bytes: u64,
+}
+
+/// What went between this node and one peer since this node's start.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Traffic {
+    /// The peer's name.
+    pub name: String,
+    /// Its device id in hex.
+    pub device: String,
+    /// Payload bytes of pieces sent to it.
+    pub uploaded: u64,
+    /// Payload bytes of pieces that came from it.
+    pub downloaded: u64,
+    /// Payload bytes per second going to it now.
+    pub rate_up: u64,
+    /// Payload bytes per second coming from it now.
+    pub rate_down: u64,
+}

@@ -1,0 +1,193 @@
+//! What the node tells about itself: status, friends and transfers, for the API.
+
+use super::Node;
+use super::io::Protocol;
+use super::status::{CircleStatus, Friend, Source, State, Status, Traffic, Transfer, Transfers};
+use super::vault::State as Held;
+use crate::base::{ConnId, InfoHash, Snapshot};
+use crate::tree::Seen;
+use crate::wire::record::Kind;
+use crate::wire::statement::Role;
+
+impl<S: Snapshot> Node<S> {
+    /// The node's part of the status; `os` adds the mount, the disk and the memory.
+    pub fn status(&self) -> Status {
+        let mut circles: Vec<_> = self.circles.values().filter(|circle| circle.role().is_some()).collect();
+        circles.sort_by_key(|circle| (!circle.home, circle.roster.name().to_string()));
+        let mut problems = Vec::new();
+        if let Some(trouble) = &self.trouble {
+            problems.push(trouble.to_string());
+        }
+        let reads = circles.iter().any(|circle| circle.role().is_some_and(Role::reads));
+        Status {
+            name: self.me.device.name.clone(),
+            device: self.me.device.id().hex(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            state: if reads { State::Full } else { State::Cache },
+            mount: None,
+            listen: self.listening.iter().map(ToString::to_string).collect(),
+            circles: circles.into_iter().map(|circle| self.circle_status(circle)).collect(),
+            connections: self.peers.all().filter(|(_, peer)| peer.protocol != Protocol::Invite).count() as u64,
+            uptime_s: self.now.instant.0 / 1_000_000,
+            disk_total: 0,
+            disk_free: 0,
+            memory: None,
+            problems,
+        }
+    }
+
+    fn circle_status(&self, circle: &super::circle::Circle) -> CircleStatus {
+        let torrents = self.vault.torrents.values().filter(|torrent| torrent.circle == circle.id);
+        let (mut wanted, mut held) = (0, 0);
+        for torrent in torrents {
+            match torrent.state {
+                Held::Whole => held += 1,
+                _ if torrent.wanted => wanted += 1,
+                _ => {}
+            }
+        }
+        CircleStatus {
+            name: circle.roster.name().into(),
+            id: circle.id.hex(),
+            role: circle.role().unwrap_or(Role::Cache),
+            members: circle.roster.current().count() as u64,
+            online: self.peers.in_circle(&circle.id).count() as u64,
+            objects: circle.tree.len() as u64,
+            bytes: circle.tree.bytes(),
+            wanted_torrents: wanted,
+            held_torrents: held,
+            epoch_number: circle.current().map_or(0, |(_, epoch)| epoch.number),
+            forks: circle.forks.iter().cloned().collect(),
+            conflicts: circle.tree.conflicts() as u64,
+        }
+    }
+
+    /// Every member of every circle but this node.
+    pub fn friends(&self) -> Vec<Friend> {
+        let mut friends = Vec::new();
+        for circle in self.circles.values() {
+            for member in circle.roster.members() {
+                if member.device.member == self.me.device.member {
+                    continue;
+                }
+                let online =
+                    self.peers.in_circle(&circle.id).find(|(_, peer)| peer.transport == member.device.transport);
+                let traffic = self.traffic_with(&member.device.transport);
+                friends.push(Friend {
+                    circle: circle.roster.name().into(),
+                    name: member.name.clone(),
+                    device: member.device.id().hex(),
+                    role: member.role,
+                    online: online.is_some(),
+                    address: online.map(|(_, peer)| peer.remote.to_string()),
+                    uploaded: traffic.0,
+                    downloaded: traffic.1,
+                    last_seen_s: online.map(|_| 0).or_else(|| {
+                        let seen = self.past.get(&member.device.transport)?.seen;
+                        Some(self.now.instant.since(seen).as_secs())
+                    }),
+                    removed: member.removed,
+                });
+            }
+        }
+        friends.sort_by(|a, b| (&a.circle, &a.name).cmp(&(&b.circle, &b.name)));
+        friends
+    }
+
+    /// Bytes that went to and came from a device since the start, connections that ended included.
+    fn traffic_with(&self, transport: &crate::base::TransportKey) -> (u64, u64) {
+        let past = self.past.get(transport).map_or((0, 0), |past| (past.uploaded, past.downloaded));
+        let now = self.peers.by_key(transport).map(|(conn, _)| self.swarm.traffic(self.now.instant, conn));
+        now.map_or(past, |now| (past.0 + now.uploaded, past.1 + now.downloaded))
+    }
+
+    /// What is being fetched, and from whom.
+    pub fn transfers(&self) -> Transfers {
+        let now = self.now.instant;
+        let transfers = self.swarm.progress(now).into_iter().map(|progress| {
+            let torrent = self.vault.torrents.get(&progress.info_hash);
+            let circle = torrent.and_then(|torrent| self.circles.get(&torrent.circle));
+            let length = self.vault.active.get(&progress.info_hash).map_or(0, |meta| meta.length);
+            Transfer {
+                info_hash: progress.info_hash.hex(),
+                circle: circle.map(|circle| circle.roster.name().to_string()).unwrap_or_default(),
+                name: circle.and_then(|circle| file_name(circle, &progress.info_hash)),
+                have_bytes: length.saturating_sub(progress.missing_bytes),
+                total_bytes: length,
+                rate_down: progress.rate,
+                sources: progress
+                    .sources
+                    .into_iter()
+                    .map(|(conn, bytes)| Source { name: self.name_of_conn(conn), bytes })
+                    .collect(),
+            }
+        });
+        let mut traffic = Vec::new();
+        let mut told = std::collections::BTreeSet::new();
+        for member in self.circles.values().flat_map(|circle| circle.roster.members()) {
+            let transport = member.device.transport;
+            if transport == self.me.device.transport || !told.insert(transport) {
+                continue;
+            }
+            let (uploaded, downloaded) = self.traffic_with(&transport);
+            let live = self.peers.by_key(&transport).map(|(conn, _)| self.swarm.traffic(now, conn));
+            traffic.push(Traffic {
+                name: member.name.clone(),
+                device: member.device.id().hex(),
+                uploaded,
+                downloaded,
+                rate_up: live.as_ref().map_or(0, |live| live.upload_rate),
+                rate_down: live.as_ref().map_or(0, |live| live.download_rate),
+            });
+        }
+        Transfers { transfers: transfers.collect(), traffic }
+    }
+
+    fn name_of_conn(&self, conn: ConnId) -> String {
+        let Some(peer) = self.peers.get(conn) else { return "somebody who left".into() };
+        let named = self.circles.values().find_map(|circle| {
+            let (device, _) = circle.roster.member_by_transport(&peer.transport)?;
+            circle.roster.name_of(&device.member).map(str::to_string)
+        });
+        named.unwrap_or_else(|| peer.transport.to_string())
+    }
+
+    /// How often each kind of conflict occurred, over all circles; the simulator wants none to be zero.
+    pub fn conflict_counts(&self) -> crate::tree::Counts {
+        let mut all = crate::tree::Counts::default();
+        for circle in self.circles.values() {
+            let counts = circle.tree.counts();
+            all.move_cycles += counts.move_cycles;
+            all.name_clashes += counts.name_clashes;
+            all.edit_edit += counts.edit_edit;
+            all.edit_delete += counts.edit_delete;
+        }
+        all
+    }
+
+    /// Everything that a circle shows, as path, kind and content's identity: equal on nodes that agree.
+    pub fn listing(&self, circle: &str) -> Vec<(Vec<u8>, Kind, String)> {
+        let Some(circle) = self.circle_named(circle).and_then(|id| self.circles.get(&id)) else { return Vec::new() };
+        let mut all = Vec::new();
+        let mut open = vec![(Vec::new(), circle.tree.root())];
+        while let Some((path, directory)) = open.pop() {
+            for (name, seen, kind) in circle.tree.list(&directory, None, usize::MAX) {
+                let path = [&path[..], b"/", &name].concat();
+                let body = circle.tree.body(&seen).map(|version| format!("{:?}", version.body)).unwrap_or_default();
+                if kind == Kind::Directory {
+                    open.push((path.clone(), seen.object));
+                }
+                all.push((path, kind, body));
+            }
+        }
+        all.sort();
+        all
+    }
+}
+
+/// The name of some file whose body is in this torrent.
+fn file_name(circle: &super::circle::Circle, info_hash: &InfoHash) -> Option<String> {
+    let (object, _) = circle.tree.holders(info_hash).next()?;
+    let (_, name) = circle.tree.location(&Seen::of(object))?;
+    Some(String::from_utf8_lossy(&name).into_owned())
+}

@@ -1,0 +1,628 @@
+//! Anti-entropy: statements, commits and records flow until both sides hold the same; holdings tell who has which torrent.
+//!
+//! A commit is pushed by its author as soon as it is durable; everything else is pulled. Each side tells its heads; who
+//! sees that it is behind pulls from one peer at a time, and is sent what it lacks in the order of Lamport times, in
+//! which each commit comes after all that it depends on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Node;
+use super::circle::Tip;
+use super::vault::State;
+use crate::base::limits::{CHAINS, COMMIT_RECORDS, SEND_QUEUE, STATEMENT_MAX, STATEMENTS};
+use crate::base::{CircleId, ConnId, InfoHash, Instant, RecordHash, Snapshot, StatementHash, Table};
+use crate::keep::holdings::{Holdings, Teller};
+use crate::ledger::keys;
+use crate::roster::{Added, Verdict};
+use crate::seal::member::verify;
+use crate::wire::commit::SignedCommit;
+use crate::wire::control::{self, Commits, Control, Head, Heads, Roster, Statements};
+use crate::wire::record::{Bytes2, Chain, Dot, record_hash};
+
+/// What is known of a peer in one circle.
+#[derive(Default)]
+pub struct Shared {
+    /// The last commit of each chain that the peer is known to have.
+    pub theirs: BTreeMap<Chain, u64>,
+    pub holdings: Holdings,
+    /// A pull that is being answered: the next sequence of each chain.
+    serving: Option<BTreeMap<Chain, u64>>,
+    /// Torrents that became whole and were not told yet.
+    untold: Vec<InfoHash>,
+}
+
+/// A pull without an answer is asked of somebody else after this time.
+const PULL_TIME: Duration = Duration::from_secs(20);
+/// Heads and holdings wait this long for more.
+const TELL_TIME: Duration = Duration::from_millis(50);
+/// Bytes of commits and records in one message, unless a single commit is larger.
+const MESSAGE_BYTES: usize = 262_144;
+/// Statements in one message.
+const STATEMENTS_AT_ONCE: usize = 64;
+
+impl<S: Snapshot> Node<S> {
+    /// What each side tells first about a circle.
+    pub fn greet_circle(&mut self, conn: ConnId, id: &CircleId) {
+        let Some(circle) = self.circles.get(id) else { return };
+        let have = circle.roster.hashes();
+        self.tell(conn, &Control::Roster(Roster { circle: *id, have }));
+        let heads = self.heads(id);
+        self.tell(conn, &Control::Heads(heads));
+        for message in self.all_holdings(id) {
+            self.tell(conn, &Control::Holdings(message));
+        }
+    }
+
+    fn heads(&self, id: &CircleId) -> Heads {
+        let chains = self.circles.get(id).map(|circle| &circle.chains);
+        let head = |(chain, tip): (&Chain, &Tip)| Head {
+            dot: Dot { author: chain.author, incarnation: chain.incarnation, sequence: tip.sequence },
+            hash: tip.hash,
+        };
+        Heads { circle: *id, heads: chains.into_iter().flatten().map(head).collect() }
+    }
+
+    /// The peer has these statements: it is sent the others.
+    pub fn on_roster(&mut self, conn: ConnId, roster: Roster) {
+        if !self.shares(conn, &roster.circle) {
+            return;
+        }
+        if roster.have.len() > STATEMENTS {
+            return self.close(conn, "it names more statements than the limit".into());
+        }
+        let missing = self.circles[&roster.circle].roster.missing_from(&roster.have);
+        for part in missing.chunks(STATEMENTS_AT_ONCE) {
+            let statements = part.iter().map(|bytes| Bytes2::from(&bytes[..])).collect();
+            self.tell(conn, &Control::Statements(Statements { circle: roster.circle, statements }));
+        }
+    }
+
+    /// Statements came.
+    pub fn on_statements(&mut self, conn: ConnId, message: Statements) {
+        let id = message.circle;
+        if !self.shares(conn, &id) {
+            return;
+        }
+        let mut waiting = false;
+        for bytes in message.statements {
+            if bytes.len() > STATEMENT_MAX {
+                return self.close(conn, "a statement is over the limit".into());
+            }
+            let learned = Self::decode_statement(&bytes)
+                .map_err(|error| error.to_string())
+                .and_then(|statement| self.learn_statement(&id, statement, Some(conn)));
+            match learned {
+                Ok(added) => waiting |= added == Added::Waiting,
+                Err(why) => return self.close(conn, format!("a roster statement is refused: {why}")),
+            }
+        }
+        if waiting {
+            let have = self.circles[&id].roster.hashes();
+            self.tell(conn, &Control::Roster(Roster { circle: id, have }));
+        }
+        self.pull_where_behind();
+    }
+
+    /// Tells a new statement to everybody else in the circle.
+    pub fn spread_statement(&mut self, id: &CircleId, hash: &StatementHash, from: Option<ConnId>) {
+        let Some(bytes) = self.circles.get(id).and_then(|circle| circle.roster.bytes_of(hash)).cloned() else { return };
+        let statements = vec![Bytes2::from(&bytes[..])];
+        let message = Control::Statements(Statements { circle: *id, statements });
+        let others: Vec<_> =
+            self.peers.in_circle(id).map(|(conn, _)| conn).filter(|conn| Some(*conn) != from).collect();
+        for conn in others {
+            self.tell(conn, &message);
+        }
+    }
+
+    fn shares(&self, conn: ConnId, id: &CircleId) -> bool {
+        self.circles.contains_key(id) && self.peers.get(conn).is_some_and(|peer| peer.shares(id))
+    }
+
+    /// The peer's heads.
+    pub fn on_heads(&mut self, conn: ConnId, heads: Heads) {
+        if !self.take_heads(conn, &heads) {
+            return;
+        }
+        self.pull_where_behind();
+    }
+
+    fn take_heads(&mut self, conn: ConnId, heads: &Heads) -> bool {
+        if !self.shares(conn, &heads.circle) {
+            return false;
+        }
+        if heads.heads.len() > CHAINS {
+            self.close(conn, "it names more chains than the limit".into());
+            return false;
+        }
+        if let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(&heads.circle)) {
+            for head in &heads.heads {
+                shared.theirs.insert(head.dot.chain(), head.dot.sequence);
+            }
+        }
+        true
+    }
+
+    /// A verified commit of our own chain that we do not know: memory was lost (a restored backup, a write that the disk
+    /// forgot), so a new incarnation begins, lest one number name two commits.
+    fn check_own(&mut self, id: &CircleId, signed: &SignedCommit) {
+        let dot = signed.commit.dot;
+        let Some(circle) = self.circles.get(id) else { return };
+        if dot.chain() != circle.chain() {
+            return;
+        }
+        let known = self.stored_commit(id, &dot.chain(), dot.sequence).is_some_and(|own| own.hash == signed.hash);
+        if known {
+            return;
+        }
+        log::warn!("a commit of this node's own came back that it does not know: it starts a new chain");
+        self.close_commit(id);
+        if let Some(circle) = self.circles.get_mut(id) {
+            circle.incarnation += 1;
+            circle.named.clear();
+        }
+        self.save_circle(id);
+    }
+
+    /// Pulls, in each circle where no pull is under way, from a peer that has more.
+    pub fn pull_where_behind(&mut self) {
+        let mut pulls = Vec::new();
+        for circle in self.circles.values().filter(|circle| circle.pull.is_none()) {
+            let ahead = self.peers.in_circle(&circle.id).find(|(_, peer)| {
+                peer.circles[&circle.id].theirs.iter().any(|(chain, sequence)| {
+                    let held = circle.chains.get(chain).map_or(0, |tip| tip.sequence);
+                    *sequence > held && circle.may_advance(chain, held)
+                })
+            });
+            if let Some((conn, _)) = ahead {
+                pulls.push((circle.id, conn));
+            }
+        }
+        for (id, conn) in pulls {
+            let heads = self.heads(&id);
+            if let Some(circle) = self.circles.get_mut(&id) {
+                circle.pull = Some((conn, self.now.instant + PULL_TIME));
+            }
+            self.tell(conn, &Control::Pull(heads));
+        }
+    }
+
+    /// The peer asks for what it lacks.
+    pub fn on_pull(&mut self, conn: ConnId, heads: Heads) {
+        if !self.take_heads(conn, &heads) {
+            return;
+        }
+        let cursor = heads.heads.iter().map(|head| (head.dot.chain(), head.dot.sequence + 1)).collect();
+        if let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(&heads.circle)) {
+            shared.serving = Some(cursor);
+        }
+        self.serve_pulls(conn);
+    }
+
+    /// Sends the next commits of pulls that are being answered, as long as the connection takes them.
+    pub fn serve_pulls(&mut self, conn: ConnId) {
+        loop {
+            let Some(peer) = self.peers.get_mut(conn) else { return };
+            if peer.queued > SEND_QUEUE / 2 {
+                return;
+            }
+            let next = peer.circles.iter_mut().find_map(|(id, shared)| Some((*id, shared.serving.take()?)));
+            let Some((id, mut cursor)) = next else { return };
+            let message = self.next_commits(&id, &mut cursor);
+            let last = message.last == 1;
+            for commit in &message.commits {
+                self.note_theirs(conn, &id, commit);
+            }
+            if let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(&id)) {
+                shared.serving = (!last).then_some(cursor);
+            }
+            self.tell(conn, &Control::Commits(message));
+        }
+    }
+
+    fn note_theirs(&mut self, conn: ConnId, id: &CircleId, bytes: &[u8]) {
+        let Ok(signed) = SignedCommit::decode(Bytes::copy_from_slice(bytes), |_, _, _| true) else { return };
+        if let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(id)) {
+            let theirs = shared.theirs.entry(signed.commit.chain()).or_default();
+            *theirs = (*theirs).max(signed.commit.dot.sequence);
+        }
+    }
+
+    /// The next message of commits above `cursor`, lowest Lamport time first.
+    fn next_commits(&self, id: &CircleId, cursor: &mut BTreeMap<Chain, u64>) -> Commits {
+        let mut message = Commits { circle: *id, commits: Vec::new(), records: Vec::new(), last: 1 };
+        let Some(circle) = self.circles.get(id) else { return message };
+        let mut bytes = 0;
+        let mut next: BTreeMap<(u64, Chain), SignedCommit> = BTreeMap::new();
+        for (chain, tip) in &circle.chains {
+            let sequence = cursor.get(chain).copied().unwrap_or(1);
+            if sequence <= tip.sequence {
+                if let Some(signed) = self.stored_commit(id, chain, sequence) {
+                    next.insert((signed.commit.lamport, *chain), signed);
+                }
+            }
+        }
+        while let Some(((_, chain), signed)) = next.pop_first() {
+            if bytes > MESSAGE_BYTES {
+                message.last = 0;
+                break;
+            }
+            let sequence = signed.commit.dot.sequence + 1;
+            cursor.insert(chain, sequence);
+            bytes += self.append(&mut message, id, &signed);
+            if circle.chains.get(&chain).is_some_and(|tip| sequence <= tip.sequence) {
+                if let Some(signed) = self.stored_commit(id, &chain, sequence) {
+                    next.insert((signed.commit.lamport, chain), signed);
+                }
+            }
+        }
+        message
+    }
+
+    fn append(&self, message: &mut Commits, id: &CircleId, signed: &SignedCommit) -> usize {
+        let mut bytes = signed.bytes.len();
+        message.commits.push(Bytes2::from(&signed.bytes[..]));
+        for entry in &signed.commit.entries {
+            if let Some(record) = self.record_bytes(id, &entry.record) {
+                bytes += record.len();
+                message.records.push(Bytes2::from(&record[..]));
+            }
+        }
+        bytes
+    }
+
+    fn stored_commit(&self, id: &CircleId, chain: &Chain, sequence: u64) -> Option<SignedCommit> {
+        let dot = Dot { author: chain.author, incarnation: chain.incarnation, sequence };
+        let bytes = self.ledger.get(Table::Commits, &keys::commit(id, &dot)).ok()??;
+        SignedCommit::decode(bytes, |_, _, _| true).ok()
+    }
+
+    /// A commit of ours is durable: whoever had all before it is sent it at once.
+    pub fn push(&mut self, id: &CircleId, dot: &Dot) {
+        let Some(signed) = self.stored_commit(id, &dot.chain(), dot.sequence) else { return };
+        let mut message = Commits { circle: *id, commits: Vec::new(), records: Vec::new(), last: 0 };
+        self.append(&mut message, id, &signed);
+        let ready: Vec<_> = self
+            .peers
+            .in_circle(id)
+            .filter(|(_, peer)| {
+                let shared = &peer.circles[id];
+                shared.serving.is_none()
+                    && peer.queued < SEND_QUEUE
+                    && shared.theirs.get(&dot.chain()).copied().unwrap_or(0) + 1 == dot.sequence
+            })
+            .map(|(conn, _)| conn)
+            .collect();
+        let message = Bytes::from(Control::Commits(message).encode());
+        for conn in ready {
+            if let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(id)) {
+                shared.theirs.insert(dot.chain(), dot.sequence);
+            }
+            self.send(conn, 0, message.clone(), Bytes::new());
+        }
+        // Whoever was not ready learns of it by the heads.
+        self.announce_later(id);
+    }
+
+    /// Tells the heads of a circle soon, to those who are not known to have them.
+    pub fn announce_later(&mut self, id: &CircleId) {
+        let at = self.now.instant + TELL_TIME;
+        if let Some(circle) = self.circles.get_mut(id) {
+            circle.announce.get_or_insert(at);
+        }
+    }
+
+    /// Commits came, asked for or pushed.
+    pub fn on_commits(&mut self, conn: ConnId, message: Commits) {
+        let id = message.circle;
+        if !self.shares(conn, &id) {
+            return;
+        }
+        if message.records.len() > COMMIT_RECORDS * message.commits.len().max(1) {
+            return self.close(conn, "it sent records that no commit names".into());
+        }
+        let records: BTreeMap<RecordHash, Bytes> = message
+            .records
+            .into_iter()
+            .map(|bytes| {
+                let bytes = Bytes::from(bytes.into_vec());
+                (record_hash(&bytes), bytes)
+            })
+            .collect();
+        let mut gap = false;
+        let mut applied = false;
+        for bytes in message.commits {
+            match SignedCommit::decode(bytes.into_vec().into(), verify) {
+                Ok(signed) => match self.take_commit(conn, &id, signed, &records) {
+                    Ok(Taken::Applied) => applied = true,
+                    Ok(Taken::Known) => {}
+                    Ok(Taken::Gap) => gap = true,
+                    Err(why) => {
+                        log::warn!("a commit is refused: {why}");
+                        return self.close(conn, why);
+                    }
+                },
+                Err(error) => return self.close(conn, error.to_string()),
+            }
+        }
+        if applied {
+            self.effects.push(super::Effect::Announce(id));
+            self.flush_soon();
+        }
+        if let Some(circle) = self.circles.get_mut(&id) {
+            if let Some((from, _)) = circle.pull.filter(|(from, _)| *from == conn) {
+                circle.pull = (message.last == 0).then_some((from, self.now.instant + PULL_TIME));
+            }
+            if message.last == 1 || gap {
+                if message.last == 1 && !applied {
+                    // The peer has nothing that we can take: what it told of is not believed until it tells anew.
+                    self.forget_claims(conn, &id);
+                }
+                self.pull_where_behind();
+            }
+        }
+    }
+
+    fn forget_claims(&mut self, conn: ConnId, id: &CircleId) {
+        let Some(circle) = self.circles.get(id) else { return };
+        let held: BTreeMap<Chain, u64> = circle.chains.iter().map(|(chain, tip)| (*chain, tip.sequence)).collect();
+        if let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(id)) {
+            for (chain, theirs) in &mut shared.theirs {
+                *theirs = (*theirs).min(held.get(chain).copied().unwrap_or(0));
+            }
+        }
+    }
+
+    fn take_commit(
+        &mut self,
+        conn: ConnId,
+        id: &CircleId,
+        signed: SignedCommit,
+        records: &BTreeMap<RecordHash, Bytes>,
+    ) -> Result<Taken, String> {
+        let commit = &signed.commit;
+        let (dot, chain) = (commit.dot, commit.chain());
+        if commit.circle != *id {
+            return Err("a commit belongs to another circle".into());
+        }
+        if let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(id)) {
+            let theirs = shared.theirs.entry(chain).or_default();
+            *theirs = (*theirs).max(dot.sequence);
+        }
+        self.check_own(id, &signed);
+        let circle = self.circles.get_mut(id).ok_or("it is of a circle that is not here")?;
+        let tip = circle.chains.get(&chain).copied();
+        let held = tip.map_or(0, |tip| tip.sequence);
+        if dot.sequence <= held {
+            let same = match tip {
+                Some(tip) if tip.sequence == dot.sequence => tip.hash == signed.hash,
+                _ => self.stored_commit(id, &chain, dot.sequence).is_some_and(|stored| stored.hash == signed.hash),
+            };
+            if !same {
+                self.note_fork(id, &dot);
+            }
+            return Ok(Taken::Known);
+        }
+        match circle.verdict(&signed) {
+            Verdict::Accepted => {}
+            // What a removed author wrote above the cut is no fault of the one who passes it on: it may not know yet.
+            Verdict::AboveCut | Verdict::WrongHash => return Ok(Taken::Known),
+            Verdict::NotAllowed => return Err(format!("{} may not write in this circle", dot.author)),
+        }
+        let lacks_dep = |circle: &super::circle::Circle, dep: &Dot| {
+            circle.chains.get(&dep.chain()).is_none_or(|tip| tip.sequence < dep.sequence)
+        };
+        if dot.sequence > held + 1 || commit.deps.iter().any(|dep| lacks_dep(circle, dep)) {
+            return Ok(Taken::Gap);
+        }
+        if circle.chains.len() >= CHAINS && tip.is_none() {
+            return Err(format!("the circle has more than {CHAINS} chains"));
+        }
+        if tip.is_some_and(|tip| tip.hash != commit.previous) {
+            self.note_fork(id, &dot);
+            return Ok(Taken::Known);
+        }
+        let seen =
+            commit.deps.iter().filter_map(|dep| self.lamport_of(id, dep)).chain(tip.map(|tip| tip.lamport)).max();
+        if commit.lamport != seen.unwrap_or(0) + 1 {
+            return Err(format!("a commit of {} has a Lamport time that is not one more than what it saw", dot.author));
+        }
+        let mut bytes = Vec::with_capacity(commit.entries.len());
+        for entry in &commit.entries {
+            let found = records.get(&entry.record).cloned().or_else(|| self.record_bytes(id, &entry.record));
+            let Some(found) = found else { return Ok(Taken::Gap) };
+            bytes.push(found);
+        }
+        self.close_commit(id);
+        self.ledger.put(Table::Commits, keys::commit(id, &dot), signed.bytes.clone());
+        for (entry, bytes) in commit.entries.iter().zip(&bytes) {
+            self.ledger.put(Table::Records, keys::record(id, &entry.record), bytes.clone());
+        }
+        if let Some(circle) = self.circles.get_mut(id) {
+            let tip = Tip { sequence: dot.sequence, hash: signed.hash, lamport: commit.lamport };
+            circle.chains.insert(chain, tip);
+        }
+        for (at, bytes) in bytes.iter().enumerate() {
+            self.apply_record(id, commit, at, bytes);
+        }
+        Ok(Taken::Applied)
+    }
+
+    fn lamport_of(&self, id: &CircleId, dot: &Dot) -> Option<u64> {
+        let tip = self.circles.get(id)?.chains.get(&dot.chain())?;
+        if tip.sequence == dot.sequence {
+            return Some(tip.lamport);
+        }
+        self.stored_commit(id, &dot.chain(), dot.sequence).map(|signed| signed.commit.lamport)
+    }
+
+    fn note_fork(&mut self, id: &CircleId, dot: &Dot) {
+        let Some(circle) = self.circles.get_mut(id) else { return };
+        let name = circle.roster.name_of(&dot.author).unwrap_or("somebody").to_string();
+        if circle.forks.len() < 64 && circle.forks.insert(format!("{name} wrote commit {} twice", dot.sequence)) {
+            log::warn!(
+                "{name} ({}) has two histories from commit {} on: the first seen stays",
+                dot.author,
+                dot.sequence
+            );
+        }
+    }
+
+    /// When something here is due.
+    pub fn sync_timeout(&self) -> Option<Instant> {
+        let pulls = self.circles.values().filter_map(|circle| circle.pull.map(|(_, at)| at));
+        let tells = self.circles.values().filter_map(|circle| circle.announce);
+        let mints = self.circles.values().filter_map(|circle| circle.mint);
+        pulls.chain(tells).chain(mints).chain(self.retry_starved_at).min()
+    }
+
+    /// Tells heads and holdings that have waited, gives up pulls that were not answered.
+    pub fn sync_due(&mut self) {
+        let now = self.now.instant;
+        self.mint_due();
+        if self.retry_starved_at.is_some_and(|at| at <= now) {
+            self.retry_starved_at = None;
+            self.feed_starved();
+        }
+        let mut late = Vec::new();
+        let mut due = Vec::new();
+        for circle in self.circles.values_mut() {
+            if let Some((conn, _)) = circle.pull.filter(|(_, at)| *at <= now) {
+                circle.pull = None;
+                late.push((circle.id, conn));
+            }
+            if circle.announce.is_some_and(|at| at <= now) {
+                circle.announce = None;
+                due.push(circle.id);
+            }
+        }
+        let any_late = !late.is_empty();
+        for (id, conn) in late {
+            self.forget_claims(conn, &id);
+        }
+        if any_late {
+            self.pull_where_behind();
+        }
+        for id in due {
+            self.tell_heads(&id);
+            self.tell_untold(&id);
+        }
+    }
+
+    fn tell_heads(&mut self, id: &CircleId) {
+        let Some(circle) = self.circles.get(id) else { return };
+        let behind: Vec<_> = self
+            .peers
+            .in_circle(id)
+            .filter(|(_, peer)| {
+                let theirs = &peer.circles[id].theirs;
+                circle.chains.iter().any(|(chain, tip)| theirs.get(chain).copied().unwrap_or(0) < tip.sequence)
+            })
+            .map(|(conn, _)| conn)
+            .collect();
+        let message = Control::Heads(self.heads(id));
+        for conn in behind {
+            self.tell(conn, &message);
+        }
+    }
+
+    /// A torrent is whole and durable here.
+    pub fn tell_whole(&mut self, info_hash: &InfoHash) {
+        let Some(torrent) = self.vault.torrents.get(info_hash) else { return };
+        let id = torrent.circle;
+        let conns: Vec<_> = self.peers.in_circle(&id).map(|(conn, _)| conn).collect();
+        for conn in conns {
+            if let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(&id)) {
+                shared.untold.push(*info_hash);
+            }
+        }
+        self.announce_later(&id);
+    }
+
+    fn tell_untold(&mut self, id: &CircleId) {
+        let conns: Vec<_> = self.peers.in_circle(id).map(|(conn, _)| conn).collect();
+        for conn in conns {
+            let untold = match self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(id)) {
+                Some(shared) => std::mem::take(&mut shared.untold),
+                None => continue,
+            };
+            for part in untold.chunks(HOLDINGS_AT_ONCE) {
+                let message = control::Holdings {
+                    circle: *id,
+                    gone: Vec::new(),
+                    whole: part.to_vec(),
+                    partial: Vec::new(),
+                    reset: 0,
+                    upto: Vec::new(),
+                };
+                self.tell(conn, &Control::Holdings(message));
+            }
+        }
+    }
+
+    /// Everything that is held of a circle, as a summary where that is shorter.
+    fn all_holdings(&self, id: &CircleId) -> Vec<control::Holdings> {
+        let (mut whole, mut partial, mut absent) = (Vec::new(), Vec::new(), Vec::new());
+        for (info_hash, torrent) in self.vault.torrents.iter().filter(|(_, torrent)| torrent.circle == *id) {
+            match torrent.state {
+                State::Whole => whole.push(*info_hash),
+                State::Partial(_) => partial.push(*info_hash),
+                State::Absent => absent.push(*info_hash),
+            }
+        }
+        let heads = self.heads(id).heads;
+        if absent.len() + partial.len() < whole.len() {
+            Teller::new(*id).full(heads.into_iter().map(|head| head.dot).collect(), absent, Vec::new(), partial)
+        } else {
+            Teller::new(*id).full(Vec::new(), Vec::new(), whole, partial)
+        }
+    }
+
+    /// A peer told what it holds.
+    pub fn on_holdings(&mut self, conn: ConnId, message: control::Holdings) {
+        let id = message.circle;
+        if !self.shares(conn, &id) {
+            return;
+        }
+        let sweeping = message.reset == 1 || !message.upto.is_empty();
+        let mut named: Vec<InfoHash> = Vec::new();
+        if !sweeping {
+            named.extend(message.whole.iter().chain(&message.partial).chain(&message.gone));
+        }
+        let applied = match self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(&id)) {
+            Some(shared) => shared.holdings.apply(&message),
+            None => return,
+        };
+        if let Err(error) = applied {
+            return self.close(conn, error.to_string());
+        }
+        if sweeping {
+            named.extend(self.vault.active.keys());
+            self.feed_starved();
+        }
+        for info_hash in named {
+            self.feed_if_starved(&info_hash);
+            if let (true, Some(torrent), Some(peer)) =
+                (self.vault.active.contains_key(&info_hash), self.vault.torrents.get(&info_hash), self.peers.get(conn))
+            {
+                let offer = self.offer_of(peer, &info_hash, torrent);
+                self.swarm.offer(self.now.instant, conn, info_hash, offer);
+            }
+        }
+    }
+}
+
+/// Info-hashes in one message of holdings.
+const HOLDINGS_AT_ONCE: usize = 2_000;
+
+/// What became of a commit that came.
+#[derive(PartialEq, Eq)]
+enum Taken {
+    Applied,
+    Known,
+    /// Something before it is missing.
+    Gap,
+}

@@ -1,0 +1,602 @@
+//! Torrents of this node: where their chunks lie, which are wanted, which are being fetched; glue between swarm and disk.
+//!
+//! Invariant: slabs only grow. An extent that a durable entry names is never written again, but for pieces of it that
+//! the entry's bitfield does not have.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::io::{DiskError, DiskRequest, Segment};
+use super::{Asked, Effect, Fetch, Node, StartError};
+use crate::base::limits::{CHUNK_SEALED, SLAB_UNITS, UNIT};
+use crate::base::{CircleId, ConnId, InfoHash, Instant, Location, PieceIndex, RecordHash, Snapshot, Table, Ticket};
+use crate::ledger::values::{Extent, TorrentEntry, torrent_key};
+use crate::swarm::{Event, Layout, Offer, Stored};
+use crate::wire::commit::Commit;
+use crate::wire::metainfo::Metainfo;
+use crate::wire::peer::Bitfield;
+use crate::wire::record::{Dot, Outer};
+
+/// Units that a full chunk takes.
+const CHUNK_UNITS: u32 = (CHUNK_SEALED / UNIT) as u32;
+/// Torrents that the swarm is given at once.
+const ACTIVE: usize = 256;
+/// Layouts of whole torrents kept decoded.
+const LAYOUTS: usize = 64;
+
+/// See the module.
+#[derive(Default)]
+pub struct Vault {
+    pub torrents: BTreeMap<InfoHash, Torrent>,
+    /// Where the next chunk goes.
+    next: Location,
+    /// Candidates for fetching, oldest first.
+    queue: VecDeque<InfoHash>,
+    /// Wanted, but nobody online holds them.
+    starved: BTreeSet<InfoHash>,
+    pub active: BTreeMap<InfoHash, Metainfo>,
+    /// Partial torrents whose bitfield is newer than the ledger's.
+    dirty: BTreeSet<InfoHash>,
+    /// Piece length and extents.
+    layouts: BTreeMap<InfoHash, (u32, Arc<Vec<Extent>>)>,
+    /// Counts what was punched.
+    pub freed: u64,
+}
+
+/// One torrent that a commit introduced.
+pub struct Torrent {
+    pub circle: CircleId,
+    pub record: RecordHash,
+    pub introduced: Dot,
+    /// Some surviving body is in it; for caches, always.
+    pub wanted: bool,
+    /// A reader asked for it, whatever the policy.
+    pub asked: bool,
+    /// The torrent of the body before, whose pieces may serve again.
+    pub base: Option<InfoHash>,
+    pub state: State,
+}
+
+/// How much of a torrent is here.
+pub enum State {
+    Absent,
+    Partial(Box<Partial>),
+    Whole,
+}
+
+/// See [`State::Partial`].
+pub struct Partial {
+    pub have: Bitfield,
+    pub extents: Arc<Vec<Extent>>,
+}
+
+impl Vault {
+    /// Takes `units` in a row that nobody else has.
+    fn take(&mut self, units: u32) -> Location {
+        if SLAB_UNITS - self.next.unit < units {
+            self.next = Location { slab: self.next.slab + 1, unit: 0 };
+        }
+        let taken = self.next;
+        self.next.unit += units;
+        taken
+    }
+
+    /// Takes room for one sealed chunk of `length` bytes.
+    pub fn take_chunk(&mut self, length: u32) -> Segment {
+        Segment::at(self.take(length.div_ceil(UNIT as u32)), length)
+    }
+
+    /// Takes room for a run of chunks of a torrent of `length` bytes, in as few extents as slabs allow.
+    fn take_chunks(&mut self, first: u32, chunks: u32, length: u64, extents: &mut Vec<Extent>) {
+        let (mut chunk, end) = (first, first + chunks);
+        while chunk < end {
+            let left = (SLAB_UNITS - self.next.unit) / CHUNK_UNITS;
+            let fit = if left == 0 { SLAB_UNITS / CHUNK_UNITS } else { left };
+            let run = fit.min(end - chunk);
+            let bytes = (length - u64::from(chunk) * CHUNK_SEALED as u64).min(u64::from(run) * CHUNK_SEALED as u64);
+            let location = self.take((bytes / UNIT as u64) as u32);
+            push_extent(extents, Extent { chunk, chunks: run, location });
+            chunk += run;
+        }
+    }
+
+    /// Notes that everything below the end of `extents` is taken.
+    pub fn occupy(&mut self, location: Location, units: u32) {
+        let end = Location { slab: location.slab, unit: (location.unit + units).min(SLAB_UNITS) };
+        self.next = self.next.max(end);
+    }
+}
+
+/// Appends an extent, joined to the last where they touch.
+pub fn push_extent(extents: &mut Vec<Extent>, next: Extent) {
+    if let Some(last) = extents.last_mut() {
+        let touches = last.chunk + last.chunks == next.chunk
+            && last.location.slab == next.location.slab
+            && last.location.unit + last.chunks * CHUNK_UNITS == next.location.unit;
+        if touches {
+            last.chunks += next.chunks;
+            return;
+        }
+    }
+    extents.push(next);
+}
+
+/// The segments of `length` bytes from byte `from` of a torrent.
+pub fn segments(extents: &[Extent], from: u64, length: u64) -> Option<Vec<Segment>> {
+    let mut found = Vec::with_capacity(1);
+    let (mut at, end) = (from, from + length);
+    let mut index = extents.partition_point(|e| u64::from(e.chunk + e.chunks) * CHUNK_SEALED as u64 <= from);
+    while at < end {
+        let extent = extents.get(index)?;
+        let start = u64::from(extent.chunk) * CHUNK_SEALED as u64;
+        let stop = (start + u64::from(extent.chunks) * CHUNK_SEALED as u64).min(end);
+        if at < start {
+            return None;
+        }
+        let length = u32::try_from(stop - at).ok()?;
+        found.push(Segment {
+            slab: extent.location.slab,
+            offset: extent.location.offset_bytes() + (at - start),
+            length,
+        });
+        at = stop;
+        index += 1;
+    }
+    Some(found)
+}
+
+impl<S: Snapshot> Node<S> {
+    /// Reads the layouts' states; where the next chunk goes follows from them.
+    pub fn load_torrents(&mut self) -> Result<(), StartError> {
+        let mut entries = Vec::new();
+        self.ledger.range(Table::Torrents, &[], &[0xff; 21], &mut |key, value| {
+            entries.push((InfoHash::from_slice(key), TorrentEntry::decode(value)));
+            true
+        })?;
+        for (info_hash, entry) in entries {
+            let Some(info_hash) = info_hash else {
+                return Err(StartError::Broken("a torrent's key is not an info-hash".into()));
+            };
+            let entry = entry?;
+            for extent in &entry.extents {
+                self.vault.occupy(extent.location, extent.chunks * CHUNK_UNITS);
+            }
+            let state = match entry.have {
+                None => State::Whole,
+                Some(bytes) => {
+                    let pieces = self.metainfo(&entry.circle, &entry.record).map_or(0, |meta| meta.piece_count());
+                    match Bitfield::from_bytes(&bytes, pieces) {
+                        Ok(have) => State::Partial(Box::new(Partial { have, extents: Arc::new(entry.extents) })),
+                        Err(_) => State::Absent,
+                    }
+                }
+            };
+            self.vault.torrents.insert(
+                info_hash,
+                Torrent {
+                    circle: entry.circle,
+                    record: entry.record,
+                    introduced: entry.introduced,
+                    wanted: false,
+                    asked: false,
+                    base: None,
+                    state,
+                },
+            );
+        }
+        Ok(())
+    }
+
+    /// What a record's public part says of its torrent.
+    pub fn metainfo(&self, circle: &CircleId, record: &RecordHash) -> Option<Metainfo> {
+        let outer = Outer::decode(&self.record_bytes(circle, record)?).ok()?;
+        Metainfo::from_public(&outer.info?).ok()
+    }
+
+    /// A record named this torrent.
+    pub fn introduce_torrent(&mut self, circle: &CircleId, info_hash: InfoHash, record: RecordHash, dot: Dot) {
+        self.vault.torrents.entry(info_hash).or_insert(Torrent {
+            circle: *circle,
+            record,
+            introduced: dot,
+            wanted: false,
+            asked: false,
+            base: None,
+            state: State::Absent,
+        });
+    }
+
+    /// A cache mirrors what the public part of a record tells of.
+    pub fn note_public_torrent(&mut self, id: &CircleId, commit: &Commit, record: RecordHash, bytes: &[u8]) {
+        let Some(circle) = self.circles.get(id) else { return };
+        let Ok(Outer { info: Some(info), .. }) = Outer::decode(bytes) else { return };
+        let Ok(metainfo) = Metainfo::from_public(&info) else { return };
+        let info_hash = metainfo.info_hash(&circle.root_pem);
+        self.introduce_torrent(id, info_hash, record, commit.dot);
+        self.refer_torrent(&info_hash);
+    }
+
+    /// A surviving body is in this torrent.
+    pub fn refer_torrent(&mut self, info_hash: &InfoHash) {
+        if let Some(torrent) = self.vault.torrents.get_mut(info_hash) {
+            if !torrent.wanted {
+                torrent.wanted = true;
+                self.vault.queue.push_back(*info_hash);
+            }
+        }
+    }
+
+    /// No surviving body is in this torrent any more. What is here stays, for versions.
+    pub fn release_torrent(&mut self, info_hash: &InfoHash) {
+        if let Some(torrent) = self.vault.torrents.get_mut(info_hash) {
+            torrent.wanted = false;
+            self.vault.starved.remove(info_hash);
+            if !torrent.asked && self.vault.active.remove(info_hash).is_some() {
+                self.swarm.forget(self.now.instant, *info_hash);
+            }
+        }
+    }
+
+    /// A reader asks for pieces: the torrent is fetched whatever the policy, these pieces first.
+    pub fn fetch_now(&mut self, info_hash: &InfoHash, chunks: std::ops::RangeInclusive<u32>, by: Instant) {
+        let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return };
+        torrent.asked = true;
+        if !self.vault.active.contains_key(info_hash) {
+            self.activate(*info_hash, true);
+        }
+        if let Some(meta) = self.vault.active.get(info_hash) {
+            let per_piece = meta.piece_length / CHUNK_SEALED as u32;
+            let pieces: Vec<PieceIndex> = (chunks.start() / per_piece..=chunks.end() / per_piece)
+                .filter_map(|piece| meta.piece(piece))
+                .filter(|piece| !self.has_piece(info_hash, *piece))
+                .collect();
+            self.swarm.urgent(self.now.instant, *info_hash, &pieces, by);
+        }
+    }
+
+    fn has_piece(&self, info_hash: &InfoHash, piece: PieceIndex) -> bool {
+        match self.vault.torrents.get(info_hash).map(|torrent| &torrent.state) {
+            Some(State::Whole) => true,
+            Some(State::Partial(partial)) => partial.have.has(piece),
+            Some(State::Absent) | None => false,
+        }
+    }
+
+    /// Gives the swarm what is wanted, as long as it has room and somebody online holds it.
+    pub fn feed_swarm(&mut self) {
+        while self.vault.active.len() < ACTIVE {
+            let Some(info_hash) = self.vault.queue.pop_front() else { break };
+            self.activate(info_hash, false);
+        }
+    }
+
+    /// Those that nobody held are looked at again: somebody came, or told of new holdings.
+    pub fn feed_starved(&mut self) {
+        let starved = std::mem::take(&mut self.vault.starved);
+        self.vault.queue.extend(starved);
+    }
+
+    /// One that nobody held is looked at again.
+    pub fn feed_if_starved(&mut self, info_hash: &InfoHash) {
+        if self.vault.starved.remove(info_hash) {
+            self.vault.queue.push_back(*info_hash);
+        }
+    }
+
+    fn activate(&mut self, info_hash: InfoHash, reader: bool) {
+        let Some(torrent) = self.vault.torrents.get(&info_hash) else { return };
+        let by_policy = torrent.wanted && (self.mirrors(&torrent.circle) || self.config.fetch == Fetch::Everything);
+        let idle = !reader && !torrent.asked && !by_policy;
+        if matches!(torrent.state, State::Whole) || idle || self.vault.active.contains_key(&info_hash) {
+            return;
+        }
+        let offers = self.offers(&info_hash, torrent);
+        if offers.is_empty() && !reader {
+            self.vault.starved.insert(info_hash);
+            return;
+        }
+        let Some(meta) = self.metainfo(&torrent.circle, &torrent.record) else {
+            log::error!("the record that describes a torrent is gone");
+            return;
+        };
+        if matches!(torrent.state, State::Absent) {
+            self.lay_out(&info_hash, &meta);
+        }
+        let Some(Torrent { state: State::Partial(partial), .. }) = self.vault.torrents.get(&info_hash) else { return };
+        let have = partial.have.clone();
+        let layout = Layout { length: meta.length, piece_length: meta.piece_length };
+        self.vault.active.insert(info_hash, meta);
+        if have.is_full() {
+            self.complete(&info_hash);
+        } else {
+            self.swarm.want(self.now.instant, info_hash, layout, have, offers);
+        }
+    }
+
+    /// True where this node keeps ciphertext for others and so fetches all of it.
+    fn mirrors(&self, circle: &CircleId) -> bool {
+        self.circles.get(circle).and_then(|circle| circle.role()).is_some_and(|role| !role.reads())
+    }
+
+    /// Takes room for a torrent; pieces that its predecessor has alike are referred to.
+    fn lay_out(&mut self, info_hash: &InfoHash, meta: &Metainfo) {
+        let base = self.vault.torrents.get(info_hash).and_then(|torrent| torrent.base);
+        let base = base.and_then(|base| {
+            let torrent = self.vault.torrents.get(&base)?;
+            let old = self.metainfo(&torrent.circle, &torrent.record)?;
+            (old.piece_length == meta.piece_length).then_some(())?;
+            Some((self.layout(&base)?, old))
+        });
+        let mut have = Bitfield::new(meta.piece_count());
+        let mut extents = Vec::new();
+        let per_piece = meta.piece_length / CHUNK_SEALED as u32;
+        let chunks = meta.length.div_ceil(CHUNK_SEALED as u64) as u32;
+        let mut fresh_from = 0;
+        for piece in (0..meta.piece_count()).filter_map(|piece| meta.piece(piece)) {
+            let Some((layout, old)) = &base else { break };
+            let same = old.piece(piece.0).is_some_and(|p| old.piece_hash(p) == meta.piece_hash(piece));
+            let (first, count) = (piece.0 * per_piece, per_piece.min(chunks - piece.0 * per_piece));
+            let from = u64::from(first) * CHUNK_SEALED as u64;
+            let old_segments = same.then(|| segments(layout, from, u64::from(meta.piece_size(piece)))).flatten();
+            if let Some(old_segments) = old_segments {
+                self.vault.take_chunks(fresh_from, first - fresh_from, meta.length, &mut extents);
+                let mut chunk = first;
+                for segment in old_segments {
+                    let run = segment.length.div_ceil(CHUNK_SEALED as u32);
+                    let unit = (segment.offset / UNIT as u64) as u32;
+                    push_extent(
+                        &mut extents,
+                        Extent { chunk, chunks: run, location: Location { slab: segment.slab, unit } },
+                    );
+                    chunk += run;
+                }
+                have.set(piece);
+                fresh_from = first + count;
+            }
+        }
+        self.vault.take_chunks(fresh_from, chunks - fresh_from, meta.length, &mut extents);
+        if let Some(torrent) = self.vault.torrents.get_mut(info_hash) {
+            torrent.state = State::Partial(Box::new(Partial { have, extents: Arc::new(extents) }));
+        }
+    }
+
+    /// Where a whole or partial torrent's chunks lie.
+    pub fn layout(&self, info_hash: &InfoHash) -> Option<Arc<Vec<Extent>>> {
+        match &self.vault.torrents.get(info_hash)?.state {
+            State::Absent => None,
+            State::Partial(partial) => Some(partial.extents.clone()),
+            State::Whole => {
+                if let Some((_, extents)) = self.vault.layouts.get(info_hash) {
+                    return Some(extents.clone());
+                }
+                let bytes = self.ledger.get(Table::Torrents, &torrent_key(info_hash)).ok()??;
+                Some(Arc::new(TorrentEntry::decode(&bytes).ok()?.extents))
+            }
+        }
+    }
+
+    /// Piece length and layout, kept decoded for the next time.
+    fn layout_kept(&mut self, info_hash: &InfoHash) -> Option<(u32, Arc<Vec<Extent>>)> {
+        if let Some(kept) = self.vault.layouts.get(info_hash) {
+            return Some(kept.clone());
+        }
+        let torrent = self.vault.torrents.get(info_hash)?;
+        let piece_length = self.metainfo(&torrent.circle, &torrent.record)?.piece_length;
+        let found = (piece_length, self.layout(info_hash)?);
+        if self.vault.layouts.len() >= LAYOUTS {
+            self.vault.layouts.pop_first();
+        }
+        self.vault.layouts.insert(*info_hash, found.clone());
+        Some(found)
+    }
+
+    /// True when the chunk of a torrent is here.
+    pub fn has_chunk(&self, info_hash: &InfoHash, chunk: u32) -> bool {
+        match self.vault.torrents.get(info_hash).map(|torrent| (&torrent.state, torrent)) {
+            Some((State::Whole, _)) => true,
+            Some((State::Partial(partial), torrent)) => {
+                let piece_length = match self.vault.active.get(info_hash) {
+                    Some(meta) => Some(meta.piece_length),
+                    None => self.metainfo(&torrent.circle, &torrent.record).map(|meta| meta.piece_length),
+                };
+                piece_length.is_some_and(|length| {
+                    let piece = PieceIndex(chunk / (length / CHUNK_SEALED as u32));
+                    piece.0 < partial.have.len() && partial.have.has(piece)
+                })
+            }
+            Some((State::Absent, _)) | None => false,
+        }
+    }
+
+    /// A body of ours was published: its torrent is whole.
+    pub fn own_torrent(&mut self, info_hash: &InfoHash, extents: Vec<Extent>) {
+        let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return };
+        if matches!(torrent.state, State::Whole) {
+            return;
+        }
+        torrent.state = State::Whole;
+        if self.vault.active.remove(info_hash).is_some() {
+            self.swarm.forget(self.now.instant, *info_hash);
+        }
+        self.put_torrent(info_hash, &extents, None);
+        self.effects.push(Effect::Whole(*info_hash));
+    }
+
+    fn put_torrent(&mut self, info_hash: &InfoHash, extents: &[Extent], have: Option<Vec<u8>>) {
+        let Some(torrent) = self.vault.torrents.get(info_hash) else { return };
+        let entry = TorrentEntry {
+            circle: torrent.circle,
+            record: torrent.record,
+            introduced: torrent.introduced,
+            extents: extents.to_vec(),
+            have,
+        };
+        for extent in extents {
+            self.ledger.sync(extent.location.slab);
+        }
+        self.ledger.put(Table::Torrents, torrent_key(info_hash), entry.encode());
+    }
+
+    /// Writes the bitfields that changed into the gathering batch.
+    pub fn store_partials(&mut self) {
+        for info_hash in std::mem::take(&mut self.vault.dirty) {
+            let Some(Torrent { state: State::Partial(partial), .. }) = self.vault.torrents.get(&info_hash) else {
+                continue;
+            };
+            let (extents, have) = (partial.extents.clone(), partial.have.as_bytes().to_vec());
+            self.put_torrent(&info_hash, &extents, Some(have));
+        }
+    }
+
+    /// Carries the swarm's events out.
+    pub fn drain_swarm(&mut self) {
+        while let Some(event) = self.swarm.poll() {
+            match event {
+                Event::Send { conn, channel, head, body } => self.send(conn, channel, head, body),
+                Event::Open { conn, channel, info_hash } => self.send_open(conn, channel, info_hash),
+                Event::Shut { conn, channel } => self.send_shut(conn, channel),
+                Event::Read { ticket, info_hash, piece, begin, length } => {
+                    self.upload(ticket, &info_hash, piece, begin, length);
+                }
+                Event::Store { info_hash, piece, blocks } => self.store_piece(&info_hash, piece, blocks),
+                // What is complete was noticed when its last piece was stored.
+                Event::Complete { .. } => {}
+                Event::Misbehaved { conn, why } => self.close(conn, why),
+            }
+        }
+    }
+
+    fn upload(&mut self, ticket: Ticket, info_hash: &InfoHash, piece: PieceIndex, begin: u32, length: u32) {
+        let found = self.layout_kept(info_hash).and_then(|(piece_length, extents)| {
+            let from = u64::from(piece.0) * u64::from(piece_length) + u64::from(begin);
+            segments(&extents, from, u64::from(length))
+        });
+        match found {
+            Some(segments) => self.ask(Asked::Upload(ticket), DiskRequest::Read { segments }),
+            None => self.swarm.read_done(self.now.instant, ticket, None),
+        }
+    }
+
+    /// The disk read a block for an upload.
+    pub fn upload_read(&mut self, upload: Ticket, result: Result<Bytes, DiskError>) {
+        if let Err(error) = &result {
+            log::error!("a block could not be read for a friend: {error}");
+        }
+        self.swarm.read_done(self.now.instant, upload, result.ok());
+    }
+
+    fn store_piece(&mut self, info_hash: &InfoHash, piece: PieceIndex, blocks: Vec<Bytes>) {
+        let found = self.vault.active.get(info_hash).and_then(|meta| {
+            let from = u64::from(piece.0) * u64::from(meta.piece_length);
+            let segments = segments(&*self.layout(info_hash)?, from, u64::from(meta.piece_size(piece)))?;
+            Some((meta.piece_hash(piece), segments))
+        });
+        match found {
+            Some((sha1, segments)) => {
+                self.ask(Asked::Piece(*info_hash, piece), DiskRequest::Store { sha1, blocks, segments });
+            }
+            None => self.swarm.stored(self.now.instant, *info_hash, piece, Stored::Failed),
+        }
+    }
+
+    /// The disk stored a piece, or found that it is not what it should be.
+    pub fn piece_stored(&mut self, info_hash: &InfoHash, piece: PieceIndex, result: Result<bool, DiskError>) {
+        let stored = match result {
+            Ok(true) => {
+                if let Some(Torrent { state: State::Partial(partial), .. }) = self.vault.torrents.get_mut(info_hash) {
+                    partial.have.set(piece);
+                    self.vault.dirty.insert(*info_hash);
+                }
+                self.flush_soon();
+                Stored::Good
+            }
+            Ok(false) => Stored::Bad,
+            Err(error) => {
+                log::error!("a piece could not be stored: {error}");
+                Stored::Failed
+            }
+        };
+        self.swarm.stored(self.now.instant, *info_hash, piece, stored);
+        match stored {
+            Stored::Good => {
+                if let Some(Torrent { state: State::Partial(partial), .. }) = self.vault.torrents.get(info_hash) {
+                    if partial.have.is_full() {
+                        self.complete(info_hash);
+                    }
+                }
+                self.wake_fetches(info_hash);
+            }
+            Stored::Bad => {}
+            Stored::Failed => {
+                self.vault.active.remove(info_hash);
+                self.swarm.forget(self.now.instant, *info_hash);
+                self.vault.starved.insert(*info_hash);
+                self.retry_starved_at = Some(self.now.instant + DISK_RETRY);
+            }
+        }
+    }
+
+    fn complete(&mut self, info_hash: &InfoHash) {
+        self.vault.active.remove(info_hash);
+        self.vault.dirty.remove(info_hash);
+        let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return };
+        let State::Partial(partial) = std::mem::replace(&mut torrent.state, State::Whole) else { return };
+        self.put_torrent(info_hash, &partial.extents, None);
+        self.effects.push(Effect::Whole(*info_hash));
+    }
+
+    /// Who of the peers holds a torrent, as far as they told.
+    fn offers(&self, info_hash: &InfoHash, torrent: &Torrent) -> Vec<(ConnId, Offer)> {
+        self.peers
+            .in_circle(&torrent.circle)
+            .map(|(conn, peer)| (conn, self.offer_of(peer, info_hash, torrent)))
+            .filter(|(_, offer)| *offer != Offer::None)
+            .collect()
+    }
+
+    /// What a peer is believed to hold of a torrent: what it told, and that authors hold what they wrote.
+    pub fn offer_of(&self, peer: &super::peers::Peer, info_hash: &InfoHash, torrent: &Torrent) -> Offer {
+        use crate::keep::holdings::Offer as Told;
+        let told = peer.holdings(&torrent.circle).map(|h| h.offer(info_hash, &[torrent.introduced]));
+        match told {
+            Some(Told::Whole) => Offer::Whole,
+            Some(Told::Partial) => Offer::Partial,
+            // Authors hold what they wrote, though their telling of it may still be on its way.
+            Some(Told::None) if peer.member == Some(torrent.introduced.author) => Offer::Whole,
+            Some(Told::None) | None => Offer::None,
+        }
+    }
+
+    /// True when some peer that is connected holds at least a part of it.
+    pub fn is_offered(&self, info_hash: &InfoHash) -> bool {
+        self.vault.torrents.get(info_hash).is_some_and(|torrent| !self.offers(info_hash, torrent).is_empty())
+    }
+
+    /// A peer opened a channel for a torrent: what is here of it, if the peer is in its circle.
+    pub fn share_of(&self, conn: ConnId, info_hash: &InfoHash) -> Option<(Layout, Bitfield)> {
+        let torrent = self.vault.torrents.get(info_hash)?;
+        self.peers.get(conn).filter(|peer| peer.shares(&torrent.circle))?;
+        let layout = |meta: &Metainfo| Layout { length: meta.length, piece_length: meta.piece_length };
+        let meta = match self.vault.active.get(info_hash) {
+            Some(meta) => meta.clone(),
+            None => self.metainfo(&torrent.circle, &torrent.record)?,
+        };
+        match &torrent.state {
+            State::Absent => None,
+            State::Partial(partial) => Some((layout(&meta), partial.have.clone())),
+            State::Whole => Some((layout(&meta), Bitfield::full(meta.piece_count()))),
+        }
+    }
+
+    /// Nothing was fetched before the first settle; whatever the loaded trees want is in the queue.
+    pub fn start_vault(&mut self) {
+        let next = self.vault.next;
+        log::debug!("the next chunk goes to slab {} at unit {}", next.slab, next.unit);
+    }
+}
+
+/// After the disk failed to store a piece, the torrent rests so long.
+const DISK_RETRY: Duration = Duration::from_secs(30);

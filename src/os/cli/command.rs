@@ -1,0 +1,595 @@
+//! Arguments -> a checked [`Invocation`], without touching the system.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use lexopt::{Arg, Parser, ValueExt};
+use log::LevelFilter;
+
+use super::config::{Fetch, NodeFlags, address};
+use super::nearest::nearest;
+use crate::lan::api::{INVITE_MAX, INVITE_MINUTES, INVITE_MINUTES_MAX};
+use crate::wire::statement::{Role, check_label};
+
+/// What the command line asks for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Invocation {
+    /// Help, on a command by its name or on all.
+    Help(Option<&'static str>),
+    /// The version.
+    Version,
+    /// A command.
+    Run(Globals, Command),
+}
+
+/// What every command takes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Globals {
+    /// The state directory of the node that is meant.
+    pub state: PathBuf,
+    /// Answer as JSON, for scripts.
+    pub json: bool,
+    /// How much is told on standard error.
+    pub level: LevelFilter,
+}
+
+/// A command with its arguments, checked.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// Makes the state of a new node.
+    Init {
+        /// The node's name for people.
+        name: String,
+    },
+    /// Runs the node.
+    Node(NodeFlags),
+    /// Opens an invite.
+    Invite {
+        /// To which circle.
+        circle: Option<String>,
+        /// As what.
+        role: Role,
+        /// How long it is open.
+        minutes: u32,
+    },
+    /// Joins a circle.
+    Join(InviteFrom),
+    /// Founds a circle.
+    Found {
+        /// Its name.
+        name: String,
+    },
+    /// Removes a member for good.
+    Remove {
+        /// From which circle.
+        circle: Option<String>,
+        /// Name or start of the device id.
+        member: String,
+    },
+    /// Tells how the node is.
+    Status,
+    /// Tells who the friends are.
+    Friends,
+    /// Tells what is being fetched.
+    Transfers {
+        /// Again each second, until all is here.
+        watch: bool,
+    },
+    /// Takes the mount away.
+    Unmount,
+    /// Ends the node.
+    Stop,
+}
+
+/// Where an invite's text comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum InviteFrom {
+    /// The command line, where other users of the machine can see it while the command runs.
+    Argument(String),
+    /// Standard input.
+    Stdin,
+}
+
+/// What the process's environment says; read by `os::cli`, so that parsing needs no system.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Environment {
+    /// `DUSTFS_STATE`.
+    pub state: Option<OsString>,
+    /// `XDG_STATE_HOME`.
+    pub xdg_state_home: Option<OsString>,
+    /// `HOME`.
+    pub home: Option<OsString>,
+    /// `DUSTFS_LOG`.
+    pub log: Option<OsString>,
+}
+
+/// The command line is wrong: what, and on which command help would be of use.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct UsageError {
+    what: String,
+    command: Option<&'static str>,
+}
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.command {
+            Some(command) => write!(f, "{}; see `dustfs help {command}`", self.what),
+            None => write!(f, "{}; see `dustfs help`", self.what),
+        }
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// A command's name, the flags that it takes besides the global ones, and what stands behind it.
+pub(super) struct Spec {
+    pub(super) name: &'static str,
+    pub(super) flags: &'static [&'static str],
+    operand: Option<&'static str>,
+}
+
+/// Every command.
+pub(super) const COMMANDS: [Spec; 12] = [
+    Spec { name: "init", flags: &["name"], operand: None },
+    Spec { name: "node", flags: &["mount", "cache", "listen", "name", "fetch", "config"], operand: None },
+    Spec { name: "invite", flags: &["role", "minutes", "circle"], operand: None },
+    Spec { name: "join", flags: &[], operand: Some("INVITE") },
+    Spec { name: "found", flags: &[], operand: Some("NAME") },
+    Spec { name: "remove", flags: &["circle"], operand: Some("MEMBER") },
+    Spec { name: "status", flags: &[], operand: None },
+    Spec { name: "friends", flags: &[], operand: None },
+    Spec { name: "transfers", flags: &["watch"], operand: None },
+    Spec { name: "unmount", flags: &[], operand: None },
+    Spec { name: "stop", flags: &[], operand: None },
+    Spec { name: "help", flags: &[], operand: Some("COMMAND") },
+];
+
+/// The flags that every command takes.
+pub(super) const GLOBAL_FLAGS: [&str; 6] = ["state", "json", "verbose", "quiet", "help", "version"];
+
+/// Reads the arguments, the program's own name left out.
+pub fn parse(args: impl IntoIterator<Item = OsString>, environment: &Environment) -> Result<Invocation, UsageError> {
+    let mut line = Line::default();
+    let mut parser = Parser::from_args(args);
+    while let Some(arg) = parser.next().map_err(|why| line.wrong(why.to_string()))? {
+        match arg {
+            Arg::Short('h') => line.help = true,
+            Arg::Short('V') => line.version = true,
+            Arg::Short('v') => line.verbose = line.verbose.saturating_add(1),
+            Arg::Short('q') => line.quiet = true,
+            Arg::Short(letter) => return Err(line.wrong(format!("there is no option '-{}'", letter.escape_debug()))),
+            Arg::Long(flag) => {
+                let flag = flag.to_owned();
+                line.flag(&flag, &mut parser)?;
+            }
+            Arg::Value(value) => line.word(value)?,
+        }
+    }
+    line.finish(environment)
+}
+
+/// What was read of the command line so far.
+#[derive(Default)]
+struct Line {
+    spec: Option<&'static Spec>,
+    operand: Option<String>,
+    help: bool,
+    version: bool,
+    json: bool,
+    verbose: u8,
+    quiet: bool,
+    state: Option<PathBuf>,
+    name: Option<String>,
+    circle: Option<String>,
+    role: Option<Role>,
+    minutes: Option<u32>,
+    watch: bool,
+    node: NodeFlags,
+}
+
+impl Line {
+    fn wrong(&self, what: impl Into<String>) -> UsageError {
+        UsageError { what: what.into(), command: self.spec.map(|spec| spec.name) }
+    }
+
+    /// A word that is no option: the command, then its operand.
+    fn word(&mut self, value: OsString) -> Result<(), UsageError> {
+        let word = value.into_string().map_err(|word| self.wrong(format!("{word:?} is no text")))?;
+        let Some(spec) = self.spec else {
+            let found = COMMANDS.iter().find(|spec| spec.name == word);
+            self.spec = Some(found.ok_or_else(|| self.wrong(unknown_command(&word)))?);
+            return Ok(());
+        };
+        match (spec.operand, &self.operand) {
+            (Some(_), None) => self.operand = Some(word),
+            _ => return Err(self.wrong(format!("'{}' is one word too many", word.escape_debug()))),
+        }
+        Ok(())
+    }
+
+    fn flag(&mut self, flag: &str, parser: &mut Parser) -> Result<(), UsageError> {
+        match flag {
+            "help" => self.help = true,
+            "version" => self.version = true,
+            "json" => self.json = true,
+            "verbose" => self.verbose = self.verbose.saturating_add(1),
+            "quiet" => self.quiet = true,
+            "state" => {
+                let state = PathBuf::from(self.value(flag, parser)?);
+                let again = self.state.replace(state).is_some();
+                self.once(flag, again)?;
+            }
+            _ if self.spec.is_some_and(|spec| spec.flags.contains(&flag)) => self.own_flag(flag, parser)?,
+            _ => return Err(self.wrong(self.unknown_flag(flag))),
+        }
+        Ok(())
+    }
+
+    /// A flag of the command's own.
+    fn own_flag(&mut self, flag: &str, parser: &mut Parser) -> Result<(), UsageError> {
+        let again = match flag {
+            "watch" => std::mem::replace(&mut self.watch, true),
+            "cache" => std::mem::replace(&mut self.node.cache, true),
+            "mount" => self.node.mount.replace(self.value(flag, parser)?.into()).is_some(),
+            "config" => self.node.config.replace(self.value(flag, parser)?.into()).is_some(),
+            "name" => self.name.replace(self.label("name", &self.text(flag, parser)?)?).is_some(),
+            "circle" => self.circle.replace(self.label("circle", &self.text(flag, parser)?)?).is_some(),
+            "listen" => {
+                let address = address(&self.text(flag, parser)?).map_err(|why| self.wrong(why))?;
+                self.node.listen.push(address);
+                false
+            }
+            "fetch" => {
+                let word = self.text(flag, parser)?;
+                let fetch = Fetch::from_word(&word).ok_or_else(|| self.no_such(flag, &word, &Fetch::WORDS))?;
+                self.node.fetch.replace(fetch).is_some()
+            }
+            "role" => {
+                let word = self.text(flag, parser)?;
+                let role = Role::from_word(&word).ok_or_else(|| self.no_such(flag, &word, &ROLES))?;
+                self.role.replace(role).is_some()
+            }
+            _ => {
+                let minutes = u32::from_str(&self.text(flag, parser)?)
+                    .ok()
+                    .filter(|minutes| (1..=INVITE_MINUTES_MAX).contains(minutes))
+                    .ok_or_else(|| self.wrong(format!("'--minutes' must be 1 to {INVITE_MINUTES_MAX}")))?;
+                self.minutes.replace(minutes).is_some()
+            }
+        };
+        self.once(flag, again)
+    }
+
+    fn once(&self, flag: &str, again: bool) -> Result<(), UsageError> {
+        if again { Err(self.wrong(format!("'--{flag}' was given twice"))) } else { Ok(()) }
+    }
+
+    fn value(&self, flag: &str, parser: &mut Parser) -> Result<OsString, UsageError> {
+        let value = parser.value().map_err(|_| self.wrong(format!("'--{flag}' needs a value")))?;
+        if value.is_empty() { Err(self.wrong(format!("the value of '--{flag}' is empty"))) } else { Ok(value) }
+    }
+
+    fn text(&self, flag: &str, parser: &mut Parser) -> Result<String, UsageError> {
+        self.value(flag, parser)?.string().map_err(|why| self.wrong(why.to_string()))
+    }
+
+    fn label(&self, what: &str, name: &str) -> Result<String, UsageError> {
+        check_label(name).map_err(|why| self.wrong(format!("the {what} {name:?} cannot be used: {why}")))?;
+        Ok(name.to_owned())
+    }
+
+    fn no_such(&self, flag: &str, word: &str, words: &[&str]) -> UsageError {
+        let known = words.join(", ");
+        self.wrong(format!("'--{flag}' is one of {known}, not '{}'", word.escape_debug()))
+    }
+
+    fn unknown_flag(&self, flag: &str) -> String {
+        let shown = flag.escape_debug();
+        let own = self.spec.map_or(&[][..], |spec| spec.flags);
+        let known: Vec<&str> = own.iter().chain(&GLOBAL_FLAGS).copied().collect();
+        if let Some(near) = nearest(flag, &known) {
+            return format!("there is no option '--{shown}': did you mean '--{near}'?");
+        }
+        match (self.spec, COMMANDS.iter().find(|spec| spec.flags.contains(&flag))) {
+            (None, Some(owner)) => {
+                format!("'--{shown}' comes after its command, as in `dustfs {} --{shown}`", owner.name)
+            }
+            (Some(spec), Some(owner)) => format!("'--{shown}' belongs to `{}`, not to `{}`", owner.name, spec.name),
+            (_, None) => format!("there is no option '--{shown}'"),
+        }
+    }
+
+    fn finish(mut self, environment: &Environment) -> Result<Invocation, UsageError> {
+        if self.version {
+            return Ok(Invocation::Version);
+        }
+        let Some(spec) = self.spec else {
+            if self.help {
+                return Ok(Invocation::Help(None));
+            }
+            let names: Vec<&str> = COMMANDS.iter().map(|spec| spec.name).collect();
+            return Err(self.wrong(format!("say what to do: {}", names.join(", "))));
+        };
+        if spec.name == "help" {
+            let Some(topic) = self.operand.take() else { return Ok(Invocation::Help(None)) };
+            let found = COMMANDS.iter().find(|spec| spec.name == topic);
+            return found
+                .map(|spec| Invocation::Help(Some(spec.name)))
+                .ok_or_else(|| UsageError { what: unknown_command(&topic), command: None });
+        }
+        if self.help {
+            return Ok(Invocation::Help(Some(spec.name)));
+        }
+        let globals =
+            Globals { state: self.state(environment)?, json: self.json, level: self.level(spec.name, environment)? };
+        Ok(Invocation::Run(globals, self.command(spec)?))
+    }
+
+    fn command(mut self, spec: &'static Spec) -> Result<Command, UsageError> {
+        let operand = match (spec.operand, self.operand.take()) {
+            (Some(what), None) => return Err(self.wrong(format!("`dustfs {}` needs its {what}", spec.name))),
+            (_, operand) => operand.unwrap_or_default(),
+        };
+        Ok(match spec.name {
+            "init" => {
+                Command::Init { name: self.name.take().ok_or_else(|| self.wrong("`dustfs init` needs --name NAME"))? }
+            }
+            "node" => Command::Node(self.node_flags()?),
+            "invite" => Command::Invite {
+                circle: self.circle,
+                role: self.role.unwrap_or(Role::Member),
+                minutes: self.minutes.unwrap_or(INVITE_MINUTES),
+            },
+            "join" => Command::Join(self.invite(operand)?),
+            "found" => Command::Found { name: self.label("circle", &operand)? },
+            "remove" => Command::Remove { member: self.label("member", &operand)?, circle: self.circle },
+            "status" => Command::Status,
+            "friends" => Command::Friends,
+            "transfers" => Command::Transfers { watch: self.watch },
+            "unmount" => Command::Unmount,
+            _ => Command::Stop,
+        })
+    }
+
+    fn node_flags(self) -> Result<NodeFlags, UsageError> {
+        if self.node.mount.is_some() && self.node.cache {
+            return Err(self.wrong("'--cache' and '--mount' exclude each other: a cache can read nothing"));
+        }
+        if self.node.mount.is_some() && cfg!(not(feature = "mount")) {
+            return Err(self.wrong("this build cannot mount: build it with the feature 'mount'"));
+        }
+        Ok(NodeFlags { name: self.name, ..self.node })
+    }
+
+    fn invite(&self, operand: String) -> Result<InviteFrom, UsageError> {
+        let invite = operand.trim();
+        if invite == "-" {
+            return Ok(InviteFrom::Stdin);
+        }
+        if invite.is_empty() || invite.len() > INVITE_MAX {
+            return Err(self.wrong(format!("an invite has 1 to {INVITE_MAX} bytes, this has {}", invite.len())));
+        }
+        Ok(InviteFrom::Argument(invite.to_owned()))
+    }
+
+    /// The state directory: the flag, else `DUSTFS_STATE`, else the XDG base directory specification's place.
+    fn state(&self, environment: &Environment) -> Result<PathBuf, UsageError> {
+        let set = |value: &Option<OsString>| value.as_ref().filter(|value| !value.is_empty()).map(PathBuf::from);
+        let absolute = |path: &PathBuf| path.is_absolute();
+        self.state
+            .clone()
+            .or_else(|| set(&environment.state))
+            .or_else(|| set(&environment.xdg_state_home).filter(absolute).map(|base| base.join("dustfs")))
+            .or_else(|| set(&environment.home).filter(absolute).map(|home| home.join(Path::new(".local/state/dustfs"))))
+            .ok_or_else(|| self.wrong("there is no home directory to keep the state in: choose one with --state DIR"))
+    }
+
+    fn level(&self, command: &str, environment: &Environment) -> Result<LevelFilter, UsageError> {
+        if self.quiet && self.verbose > 0 {
+            return Err(self.wrong("'-q' and '-v' exclude each other"));
+        }
+        let usual = if command == "node" { LevelFilter::Info } else { LevelFilter::Warn };
+        match (self.quiet, self.verbose) {
+            (true, _) => Ok(LevelFilter::Error),
+            (_, 1) => Ok(LevelFilter::Debug),
+            (_, 2..) => Ok(LevelFilter::Trace),
+            _ => match environment.log.as_ref().filter(|word| !word.is_empty()) {
+                None => Ok(usual),
+                Some(word) => word.to_str().and_then(|word| LevelFilter::from_str(word).ok()).ok_or_else(|| {
+                    self.wrong(format!("DUSTFS_LOG is one of off, error, warn, info, debug, trace, not {word:?}"))
+                }),
+            },
+        }
+    }
+}
+
+fn unknown_command(word: &str) -> String {
+    let names: Vec<&str> = COMMANDS.iter().map(|spec| spec.name).collect();
+    let shown: String = word.escape_debug().take(40).collect();
+    match nearest(word, &names) {
+        Some(near) => format!("there is no command '{shown}': did you mean '{near}'?"),
+        None => format!("there is no command '{shown}'"),
+    }
+}
+
+const ROLES: [&str; 4] = ["keeper", "member", "reader", "cache"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home() -> Environment {
+        Environment { home: Some("/home/ann".into()), ..Environment::default() }
+    }
+
+    fn read(line: &str) -> Result<Invocation, UsageError> {
+        parse(line.split_whitespace().map(OsString::from), &home())
+    }
+
+    fn command(line: &str) -> Command {
+        match read(line) {
+            Ok(Invocation::Run(_, command)) => command,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn globals(line: &str, environment: &Environment) -> Globals {
+        match parse(line.split_whitespace().map(OsString::from), environment) {
+            Ok(Invocation::Run(globals, _)) => globals,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn refused(line: &str) -> String {
+        match read(line) {
+            Err(error) => error.to_string(),
+            Ok(other) => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn commands_are_read() {
+        assert_eq!(command("init --name attic"), Command::Init { name: "attic".into() });
+        assert_eq!(command("node"), Command::Node(NodeFlags::default()));
+        assert_eq!(
+            command("node --cache --fetch ondemand --listen [::]:0 --listen 10.0.0.1"),
+            Command::Node(NodeFlags {
+                cache: true,
+                fetch: Some(Fetch::OnDemand),
+                listen: vec!["[::]:0".parse().unwrap(), "10.0.0.1:47470".parse().unwrap()],
+                ..NodeFlags::default()
+            })
+        );
+        assert_eq!(
+            command("node --name=b --config /c.toml"),
+            Command::Node(NodeFlags { name: Some("b".into()), config: Some("/c.toml".into()), ..NodeFlags::default() })
+        );
+        assert_eq!(command("invite"), Command::Invite { circle: None, role: Role::Member, minutes: INVITE_MINUTES });
+        assert_eq!(
+            command("invite --role cache --minutes 5 --circle Skiers"),
+            Command::Invite { circle: Some("Skiers".into()), role: Role::Cache, minutes: 5 }
+        );
+        assert_eq!(command("join abc"), Command::Join(InviteFrom::Argument("abc".into())));
+        assert_eq!(command("join -"), Command::Join(InviteFrom::Stdin));
+        assert_eq!(command("found Skiers"), Command::Found { name: "Skiers".into() });
+        let removed = Command::Remove { circle: Some("Skiers".into()), member: "bob".into() };
+        assert_eq!(command("remove bob --circle Skiers"), removed);
+        assert_eq!(command("status"), Command::Status);
+        assert_eq!(command("friends"), Command::Friends);
+        assert_eq!(command("transfers --watch"), Command::Transfers { watch: true });
+        assert_eq!(command("unmount"), Command::Unmount);
+        assert_eq!(command("stop"), Command::Stop);
+    }
+
+    #[cfg(feature = "mount")]
+    #[test]
+    fn a_mount_is_read() {
+        let flags = NodeFlags { mount: Some("/mnt".into()), ..NodeFlags::default() };
+        assert_eq!(command("node --mount /mnt"), Command::Node(flags));
+        assert!(refused("node --mount /mnt --cache").starts_with("'--cache' and '--mount' exclude each other"));
+    }
+
+    #[cfg(not(feature = "mount"))]
+    #[test]
+    fn a_mount_is_refused_by_a_build_without_one() {
+        assert!(refused("node --mount /mnt").starts_with("this build cannot mount"));
+    }
+
+    #[test]
+    fn help_and_version_need_no_home() {
+        let nowhere = Environment::default();
+        let read = |line: &str| parse(line.split_whitespace().map(OsString::from), &nowhere);
+        assert_eq!(read("--help"), Ok(Invocation::Help(None)));
+        assert_eq!(read("help"), Ok(Invocation::Help(None)));
+        assert_eq!(read("help node"), Ok(Invocation::Help(Some("node"))));
+        assert_eq!(read("help help"), Ok(Invocation::Help(Some("help"))));
+        assert_eq!(read("node --mount /x -h"), Ok(Invocation::Help(Some("node"))));
+        assert_eq!(read("join --help"), Ok(Invocation::Help(Some("join"))));
+        assert_eq!(read("-V"), Ok(Invocation::Version));
+        assert_eq!(read("status --version"), Ok(Invocation::Version));
+        assert!(read("status").unwrap_err().to_string().contains("--state DIR"));
+    }
+
+    #[test]
+    fn the_state_directory_is_chosen_in_order() {
+        let mut environment = Environment {
+            state: Some("/s".into()),
+            xdg_state_home: Some("/xdg".into()),
+            home: Some("/home/ann".into()),
+            log: None,
+        };
+        let state = |line: &str, environment: &Environment| globals(line, environment).state;
+        assert_eq!(state("--state /f status", &environment), Path::new("/f"));
+        assert_eq!(state("status --state=f", &environment), Path::new("f"));
+        assert_eq!(state("status", &environment), Path::new("/s"));
+        environment.state = Some("".into());
+        assert_eq!(state("status", &environment), Path::new("/xdg/dustfs"));
+        environment.xdg_state_home = Some("relative".into());
+        assert_eq!(state("status", &environment), Path::new("/home/ann/.local/state/dustfs"));
+    }
+
+    #[test]
+    fn levels_are_chosen_in_order() {
+        let logs = |level: &str| Environment { log: Some(level.into()), ..home() };
+        assert_eq!(globals("node", &home()).level, LevelFilter::Info);
+        assert_eq!(globals("status", &home()).level, LevelFilter::Warn);
+        assert_eq!(globals("node -v", &home()).level, LevelFilter::Debug);
+        assert_eq!(globals("-vv node", &home()).level, LevelFilter::Trace);
+        assert_eq!(globals("node --quiet", &home()).level, LevelFilter::Error);
+        assert_eq!(globals("node", &logs("trace")).level, LevelFilter::Trace);
+        assert_eq!(globals("node -q", &logs("trace")).level, LevelFilter::Error);
+        let loud = parse(["node".into()], &logs("loud"));
+        assert!(loud.unwrap_err().to_string().starts_with("DUSTFS_LOG is one of off, error"));
+    }
+
+    #[test]
+    fn mistakes_are_refused_with_the_nearest_word() {
+        let table = [
+            ("", "say what to do: init, node, invite,"),
+            ("stauts", "there is no command 'stauts': did you mean 'status'?; see `dustfs help`"),
+            ("frobnicate", "there is no command 'frobnicate'; see `dustfs help`"),
+            ("help nodes", "there is no command 'nodes': did you mean 'node'?"),
+            ("help a b", "'b' is one word too many"),
+            ("node --muont /x", "there is no option '--muont': did you mean '--mount'?; see `dustfs help node`"),
+            ("status --stat /x", "there is no option '--stat': did you mean '--state'?"),
+            ("status --xyzzy", "there is no option '--xyzzy'; see `dustfs help status`"),
+            ("status --watch", "'--watch' belongs to `transfers`, not to `status`"),
+            ("--watch transfers", "'--watch' comes after its command, as in `dustfs transfers --watch`"),
+            ("status -x", "there is no option '-x'"),
+            ("status now", "'now' is one word too many"),
+            ("node --cache=yes", "unexpected argument for option '--cache'"),
+            ("node --listen", "'--listen' needs a value"),
+            ("node --name=", "the value of '--name' is empty"),
+            ("node --cache --cache", "'--cache' was given twice"),
+            ("status --state a --state b", "'--state' was given twice"),
+            ("node --listen somewhere", "\"somewhere\" is no address to listen on"),
+            ("node --fetch all", "'--fetch' is one of everything, ondemand, not 'all'"),
+            ("node --name a/b", "the name \"a/b\" cannot be used: "),
+            ("invite --role owner", "'--role' is one of keeper, member, reader, cache, not 'owner'"),
+            ("invite --minutes 0", "'--minutes' must be 1 to 10080"),
+            ("invite --minutes 5m", "'--minutes' must be 1 to 10080"),
+            ("init", "`dustfs init` needs --name NAME"),
+            ("join", "`dustfs join` needs its INVITE"),
+            ("found ..", "the circle \"..\" cannot be used: "),
+            ("remove", "`dustfs remove` needs its MEMBER"),
+            ("node -q -v", "'-q' and '-v' exclude each other"),
+        ];
+        for (line, expected) in table {
+            let error = refused(line);
+            assert!(error.starts_with(expected), "{line}: {error}");
+        }
+        let long = format!("join {}", "a".repeat(INVITE_MAX + 1));
+        assert!(refused(&long).starts_with("an invite has 1 to 4096 bytes, this has 4097"));
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused() {
+        use std::os::unix::ffi::OsStringExt;
+        let bytes = OsString::from_vec(vec![0xff, 0xfe]);
+        assert!(parse([bytes.clone()], &home()).is_err());
+        assert!(parse(["found".into(), bytes.clone()], &home()).is_err());
+        assert!(parse(["init".into(), "--name".into(), bytes], &home()).is_err());
+    }
+}

@@ -1,0 +1,428 @@
+//! What a node is started with: the config file, checked, and the command line's flags, which beat it.
+
+use std::fmt;
+use std::io::Read;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::nearest::nearest;
+use crate::wire::statement::check_label;
+
+/// The port that a node listens on unless told otherwise. When it is taken, a node that was not told takes a free one.
+pub const DEFAULT_PORT: u16 = 47_470;
+/// Name of the config file in the state directory.
+pub const CONFIG_FILE: &str = "config.toml";
+/// The keys of the config file.
+pub const KEYS: [&str; 7] = ["cache", "cache_bytes", "fetch", "listen", "mount", "name", "threads"];
+/// The ledger's memory unless told otherwise, in bytes.
+pub const DEFAULT_CACHE_BYTES: usize = 4 << 20;
+/// FUSE threads unless told otherwise.
+pub const DEFAULT_THREADS: usize = 2;
+
+const CONFIG_MAX: u64 = 65_536;
+const LISTEN_MAX: usize = 16;
+const CACHE_BYTES_RANGE: (i64, i64) = (1 << 20, 1 << 30);
+const THREADS_RANGE: (i64, i64) = (1, 64);
+
+/// What a node fetches without being asked.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub enum Fetch {
+    /// Every file of its circles.
+    #[default]
+    Everything,
+    /// What is opened, when it is opened.
+    OnDemand,
+}
+
+impl Fetch {
+    /// The words of all, as the command line and the file say them.
+    pub const WORDS: [&str; 2] = ["everything", "ondemand"];
+
+    /// The one with this word.
+    pub fn from_word(word: &str) -> Option<Self> {
+        match word {
+            "everything" => Some(Fetch::Everything),
+            "ondemand" => Some(Fetch::OnDemand),
+            _ => None,
+        }
+    }
+}
+
+/// Everything that a node is started with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeConfig {
+    /// The state directory.
+    pub state: PathBuf,
+    /// The node's name, used when its state is made; `None` means the host's name.
+    pub name: Option<String>,
+    /// Where to listen, at least one; see [`NodeConfig::listen_is_default`].
+    pub listen: Vec<SocketAddr>,
+    /// Nobody chose `listen`, so a free port may be taken when the default one is taken.
+    pub listen_is_default: bool,
+    /// Where to mount, absolute; never together with `cache`.
+    pub mount: Option<PathBuf>,
+    /// Store and serve ciphertext, and mount nothing.
+    pub cache: bool,
+    /// What to fetch.
+    pub fetch: Fetch,
+    /// The ledger's memory, in bytes: 1 MiB to 1 GiB.
+    pub cache_bytes: usize,
+    /// FUSE threads: 1 to 64.
+    pub threads: usize,
+}
+
+/// The flags of `dustfs node`; what is `None` or empty was not given.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct NodeFlags {
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--name`.
+    pub name: Option<String>,
+    /// `--listen`, each.
+    pub listen: Vec<SocketAddr>,
+    /// `--mount`.
+    pub mount: Option<PathBuf>,
+    /// `--cache`.
+    pub cache: bool,
+    /// `--fetch`.
+    pub fetch: Option<Fetch>,
+}
+
+/// A config file that was read.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct FileConfig {
+    name: Option<String>,
+    listen: Option<Vec<SocketAddr>>,
+    mount: Option<PathBuf>,
+    cache: Option<bool>,
+    fetch: Option<Fetch>,
+    cache_bytes: Option<usize>,
+    threads: Option<usize>,
+}
+
+/// What is wrong with a config file, all the operator's to mend.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ConfigError {
+    /// It cannot be read: which, and the system's words.
+    Unreadable(PathBuf, String),
+    /// A line is wrong: which file, its line from 1, what.
+    Line(PathBuf, usize, String),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConfigError::Unreadable(path, why) => write!(f, "the config {} cannot be read: {why}", path.display()),
+            ConfigError::Line(path, line, what) => write!(f, "{}:{line}: {what}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl NodeConfig {
+    /// The configuration of a node at `state`: `flags` beat the file that they name, else `config.toml` in `state` where
+    /// there is one.
+    pub fn load(state: &Path, flags: NodeFlags) -> Result<Self, ConfigError> {
+        let file = match &flags.config {
+            Some(path) => FileConfig::parse(path, &read(path)?.ok_or_else(|| missing(path))?)?,
+            None => {
+                let path = state.join(CONFIG_FILE);
+                read(&path)?.map(|text| FileConfig::parse(&path, &text)).transpose()?.unwrap_or_default()
+            }
+        };
+        let mount = flags.mount.clone().map(|mount| std::path::absolute(&mount).unwrap_or(mount));
+        let state = std::path::absolute(state).unwrap_or_else(|_| state.to_owned());
+        Ok(Self::merge(state, NodeFlags { mount, ..flags }, file))
+    }
+
+    /// `flags` over `file` over the defaults.
+    fn merge(state: PathBuf, flags: NodeFlags, file: FileConfig) -> Self {
+        let chosen = if flags.listen.is_empty() { file.listen } else { Some(flags.listen) };
+        let cache = flags.cache || (flags.mount.is_none() && file.cache == Some(true));
+        let mount = if cache { None } else { flags.mount.or(file.mount) };
+        Self {
+            state,
+            name: flags.name.or(file.name),
+            listen_is_default: chosen.is_none(),
+            listen: chosen.unwrap_or_else(|| vec![SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), DEFAULT_PORT)]),
+            mount,
+            cache,
+            fetch: flags.fetch.or(file.fetch).unwrap_or_default(),
+            cache_bytes: file.cache_bytes.unwrap_or(DEFAULT_CACHE_BYTES),
+            threads: file.threads.unwrap_or(DEFAULT_THREADS),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>, ConfigError> {
+    let unreadable = |why: String| ConfigError::Unreadable(path.to_owned(), why);
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(why) if why.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(why) => return Err(unreadable(why.to_string())),
+    };
+    let mut text = String::new();
+    file.take(CONFIG_MAX + 1).read_to_string(&mut text).map_err(|why| unreadable(why.to_string()))?;
+    if text.len() as u64 > CONFIG_MAX {
+        return Err(unreadable(format!("it is longer than {CONFIG_MAX} bytes")));
+    }
+    Ok(Some(text))
+}
+
+fn missing(path: &Path) -> ConfigError {
+    ConfigError::Unreadable(path.to_owned(), "there is no such file".into())
+}
+
+impl FileConfig {
+    /// Reads the text of the file at `path`, which is for messages alone.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let line =
+            |span: std::ops::Range<usize>| 1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count();
+        let wrong = |span, what: String| ConfigError::Line(path.to_owned(), line(span), what);
+        let table =
+            DeTable::parse(text).map_err(|why| wrong(why.span().unwrap_or(0..0), why.message().replace('\n', ": ")))?;
+        let mut config = Self::default();
+        for (key, value) in table.get_ref() {
+            if !KEYS.contains(&key.get_ref().as_ref()) {
+                return Err(wrong(key.span(), unknown_key(key.get_ref())));
+            }
+            config.set(key.get_ref(), value).map_err(|Wrong { span, what }| wrong(span, what))?;
+        }
+        if let (Some(_), Some(true), Some((key, _))) =
+            (&config.mount, config.cache, table.get_ref().get_key_value("cache"))
+        {
+            return Err(wrong(key.span(), "'cache' and 'mount' exclude each other: a cache can read nothing".into()));
+        }
+        Ok(config)
+    }
+
+    fn set(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<(), Wrong> {
+        match key {
+            "name" => {
+                let name = string(key, value)?;
+                check_label(name).map_err(|why| Wrong::at(value, format!("'name' cannot be used: {why}")))?;
+                self.name = Some(name.to_owned());
+            }
+            "listen" => self.listen = Some(addresses(key, value)?),
+            "mount" => {
+                let mount = PathBuf::from(string(key, value)?);
+                if !mount.is_absolute() {
+                    return Err(Wrong::at(value, "'mount' must be an absolute path".into()));
+                }
+                self.mount = Some(mount);
+            }
+            "cache" => {
+                self.cache = Some(value.get_ref().as_bool().ok_or_else(|| Wrong::kind(key, "true or false", value))?);
+            }
+            "fetch" => {
+                let word = string(key, value)?;
+                let fetch = Fetch::from_word(word).ok_or_else(|| {
+                    Wrong::at(value, format!("'fetch' is \"everything\" or \"ondemand\", not {word:?}"))
+                })?;
+                self.fetch = Some(fetch);
+            }
+            "cache_bytes" => self.cache_bytes = Some(integer(key, value, CACHE_BYTES_RANGE)?),
+            _ => self.threads = Some(integer(key, value, THREADS_RANGE)?),
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong, and where in the text.
+struct Wrong {
+    span: std::ops::Range<usize>,
+    what: String,
+}
+
+impl Wrong {
+    fn at(value: &Spanned<DeValue<'_>>, what: String) -> Self {
+        Self { span: value.span(), what }
+    }
+
+    fn kind(key: &str, expected: &str, value: &Spanned<DeValue<'_>>) -> Self {
+        Self::at(value, format!("'{key}' must be {expected}, not {}", article(value.get_ref().type_str())))
+    }
+}
+
+fn article(kind: &str) -> String {
+    let an = kind.starts_with(['a', 'e', 'i', 'o', 'u']);
+    format!("{} {kind}", if an { "an" } else { "a" })
+}
+
+fn string<'a>(key: &str, value: &'a Spanned<DeValue<'_>>) -> Result<&'a str, Wrong> {
+    value.get_ref().as_str().ok_or_else(|| Wrong::kind(key, "a string", value))
+}
+
+fn integer(key: &str, value: &Spanned<DeValue<'_>>, (least, most): (i64, i64)) -> Result<usize, Wrong> {
+    let digits = value.get_ref().as_integer().ok_or_else(|| Wrong::kind(key, "an integer", value))?;
+    i64::from_str_radix(digits.as_str(), digits.radix())
+        .ok()
+        .filter(|number| (least..=most).contains(number))
+        .and_then(|number| usize::try_from(number).ok())
+        .ok_or_else(|| Wrong::at(value, format!("'{key}' must be {least} to {most}")))
+}
+
+fn addresses(key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<SocketAddr>, Wrong> {
+    let expected = "a list of addresses such as [\"[::]:47470\"]";
+    let list = value.get_ref().as_array().ok_or_else(|| Wrong::kind(key, expected, value))?;
+    if list.is_empty() || list.len() > LISTEN_MAX {
+        return Err(Wrong::at(value, format!("'{key}' must have 1 to {LISTEN_MAX} addresses")));
+    }
+    list.iter()
+        .map(|item| {
+            let text = item.get_ref().as_str().ok_or_else(|| Wrong::kind(key, expected, item))?;
+            address(text).map_err(|why| Wrong::at(item, why))
+        })
+        .collect()
+}
+
+/// Reads an address to listen on: `ADDRESS:PORT`, or an address alone for the default port. Port 0 takes a free one.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    text.parse::<SocketAddr>().or_else(|_| bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DEFAULT_PORT))).map_err(
+        |_| format!("{text:?} is no address to listen on: write one such as [::]:{DEFAULT_PORT} or 192.168.1.5"),
+    )
+}
+
+fn unknown_key(key: &str) -> String {
+    match nearest(key, &KEYS) {
+        Some(known) => format!("there is no key '{}': did you mean '{known}'?", key.escape_debug()),
+        None => format!("there is no key '{}': the keys are {}", key.escape_debug(), KEYS.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(text: &str) -> String {
+        FileConfig::parse(Path::new("c.toml"), text).expect_err("refused").to_string()
+    }
+
+    fn parse(text: &str) -> FileConfig {
+        FileConfig::parse(Path::new("c.toml"), text).expect("accepted")
+    }
+
+    #[test]
+    fn a_whole_file_is_read() {
+        let text = "# a box\nname = \"attic\"\nlisten = [\"[::]:0\", \"10.0.0.1:99\"]\nmount = \"/srv/dust\"\n\
+                    fetch = \"ondemand\"\ncache_bytes = 0x20_0000\nthreads = 4\n";
+        let config = NodeConfig::merge("/s".into(), NodeFlags::default(), parse(text));
+        assert_eq!(config.name.as_deref(), Some("attic"));
+        assert_eq!(config.listen, ["[::]:0".parse().unwrap(), "10.0.0.1:99".parse().unwrap()]);
+        assert!(!config.listen_is_default && !config.cache);
+        assert_eq!(config.mount, Some("/srv/dust".into()));
+        assert_eq!((config.fetch, config.cache_bytes, config.threads), (Fetch::OnDemand, 2 << 20, 4));
+    }
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        let config = NodeConfig::merge("/s".into(), NodeFlags::default(), parse(""));
+        assert_eq!(config.listen, ["[::]:47470".parse().unwrap()]);
+        assert!(config.listen_is_default);
+        assert_eq!((config.mount, config.cache, config.fetch), (None, false, Fetch::Everything));
+    }
+
+    #[test]
+    fn flags_beat_the_file() {
+        let file = parse("name = \"a\"\nlisten = [\"10.0.0.1\"]\nmount = \"/a\"\nfetch = \"ondemand\"");
+        let flags = NodeFlags {
+            name: Some("b".into()),
+            listen: vec!["10.0.0.2:5".parse().unwrap()],
+            mount: Some("/b".into()),
+            fetch: Some(Fetch::Everything),
+            ..NodeFlags::default()
+        };
+        let config = NodeConfig::merge("/s".into(), flags, file.clone());
+        assert_eq!((config.name.as_deref(), config.mount), (Some("b"), Some("/b".into())));
+        assert_eq!((config.listen, config.fetch), (vec!["10.0.0.2:5".parse().unwrap()], Fetch::Everything));
+
+        let cache = NodeConfig::merge("/s".into(), NodeFlags { cache: true, ..NodeFlags::default() }, file);
+        assert_eq!((cache.cache, cache.mount), (true, None));
+        let flags = NodeFlags { mount: Some("/b".into()), ..NodeFlags::default() };
+        let mount = NodeConfig::merge("/s".into(), flags, parse("cache = true"));
+        assert_eq!((mount.cache, mount.mount), (false, Some("/b".into())));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line_and_the_nearest() {
+        assert_eq!(
+            error("name = \"a\"\n\nmuont = \"/x\"\n"),
+            "c.toml:3: there is no key 'muont': did you mean 'mount'?"
+        );
+        let far = error("# x\nzzzzzzzzz = 1");
+        assert!(far.starts_with("c.toml:2: there is no key 'zzzzzzzzz': the keys are cache, cache_bytes,"), "{far}");
+        assert!(error("[mount]\nx = 1").starts_with("c.toml:1: 'mount' must be a string, not a table"));
+        assert!(error("\n[nmae]\nx = 1").starts_with("c.toml:2: there is no key 'nmae': did you mean 'name'?"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_refused_with_its_line() {
+        let table = [
+            ("\ncache = 1", "c.toml:2: 'cache' must be true or false, not an integer"),
+            ("threads = \"2\"", "c.toml:1: 'threads' must be an integer, not a string"),
+            ("threads = 0", "c.toml:1: 'threads' must be 1 to 64"),
+            ("threads = -1", "c.toml:1: 'threads' must be 1 to 64"),
+            ("cache_bytes = 99999999999999999999999", "c.toml:1: 'cache_bytes' must be 1048576 to 1073741824"),
+            (
+                "listen = \"[::]:1\"",
+                "c.toml:1: 'listen' must be a list of addresses such as [\"[::]:47470\"], not a string",
+            ),
+            ("listen = []", "c.toml:1: 'listen' must have 1 to 16 addresses"),
+            (
+                "listen = [\n  \"[::]:1\",\n  \"nowhere\",\n]",
+                "c.toml:3: \"nowhere\" is no address to listen on: write one such as [::]:47470 or 192.168.1.5",
+            ),
+            ("mount = \"dust\"", "c.toml:1: 'mount' must be an absolute path"),
+            ("fetch = \"all\"", "c.toml:1: 'fetch' is \"everything\" or \"ondemand\", not \"all\""),
+            (
+                "mount = \"/x\"\ncache = true",
+                "c.toml:2: 'cache' and 'mount' exclude each other: a cache can read nothing",
+            ),
+        ];
+        for (text, expected) in table {
+            assert_eq!(error(text), expected);
+        }
+        assert!(error("name = \"a/b\"").starts_with("c.toml:1: 'name' cannot be used: "));
+    }
+
+    #[test]
+    fn broken_toml_is_refused_with_its_line() {
+        assert!(error("name = \"a\"\nmount = \n").starts_with("c.toml:2: "), "{}", error("name = \"a\"\nmount = \n"));
+        assert!(error("name = \"a\"\nname = \"b\"\n").starts_with("c.toml:2: "));
+        assert!(error("a\u{e9}\u{e9} \u{e9}").starts_with("c.toml:1: "));
+        assert!(error(&"[".repeat(10_000)).starts_with("c.toml:1: "));
+    }
+
+    #[test]
+    fn addresses_have_three_forms() {
+        assert_eq!(address("[::]:0"), Ok("[::]:0".parse().unwrap()));
+        assert_eq!(address("192.168.1.5"), Ok("192.168.1.5:47470".parse().unwrap()));
+        assert_eq!(address("[fe80::1]"), Ok("[fe80::1]:47470".parse().unwrap()));
+        assert_eq!(address("::"), Ok("[::]:47470".parse().unwrap()));
+        for bad in ["", "47470", "host:1", "1.2.3.4:99999", ":1", "[::]:-1"] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_file_is_looked_for_where_it_was_said() {
+        let state = std::env::temp_dir().join(format!("dustfs-config-{}", std::process::id()));
+        std::fs::create_dir_all(&state).unwrap();
+        let defaults = NodeConfig::load(&state, NodeFlags::default()).unwrap();
+        assert!(defaults.listen_is_default);
+        std::fs::write(state.join(CONFIG_FILE), "threads = 7").unwrap();
+        assert_eq!(NodeConfig::load(&state, NodeFlags::default()).unwrap().threads, 7);
+        let other = NodeFlags { config: Some(state.join("none.toml")), ..NodeFlags::default() };
+        let error = NodeConfig::load(&state, other).unwrap_err().to_string();
+        assert!(error.ends_with("none.toml cannot be read: there is no such file"), "{error}");
+        std::fs::write(state.join(CONFIG_FILE), vec![b'#'; CONFIG_MAX as usize + 1]).unwrap();
+        let error = NodeConfig::load(&state, NodeFlags::default()).unwrap_err().to_string();
+        assert!(error.ends_with("it is longer than 65536 bytes"), "{error}");
+        std::fs::remove_dir_all(&state).unwrap();
+    }
+}

@@ -1,0 +1,291 @@
+//! What `--help` says. Every line that starts with `dustfs` after `Examples:` is parsed by a test.
+
+/// Help on a command by its name, or on all.
+pub fn help(command: Option<&str>) -> &'static str {
+    match command {
+        None => OVERVIEW,
+        Some("init") => INIT,
+        Some("node") => NODE,
+        Some("invite") => INVITE,
+        Some("join") => JOIN,
+        Some("found") => FOUND,
+        Some("remove") => REMOVE,
+        Some("status") => STATUS,
+        Some("friends") => FRIENDS,
+        Some("transfers") => TRANSFERS,
+        Some("unmount") => UNMOUNT,
+        Some("stop") => STOP,
+        Some(_) => HELP,
+    }
+}
+
+const OVERVIEW: &str = "\
+DustFS: friends' nodes share one tree of files, encrypted, with no server.
+
+Usage: dustfs COMMAND [OPTIONS]
+
+Run a node:
+  init       make the state of a new node
+  node       run the node; makes the state where there is none
+  unmount    take the mount away, the node goes on
+  stop       publish what is written, and end the node
+Friends:
+  invite     open an invite, and print it
+  join       join a circle by an invite
+  found      found a circle
+  remove     remove a member from a circle, for good
+Look:
+  status     how the node and its circles are
+  friends    who the friends are, and what went to and from each
+  transfers  what is being fetched
+  help       help on a command
+
+Options of every command:
+  --state DIR    the node's state directory ($DUSTFS_STATE, else
+                 $XDG_STATE_HOME/dustfs, else ~/.local/state/dustfs)
+  --json         answer as JSON
+  -v, --verbose  tell more; twice, tell everything
+  -q, --quiet    tell errors alone
+  -h, --help     help, also on a command
+  -V, --version  the version
+
+DUSTFS_LOG (off, error, warn, info, debug, trace) sets what is told when
+neither -v nor -q is given.
+
+Exit codes: 0 done; 1 failed; 2 the command line or the config is wrong;
+3 no node runs with this state directory.
+
+Examples:
+  dustfs node --mount ~/dust
+  dustfs invite
+  dustfs join INVITE
+";
+
+const INIT: &str = "\
+Makes the state of a new node: its keys, and the circle Home of its owner.
+
+Usage: dustfs init --name NAME [--state DIR]
+
+  --name NAME  the node's name, which friends see (up to 64 bytes)
+
+`dustfs node` does the same when there is no state yet.
+
+Examples:
+  dustfs init --name attic
+  dustfs init --name attic --state /srv/dustfs
+";
+
+const NODE: &str = "\
+Runs the node until it is stopped. Makes its state first where there is none.
+
+Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
+
+  --mount DIR    show the tree there; each circle is a directory in it
+  --cache        store and serve what is encrypted, and show nothing
+  --listen A     address to listen on, as [::]:47470 or 192.168.1.5; may be
+                 repeated; port 0 takes a free one (default [::]:47470, or a
+                 free port where that one is taken)
+  --name NAME    the node's name when its state is made (default: the host's)
+  --fetch WHAT   everything: each file of its circles (default);
+                 ondemand: what is opened, when it is opened
+  --config FILE  the config file (default: config.toml in the state directory)
+
+The config file is TOML; a flag beats its key. The keys:
+  name = \"attic\"
+  listen = [\"[::]:47470\"]
+  mount = \"/srv/dust\"
+  cache = false
+  fetch = \"everything\"
+  cache_bytes = 4194304   # the ledger's memory, 1 MiB to 1 GiB
+  threads = 2             # of the mount, 1 to 64
+
+Examples:
+  dustfs node --mount ~/dust
+  dustfs node --state /srv/dustfs --mount /srv/dust --name attic
+  dustfs node --cache --listen 0.0.0.0:47470
+";
+
+const INVITE: &str = "\
+Opens an invite, and prints it: one line to give to a friend, who joins by it
+once. It ends with its time, with the node, or when it was used.
+
+Usage: dustfs invite [--role ROLE] [--minutes M] [--circle NAME]
+
+  --role ROLE    keeper: reads, writes, invites and removes; member: reads and
+                 writes (default); reader: reads; cache: stores and serves
+                 what is encrypted, and can read nothing
+  --minutes M    how long it is open, 1 to 10080 (default 60)
+  --circle NAME  to which circle (default: the only one with friends, or a new
+                 one called Friends)
+
+Examples:
+  dustfs invite
+  dustfs invite --role cache --minutes 10 --circle Skiers
+";
+
+const JOIN: &str = "\
+Joins a circle by a friend's invite. Works with and without a running node.
+
+Usage: dustfs join INVITE
+
+Other users of the machine can see what stands on a command line: with '-' the
+invite is read from standard input.
+
+Examples:
+  dustfs join INVITE
+  dustfs join -
+";
+
+const FOUND: &str = "\
+Founds a circle, of which this node is the first keeper.
+
+Usage: dustfs found NAME
+
+The name becomes the circle's directory (up to 64 bytes, no '/').
+
+Examples:
+  dustfs found Skiers
+";
+
+const REMOVE: &str = "\
+Removes a member from a circle, for good: its key never comes back, what it
+writes from then on counts for nobody, and what the others write from then on
+it cannot read. What it has already read stays read.
+
+Usage: dustfs remove MEMBER [--circle NAME]
+
+  MEMBER         its name, or the start of its device id (`dustfs friends`)
+  --circle NAME  from which circle, where it is in several
+
+Examples:
+  dustfs remove bob
+  dustfs remove 4be1c0 --circle Skiers
+";
+
+const STATUS: &str = "\
+Tells how the node, its disk and its circles are.
+
+Usage: dustfs status [--json]
+
+Examples:
+  dustfs status
+  dustfs status --json
+";
+
+const FRIENDS: &str = "\
+Tells who the friends are, who of them is online, and what went to and from
+each since the node's start.
+
+Usage: dustfs friends [--json]
+
+Examples:
+  dustfs friends
+  dustfs friends --json
+";
+
+const TRANSFERS: &str = "\
+Tells what is being fetched, from whom, how fast, and for how long yet.
+
+Usage: dustfs transfers [--watch] [--json]
+
+  --watch  again each second, until all is here
+
+Examples:
+  dustfs transfers
+  dustfs transfers --watch
+";
+
+const UNMOUNT: &str = "\
+Takes the mount away. The node goes on, and serves its friends.
+
+Usage: dustfs unmount
+
+Examples:
+  dustfs unmount
+";
+
+const STOP: &str = "\
+Publishes what is written, makes it durable, and ends the node. Returns when
+the node has ended.
+
+Usage: dustfs stop
+
+Examples:
+  dustfs stop
+  dustfs stop --state /srv/dustfs
+";
+
+const HELP: &str = "\
+Help on a command, or on all.
+
+Usage: dustfs help [COMMAND]
+
+Examples:
+  dustfs help
+  dustfs help node
+";
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::os::cli::command::{COMMANDS, Environment, GLOBAL_FLAGS, parse};
+    use crate::os::cli::config::KEYS;
+
+    fn topics() -> Vec<Option<&'static str>> {
+        std::iter::once(None).chain(COMMANDS.iter().map(|spec| Some(spec.name))).collect()
+    }
+
+    #[test]
+    fn every_example_is_parsed() {
+        let environment = Environment { home: Some("/home/ann".into()), ..Environment::default() };
+        for topic in topics() {
+            let (_, examples) = help(topic).split_once("Examples:\n").expect("examples");
+            assert!(!examples.trim().is_empty(), "{topic:?}");
+            for line in examples.lines() {
+                let words = line.trim().strip_prefix("dustfs ").expect("an example starts with dustfs");
+                if cfg!(not(feature = "mount")) && words.contains("--mount") {
+                    continue;
+                }
+                let parsed = parse(words.split_whitespace().map(OsString::from), &environment);
+                assert!(parsed.is_ok(), "{line}: {parsed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_flag_is_told_and_no_other() {
+        for spec in &COMMANDS {
+            let text = help(Some(spec.name));
+            for flag in spec.flags {
+                assert!(text.contains(&format!("--{flag}")), "{} --{flag}", spec.name);
+            }
+            let told = text.split("--").skip(1).map(|rest| rest.split(|c: char| !c.is_ascii_lowercase()).next());
+            for flag in told.flatten() {
+                assert!(spec.flags.contains(&flag) || GLOBAL_FLAGS.contains(&flag), "{}: --{flag}", spec.name);
+            }
+        }
+        for flag in GLOBAL_FLAGS {
+            assert!(help(None).contains(&format!("--{flag}")), "--{flag}");
+        }
+    }
+
+    #[test]
+    fn every_command_and_key_is_told() {
+        for spec in &COMMANDS {
+            assert!(help(None).contains(&format!("\n  {} ", spec.name)), "{}", spec.name);
+            assert!(help(Some(spec.name)).contains(&format!("Usage: dustfs {}", spec.name)), "{}", spec.name);
+        }
+        for key in KEYS {
+            assert!(NODE.contains(&format!("\n  {key} = ")), "{key}");
+        }
+    }
+
+    #[test]
+    fn lines_fit_a_terminal() {
+        for topic in topics() {
+            assert!(help(topic).lines().all(|line| line.chars().count() <= 80), "{topic:?}");
+        }
+    }
+}

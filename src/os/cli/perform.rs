@@ -1,0 +1,276 @@
+//! Does a command: starts a node, or asks the one that runs, and prints its answer.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::command::{Command, Globals, InviteFrom};
+use super::config::NodeConfig;
+use super::{CliError, show};
+use crate::lan::api::{Call, CircleAnswer, INVITE_MAX, InviteAnswer};
+use crate::node::status::{Friend, Status, Transfers};
+use crate::os::http::{Client, ClientError};
+use crate::os::run;
+
+/// Does a command, and prints to `out`. `Node` returns when the node has ended.
+pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Result<(), CliError> {
+    let mut asking = Asking { client: Client::new(&globals.state), globals, out };
+    match command {
+        Command::Node(flags) => Ok(run::node(NodeConfig::load(&globals.state, flags).map_err(CliError::Config)?)?),
+        Command::Init { name } => {
+            run::init(&globals.state, &name)?;
+            let told = format!("made the node {name} in {}\n", globals.state.display());
+            asking.print(&json!({}), |_: &Value| told.clone())
+        }
+        Command::Status => asking.show(&Call::Status, |status: &Status| show::status(status)),
+        Command::Friends => asking.show(&Call::Friends, |friends: &Vec<Friend>| show::friends(friends)),
+        Command::Transfers { watch: true } => asking.watch(),
+        Command::Transfers { watch: false } => {
+            asking.show(&Call::Transfers, |transfers: &Transfers| show::transfers(transfers, bars()))
+        }
+        Command::Invite { circle, role, minutes } => asking.invite(&Call::Invite { circle, role, minutes }, minutes),
+        Command::Join(from) => asking.join(&from),
+        Command::Found { name } => {
+            asking.show(&Call::Found { name }, |answer: &CircleAnswer| circle_line("founded", answer))
+        }
+        Command::Remove { circle, member } => {
+            let told = format!("removed {}\n", show::printable(&member));
+            asking.show(&Call::Remove { circle, member }, |_: &Value| told.clone())
+        }
+        Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
+        Command::Stop => asking.stop(),
+    }
+}
+
+fn circle_line(done: &str, answer: &CircleAnswer) -> String {
+    format!("{done} the circle {}\n", show::printable(&answer.circle))
+}
+
+/// One command on its way.
+struct Asking<'a> {
+    client: Client,
+    globals: &'a Globals,
+    out: &'a mut dyn Write,
+}
+
+impl Asking<'_> {
+    /// Asks once, and prints the answer: as it came with `--json`, else in `words`.
+    fn show<T: DeserializeOwned>(&mut self, call: &Call, words: impl Fn(&T) -> String) -> Result<(), CliError> {
+        let answer = self.client.ask(call)?;
+        self.print(&answer, words)
+    }
+
+    fn print<T: DeserializeOwned>(&mut self, answer: &Value, words: impl Fn(&T) -> String) -> Result<(), CliError> {
+        if self.globals.json {
+            writeln!(self.out, "{answer}")?;
+        } else {
+            self.out.write_all(words(&decode(answer)?).as_bytes())?;
+        }
+        Ok(self.out.flush()?)
+    }
+
+    /// Shows the transfers each second until all are here: over the last picture on a terminal, else below it.
+    fn watch(&mut self) -> Result<(), CliError> {
+        let mut drawn = 0;
+        loop {
+            let answer = self.client.ask(&Call::Transfers)?;
+            let transfers: Transfers = decode(&answer)?;
+            if drawn > 0 {
+                // Up by what was drawn, then clear to the end of the screen (ECMA-48 CUU, ED).
+                write!(self.out, "\x1b[{drawn}A\x1b[J")?;
+            }
+            let bars = bars();
+            let picture = show::transfers(&transfers, bars);
+            self.print(&answer, |_: &Value| picture.clone())?;
+            drawn = if bars.is_some() && !self.globals.json { picture.lines().count() } else { 0 };
+            if show::complete(&transfers) {
+                return Ok(());
+            }
+            pause(WATCH_EVERY);
+        }
+    }
+
+    /// The invite's line is all that goes to standard output, so that a script can pass it on.
+    fn invite(&mut self, call: &Call, minutes: u32) -> Result<(), CliError> {
+        self.show(call, |answer: &InviteAnswer| format!("{}\n", show::printable(&answer.invite)))?;
+        if !self.globals.json && log::log_enabled!(log::Level::Warn) {
+            // Where standard error is closed there is nobody to tell.
+            let _ = writeln!(
+                io::stderr(),
+                "give this line to one friend, over a channel that you trust; it is open for {minutes} minutes"
+            );
+        }
+        Ok(())
+    }
+
+    /// Joins through the node; where none runs, without one.
+    fn join(&mut self, from: &InviteFrom) -> Result<(), CliError> {
+        let invite = match from {
+            InviteFrom::Argument(invite) => invite.clone(),
+            InviteFrom::Stdin => read_invite(io::stdin().lock())?,
+        };
+        let answer = match self.client.ask(&Call::Join { invite: invite.clone() }) {
+            Err(ClientError::NoNode(_)) => {
+                json!(CircleAnswer { circle: run::join_offline(&self.globals.state, &invite)? })
+            }
+            answered => answered?,
+        };
+        self.print(&answer, |answer: &CircleAnswer| circle_line("joined", answer))
+    }
+
+    fn stop(&mut self) -> Result<(), CliError> {
+        if !self.client.stop(STOP_PATIENCE)? {
+            return Err(CliError::StillRunning(STOP_PATIENCE));
+        }
+        self.print(&json!({}), |_: &Value| "stopped\n".into())
+    }
+}
+
+fn decode<T: DeserializeOwned>(answer: &Value) -> Result<T, CliError> {
+    Ok(T::deserialize(answer).map_err(|why| ClientError::Strange(why.to_string()))?)
+}
+
+fn read_invite(input: impl Read) -> Result<String, CliError> {
+    let mut text = String::new();
+    input.take(INVITE_MAX as u64 + 2).read_to_string(&mut text).map_err(CliError::Input)?;
+    let invite = text.trim();
+    if invite.is_empty() || invite.len() > INVITE_MAX {
+        let why = format!("an invite has 1 to {INVITE_MAX} bytes");
+        return Err(CliError::Input(io::Error::new(io::ErrorKind::InvalidData, why)));
+    }
+    Ok(invite.to_owned())
+}
+
+/// The terminal's width where standard output is one.
+fn bars() -> Option<usize> {
+    let told = || std::env::var("COLUMNS").ok()?.parse().ok();
+    io::stdout().is_terminal().then(|| told().unwrap_or(COLUMNS).clamp(20, 400))
+}
+
+#[expect(clippy::disallowed_methods, reason = "a person watches: there is nothing to wait for but the next second")]
+fn pause(time: Duration) {
+    std::thread::sleep(time);
+}
+
+const COLUMNS: usize = 80;
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use log::LevelFilter;
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::lan::api::{ApiError, Outcome};
+    use crate::node::status::{Source, Transfer};
+    use crate::os::http::tests::{Running, State};
+    use crate::wire::statement::Role;
+
+    /// A node that has 1 MiB more of its only transfer each time it is asked.
+    fn node(state: &State) -> Running {
+        let (stop, have) = (Arc::new(Notify::new()), Arc::new(AtomicUsize::new(0)));
+        let stopped = stop.clone();
+        let handler: crate::os::http::Handler = Arc::new(move |call| {
+            let (stop, have) = (stopped.clone(), have.clone());
+            Box::pin(async move {
+                match call {
+                    Call::Transfers => {
+                        Ok(Outcome::Transfers(transfers(have.fetch_add(1, Ordering::Relaxed) as u64 + 1)))
+                    }
+                    Call::Friends => Ok(Outcome::Friends(Vec::new())),
+                    Call::Invite { circle: None, role: Role::Member, minutes: 60 } => {
+                        Ok(Outcome::Invite("line".into()))
+                    }
+                    Call::Found { name } => Ok(Outcome::Circle(name)),
+                    Call::Join { .. } => Ok(Outcome::Circle("Fr\u{1b}iends".into())),
+                    Call::Stop => {
+                        stop.notify_one();
+                        Ok(Outcome::Done)
+                    }
+                    Call::Status => Ok(Outcome::Done),
+                    _ => Err(ApiError::new(409, "no")),
+                }
+            })
+        });
+        Running::with(&state.0, stop, handler)
+    }
+
+    fn transfers(have_mib: u64) -> Transfers {
+        let source = Source { name: "bob".into(), bytes: have_mib << 20 };
+        let transfer = Transfer {
+            info_hash: "00".repeat(20),
+            circle: "Friends".into(),
+            name: Some("film".into()),
+            have_bytes: have_mib << 20,
+            total_bytes: 2 << 20,
+            rate_down: 1 << 20,
+            sources: vec![source],
+        };
+        Transfers { transfers: vec![transfer], traffic: Vec::new() }
+    }
+
+    fn told(state: &State, json: bool, command: Command) -> Result<String, CliError> {
+        let globals = Globals { state: state.0.clone(), json, level: LevelFilter::Warn };
+        let mut out = Vec::new();
+        perform(command, &globals, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn answers_are_told_in_words_or_as_json() {
+        let state = State::new();
+        let _node = node(&state);
+        let invite = || Command::Invite { circle: None, role: Role::Member, minutes: 60 };
+        assert_eq!(told(&state, false, invite()).unwrap(), "line\n");
+        assert_eq!(told(&state, true, invite()).unwrap(), "{\"invite\":\"line\"}\n");
+        let found = Command::Found { name: "Skiers".into() };
+        assert_eq!(told(&state, false, found).unwrap(), "founded the circle Skiers\n");
+        let join = Command::Join(InviteFrom::Argument("x".into()));
+        assert_eq!(told(&state, false, join).unwrap(), "joined the circle Fr\u{fffd}iends\n");
+        assert!(told(&state, false, Command::Friends).unwrap().starts_with("no friends yet"));
+        assert_eq!(told(&state, true, Command::Friends).unwrap(), "[]\n");
+    }
+
+    #[test]
+    fn refusals_and_strange_answers_are_errors() {
+        let state = State::new();
+        let _node = node(&state);
+        let refused = told(&state, false, Command::Unmount).unwrap_err();
+        assert!(matches!(refused, CliError::Client(ClientError::Refused(409, ..))), "{refused}");
+        let strange = told(&state, false, Command::Status).unwrap_err();
+        assert!(matches!(strange, CliError::Client(ClientError::Strange(_))), "{strange}");
+    }
+
+    #[test]
+    fn a_watch_ends_when_all_is_here() {
+        let state = State::new();
+        let _node = node(&state);
+        let lines = told(&state, true, Command::Transfers { watch: true }).unwrap();
+        assert_eq!(lines.lines().count(), 2);
+        let words = told(&state, false, Command::Transfers { watch: true }).unwrap();
+        assert!(words.contains("Friends/film") && words.contains("100%") && words.contains("done"), "{words}");
+    }
+
+    #[test]
+    fn a_stop_is_waited_for_and_then_no_node_runs() {
+        let state = State::new();
+        let _node = node(&state);
+        assert_eq!(told(&state, false, Command::Stop).unwrap(), "stopped\n");
+        let none = told(&state, false, Command::Friends).unwrap_err();
+        assert_eq!(none.exit_code(), 3);
+    }
+
+    #[test]
+    fn an_invite_from_standard_input_is_trimmed_and_bounded() {
+        assert_eq!(read_invite(&b" abc \n"[..]).unwrap(), "abc");
+        assert!(read_invite(&b"\n"[..]).is_err());
+        assert!(read_invite(&b"\xff"[..]).is_err());
+        assert!(read_invite(io::repeat(b'a')).is_err());
+    }
+}

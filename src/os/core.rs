@@ -1,0 +1,234 @@
+//! The node among its threads: one lock around the machine, its actions carried to the disk, the net and the kernel.
+//!
+//! Actions are handed on while the lock is held, so that frames and commits leave in the order in which the node asked
+//! for them; none of it waits. Replies are told after the lock is released, since whoever is told may ask again.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Instant as SystemInstant, SystemTime, UNIX_EPOCH};
+
+use core::net::SocketAddr;
+use tokio::sync::Notify;
+
+use crate::base::{Instant, Now, Ticket, WallTime};
+use crate::node::Node;
+use crate::node::io::{Action, Input, Op, OpError, Reply, Stale};
+use crate::os::disk::{Disk, RedbStore, Slabs};
+use crate::os::net::Net;
+
+/// Who is told the answer to an operation.
+pub type Done = Box<dyn FnOnce(Reply) + Send>;
+
+/// The clocks, read for every input.
+#[derive(Clone, Copy)]
+pub struct Clock(SystemInstant);
+
+impl Clock {
+    /// Starts now.
+    pub fn start() -> Self {
+        Self(SystemInstant::now())
+    }
+
+    /// What both clocks show.
+    pub fn now(&self) -> Now {
+        let wall = match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_nanos()).unwrap_or(i64::MAX),
+            Err(before) => -i64::try_from(before.duration().as_nanos()).unwrap_or(i64::MAX),
+        };
+        let micros = u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Now { instant: Instant(micros), wall: WallTime(wall) }
+    }
+}
+
+/// See the module.
+pub struct Core {
+    clock: Clock,
+    node: RwLock<Node<RedbStore>>,
+    disk: Mutex<Option<Disk>>,
+    slabs: Slabs,
+    net: OnceLock<Net>,
+    stale: OnceLock<Box<dyn Fn(Vec<Stale>) + Send + Sync>>,
+    waiting: Mutex<Waiting>,
+    /// When the next tick is due, and who is told that it changed.
+    due: Mutex<Option<Instant>>,
+    due_changed: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    last: u64,
+    done: BTreeMap<Ticket, Done>,
+}
+
+/// A thread that panicked while it held a lock has said so; what it guarded is still told the truth by the ledger.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Core {
+    /// A node that starts from what `disk` holds. The net and the mount are attached when they are there.
+    pub fn new(clock: Clock, node: Node<RedbStore>, disk: Disk) -> Arc<Self> {
+        let slabs = disk.slabs();
+        Arc::new(Self {
+            clock,
+            node: RwLock::new(node),
+            disk: Mutex::new(Some(disk)),
+            slabs,
+            net: OnceLock::new(),
+            stale: OnceLock::new(),
+            waiting: Mutex::default(),
+            due: Mutex::new(None),
+            due_changed: Notify::new(),
+        })
+    }
+
+    /// From now on dials and frames go there. `addresses` is where it listens.
+    pub fn attach_net(&self, net: Net, addresses: Vec<SocketAddr>) {
+        if self.net.set(net).is_ok() {
+            self.with(|node, now| node.listening(now, addresses));
+        }
+    }
+
+    /// From now on invalidations go there.
+    pub fn attach_kernel(&self, stale: Box<dyn Fn(Vec<Stale>) + Send + Sync>) {
+        // A mount that was taken away and made anew keeps the first sender's queue; there is one mount in a run.
+        let _ = self.stale.set(stale);
+    }
+
+    /// Tells the node a fact.
+    pub fn input(&self, input: Input) {
+        self.with(|node, now| {
+            let reply = node.handle(now, input);
+            debug_assert!(reply.is_none(), "only operations are replied to, and they go through `op`");
+        });
+    }
+
+    /// Asks the node; `done` is called once, at once or later.
+    pub fn op(&self, op: Op, done: Done) -> Ticket {
+        let ticket = {
+            let mut waiting = lock(&self.waiting);
+            waiting.last += 1;
+            let ticket = Ticket(waiting.last);
+            waiting.done.insert(ticket, done);
+            ticket
+        };
+        let reply = self.with(|node, now| node.handle(now, Input::Op { ticket, op }));
+        if let Some(reply) = reply {
+            self.answer(ticket, reply);
+        }
+        ticket
+    }
+
+    /// Asks the node and waits for the answer, without holding the thread.
+    pub async fn ask(&self, op: Op) -> Reply {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        self.op(op, Box::new(move |reply| drop(tell.send(reply))));
+        told.await.unwrap_or(Err(OpError::Stopping))
+    }
+
+    /// Reads by `&self`, beside other readers.
+    pub fn read<R>(&self, read: impl FnOnce(&Node<RedbStore>) -> R) -> R {
+        read(&self.node.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The slabs, for reading on the caller's thread.
+    pub fn slabs(&self) -> &Slabs {
+        &self.slabs
+    }
+
+    /// Ticks the node whenever it is due; ends never.
+    pub async fn tick(&self) {
+        loop {
+            let due = *lock(&self.due);
+            let changed = self.due_changed.notified();
+            match due {
+                None => changed.await,
+                Some(due) => {
+                    let wait = due.since(self.clock.now().instant);
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => self.input(Input::Tick),
+                        () = changed => {}
+                    }
+                }
+            }
+        }
+    }
+
+    /// Ends the disk's threads once everything that was asked of it is done.
+    pub fn stop_disk(&self) {
+        let disk = lock(&self.disk).take();
+        if let Some(disk) = disk {
+            disk.stop();
+        }
+    }
+
+    /// Runs `turn` under the lock, then carries out what the node asks.
+    fn with<R>(&self, turn: impl FnOnce(&mut Node<RedbStore>, Now) -> R) -> R {
+        let mut replies = Vec::new();
+        let result = {
+            let mut node = self.node.write().unwrap_or_else(PoisonError::into_inner);
+            let result = turn(&mut node, self.clock.now());
+            while let Some(action) = node.poll_action() {
+                self.carry_out(action, &mut replies);
+            }
+            self.arm(node.poll_timeout());
+            result
+        };
+        for (ticket, reply) in replies {
+            self.answer(ticket, reply);
+        }
+        result
+    }
+
+    fn carry_out(&self, action: Action, replies: &mut Vec<(Ticket, Reply)>) {
+        match action {
+            Action::Disk { ticket, request } => {
+                if let Some(disk) = &*lock(&self.disk) {
+                    disk.submit(ticket, request);
+                }
+            }
+            Action::Reply { ticket, reply } => replies.push((ticket, reply)),
+            Action::Invalidate(stale) => {
+                if let Some(send) = self.stale.get() {
+                    send(stale);
+                }
+            }
+            action => {
+                if let Some(net) = self.net.get() {
+                    match action {
+                        Action::Dial { ticket, address, protocol, expect } => {
+                            net.dial(ticket, address, protocol, expect);
+                        }
+                        Action::Send { conn, channel, head, body } => net.send(conn, channel, head, body),
+                        Action::Close { conn, why } => net.close(conn, why),
+                        Action::Trust(trust) => net.trust(trust),
+                        Action::Disk { .. } | Action::Reply { .. } | Action::Invalidate(_) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn answer(&self, ticket: Ticket, reply: Reply) {
+        let done = lock(&self.waiting).done.remove(&ticket);
+        match done {
+            Some(done) => done(reply),
+            None => log::error!("an operation was answered twice: {ticket:?}"),
+        }
+    }
+
+    fn arm(&self, timeout: Option<Instant>) {
+        let mut due = lock(&self.due);
+        if *due != timeout {
+            let sooner = match (*due, timeout) {
+                (_, None) => false,
+                (None, Some(_)) => true,
+                (Some(old), Some(new)) => new < old,
+            };
+            *due = timeout;
+            if sooner {
+                self.due_changed.notify_one();
+            }
+        }
+    }
+}

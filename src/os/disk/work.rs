@@ -1,0 +1,295 @@
+//! What a worker does with a request: sealing, hashing, reading and writing, on buffers that it keeps.
+
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+use super::slabs::{Slabs, TAG};
+use crate::base::limits::CHUNK_SEALED;
+use crate::node::io::{DiskError, DiskRequest, Done, Hashed, Segment};
+use crate::seal::ChunkKey;
+use crate::seal::piece::{self, PieceHash, TagsHash};
+
+/// One worker's hands.
+pub(super) struct Worker {
+    slabs: Slabs,
+    buffer: Vec<u8>,
+}
+
+impl Worker {
+    pub(super) fn new(slabs: Slabs) -> Self {
+        Self { slabs, buffer: Vec::new() }
+    }
+
+    /// Does what is asked. Commits are not a worker's.
+    pub(super) fn work(&mut self, request: DiskRequest) -> Done {
+        match request {
+            DiskRequest::Seal { segment, key, plaintext } => Done::Sealed(self.seal(segment, &key, &plaintext)),
+            DiskRequest::Store { sha1, blocks, segments } => Done::Stored(self.store(sha1, &blocks, &segments)),
+            DiskRequest::Read { segments } => Done::Read(self.read(&segments)),
+            DiskRequest::Unseal { segment, key } => Done::Unsealed(self.unseal(segment, &key)),
+            DiskRequest::Hash { chunks, piece_length, known } => Done::Hashed(self.hash(&chunks, piece_length, &known)),
+            DiskRequest::Punch { segments } => Done::Punched(self.punch(&segments)),
+            DiskRequest::Commit { .. } => unreachable!("the queue hands commits to their own thread"),
+        }
+    }
+
+    fn seal(&mut self, segment: Segment, key: &ChunkKey, plaintext: &[u8]) -> Result<(), DiskError> {
+        self.buffer.clear();
+        key.seal(plaintext, segment.length as usize, &mut self.buffer);
+        self.slabs.write_at(segment.slab, segment.offset, &self.buffer)
+    }
+
+    fn store(&self, sha1: [u8; 20], blocks: &[Bytes], segments: &[Segment]) -> Result<bool, DiskError> {
+        if piece::sha1(blocks.iter().map(Bytes::as_ref)) != sha1 {
+            return Ok(false);
+        }
+        self.write_blocks(blocks, segments).map(|()| true)
+    }
+
+    fn read(&self, segments: &[Segment]) -> Result<Bytes, DiskError> {
+        let mut out = vec![0; bytes_in(segments)];
+        let mut rest = &mut out[..];
+        for run in runs(segments) {
+            let (part, after) = rest.split_at_mut(bytes_in(run));
+            self.slabs.read_at(run[0].slab, run[0].offset, part)?;
+            rest = after;
+        }
+        Ok(out.into())
+    }
+
+    fn unseal(&self, segment: Segment, key: &ChunkKey) -> Result<Bytes, DiskError> {
+        let mut plaintext = Vec::new();
+        self.slabs.unseal(segment, key, &mut plaintext)?;
+        Ok(plaintext.into())
+    }
+
+    fn punch(&self, segments: &[Segment]) -> Result<(), DiskError> {
+        runs(segments).try_for_each(|run| self.slabs.punch(run[0].slab, run[0].offset, bytes_in(run) as u64))
+    }
+
+    fn write_blocks(&self, blocks: &[Bytes], segments: &[Segment]) -> Result<(), DiskError> {
+        let (piece, space) = (blocks.iter().map(Bytes::len).sum::<usize>(), bytes_in(segments));
+        if piece != space {
+            return Err(DiskError::Io(format!("a piece of {piece} bytes was given {space} bytes of space")));
+        }
+        let mut blocks = blocks.iter();
+        let mut block: &[u8] = &[];
+        for run in runs(segments) {
+            let mut parts = Vec::new();
+            let mut missing = bytes_in(run);
+            while missing > 0 {
+                while block.is_empty() {
+                    block = blocks.next().expect("blocks and segments are equally long");
+                }
+                let (part, after) = block.split_at(block.len().min(missing));
+                parts.push(IoSlice::new(part));
+                missing -= part.len();
+                block = after;
+            }
+            self.slabs.write_parts_at(run[0].slab, run[0].offset, &mut parts)?;
+        }
+        Ok(())
+    }
+
+    fn hash(&mut self, chunks: &[Segment], piece_length: u32, known: &[Option<[u8; 20]>]) -> Result<Hashed, DiskError> {
+        let per_piece = (piece_length as usize / CHUNK_SEALED).max(1);
+        let mut pieces = Vec::with_capacity(chunks.len().div_ceil(per_piece) * 20);
+        let mut tags = TagsHash::default();
+        for (index, piece) in chunks.chunks(per_piece).enumerate() {
+            let sha1 = match known.get(index).copied().flatten() {
+                Some(sha1) => self.read_tags(piece, &mut tags).map(|()| sha1)?,
+                None => self.read_piece(piece, &mut tags)?,
+            };
+            pieces.extend_from_slice(&sha1);
+        }
+        Ok(Hashed { pieces, tags: tags.finish() })
+    }
+
+    fn read_tags(&self, chunks: &[Segment], tags: &mut TagsHash) -> Result<(), DiskError> {
+        for chunk in chunks {
+            let mut tag = [0; TAG];
+            let end = chunk.offset + u64::from(chunk.length);
+            self.slabs.read_at(chunk.slab, end.saturating_sub(TAG as u64), &mut tag)?;
+            tags.update(&tag);
+        }
+        Ok(())
+    }
+
+    fn read_piece(&mut self, chunks: &[Segment], tags: &mut TagsHash) -> Result<[u8; 20], DiskError> {
+        let mut hash = PieceHash::default();
+        for part in runs(chunks).flat_map(|run| run.chunks(CHUNKS_PER_READ)) {
+            self.buffer.resize(bytes_in(part), 0);
+            self.slabs.read_at(part[0].slab, part[0].offset, &mut self.buffer)?;
+            hash.update(&self.buffer);
+            let mut rest = &self.buffer[..];
+            for chunk in part {
+                let (sealed, after) = rest.split_at(chunk.length as usize);
+                if !tags.update_chunk(sealed) {
+                    return Err(DiskError::Io(format!("a chunk of {} bytes has no tag", chunk.length)));
+                }
+                rest = after;
+            }
+        }
+        Ok(hash.finish())
+    }
+}
+
+/// The segments in stretches that follow each other in one slab.
+fn runs(segments: &[Segment]) -> impl Iterator<Item = &[Segment]> {
+    segments.chunk_by(|one, next| one.slab == next.slab && one.offset + u64::from(one.length) == next.offset)
+}
+
+fn bytes_in(segments: &[Segment]) -> usize {
+    segments.iter().map(|segment| segment.length as usize).sum()
+}
+
+/// Chunks that are read at once for hashing: 256 KiB.
+const CHUNKS_PER_READ: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::base::{CircleId, Rng};
+    use crate::os::state::tests::Scratch;
+    use crate::seal::{CircleKey, EpochKeys, Suite};
+
+    #[test]
+    fn a_chunk_is_sealed_padded_and_opened() {
+        let (_scratch, mut worker) = worker();
+        let key = key();
+        for (length, plain) in [(4_096, 0), (4_096, 4_068), (65_536, 65_508), (65_536, 61_500)] {
+            let segment = Segment { slab: 1, offset: 8_192, length };
+            let plaintext = Bytes::from(vec![b'p'; plain]);
+            let request = DiskRequest::Seal { segment, key: key.clone(), plaintext: plaintext.clone() };
+            assert!(matches!(worker.work(request), Done::Sealed(Ok(()))));
+            let Done::Unsealed(Ok(opened)) = worker.work(DiskRequest::Unseal { segment, key: key.clone() }) else {
+                panic!("{length} bytes do not open")
+            };
+            assert_eq!(opened.len(), length as usize - 28);
+            assert!(opened[..plain] == plaintext && opened[plain..].iter().all(|byte| *byte == 0));
+        }
+    }
+
+    #[test]
+    fn a_piece_is_written_only_if_it_hashes_right() {
+        let (_scratch, mut worker) = worker();
+        let mut rng = Rng::new(3);
+        for round in 0..60 {
+            let segments = segments(&mut rng, round);
+            let mut bytes = vec![0; bytes_in(&segments)];
+            rng.fill(&mut bytes);
+            let bytes = Bytes::from(bytes);
+            let blocks = blocks(&mut rng, &bytes);
+            let sha1 = piece::sha1([&bytes[..]]);
+            let store = |sha1| DiskRequest::Store { sha1, blocks: blocks.clone(), segments: segments.clone() };
+            assert!(matches!(worker.work(store([0; 20])), Done::Stored(Ok(false))));
+            let Done::Read(before) = worker.work(DiskRequest::Read { segments: segments.clone() }) else { panic!() };
+            assert!(before.is_err(), "a wrong piece was written");
+            assert!(matches!(worker.work(store(sha1)), Done::Stored(Ok(true))));
+            let Done::Read(read) = worker.work(DiskRequest::Read { segments: segments.clone() }) else { panic!() };
+            assert!(read.unwrap() == bytes, "round {round}");
+        }
+    }
+
+    #[test]
+    fn a_piece_that_does_not_fit_its_space_is_an_error() {
+        let (_scratch, mut worker) = worker();
+        let blocks = vec![Bytes::from_static(b"longer")];
+        let segments = vec![Segment { slab: 1, offset: 0, length: 5 }];
+        let done = worker.work(DiskRequest::Store { sha1: piece::sha1([&b"longer"[..]]), blocks, segments });
+        let Done::Stored(Err(error)) = done else { panic!("{done:?}") };
+        assert!(error.to_string().contains("6 bytes"), "{error}");
+    }
+
+    #[test]
+    fn pieces_and_tags_are_those_of_the_chunks_in_order() {
+        let (_scratch, mut worker) = worker();
+        let mut rng = Rng::new(4);
+        for count in [0, 1, 2, 3, 9, 17] {
+            let mut at = 0;
+            let chunks: Vec<Segment> = (0..count)
+                .map(|index| {
+                    at += 65_536 + 4_096 * rng.below(2);
+                    let length = if index + 1 == count { 8_192 } else { 65_536 };
+                    Segment { slab: 1 + index / 6, offset: at, length }
+                })
+                .collect();
+            let mut file = vec![0; bytes_in(&chunks)];
+            rng.fill(&mut file);
+            let mut rest = &file[..];
+            for chunk in &chunks {
+                let (sealed, after) = rest.split_at(chunk.length as usize);
+                worker.slabs.write_at(chunk.slab, chunk.offset, sealed).unwrap();
+                rest = after;
+            }
+            let mut tags = TagsHash::default();
+            assert!(file.chunks(65_536).all(|chunk| tags.update_chunk(chunk)));
+            let tags = tags.finish();
+            let sha1s: Vec<[u8; 20]> = file.chunks(131_072).map(|piece| piece::sha1([piece])).collect();
+            for known in [Vec::new(), vec![None; sha1s.len()]] {
+                let done = worker.work(DiskRequest::Hash { chunks: chunks.clone(), piece_length: 131_072, known });
+                let Done::Hashed(Ok(hashed)) = done else { panic!("{done:?}") };
+                assert_eq!(hashed, Hashed { pieces: sha1s.concat(), tags }, "{count} chunks");
+            }
+            // What is known is taken as it is, and only its tags are read.
+            let known = (0..sha1s.len()).map(|index| (index % 2 == 1).then_some([7; 20])).collect();
+            let done = worker.work(DiskRequest::Hash { chunks, piece_length: 131_072, known });
+            let Done::Hashed(Ok(hashed)) = done else { panic!("{done:?}") };
+            assert_eq!(hashed.tags, tags);
+            for (index, (sha1, told)) in sha1s.iter().zip(hashed.pieces.chunks(20)).enumerate() {
+                assert_eq!(told, if index % 2 == 1 { &[7; 20] } else { sha1 });
+            }
+        }
+    }
+
+    #[test]
+    fn punching_reaches_every_segment() {
+        let (_scratch, mut worker) = worker();
+        let segments = vec![
+            Segment { slab: 1, offset: 0, length: 65_536 },
+            Segment { slab: 1, offset: 65_536, length: 4_096 },
+            Segment { slab: 2, offset: 69_632, length: 4_096 },
+        ];
+        for segment in &segments {
+            worker.slabs.write_at(segment.slab, segment.offset, &vec![1; segment.length as usize]).unwrap();
+        }
+        assert!(matches!(worker.work(DiskRequest::Punch { segments: segments.clone() }), Done::Punched(Ok(()))));
+        let Done::Read(Ok(read)) = worker.work(DiskRequest::Read { segments }) else { panic!() };
+        assert!(read.iter().all(|byte| *byte == 0) || read.iter().all(|byte| *byte == 1));
+    }
+
+    /// Some that follow each other and some that do not, in slabs of their own for each round.
+    fn segments(rng: &mut Rng, round: u32) -> Vec<Segment> {
+        let mut offset = 0;
+        (0..1 + rng.below(9))
+            .map(|index| {
+                let length = 4_096 * (1 + rng.below(16)) as u32;
+                let at = offset + 4_096 * rng.below(2);
+                offset = at + u64::from(length);
+                Segment { slab: round * 2 + u32::from(index > 4), offset: at, length }
+            })
+            .collect()
+    }
+
+    fn blocks(rng: &mut Rng, bytes: &Bytes) -> Vec<Bytes> {
+        let mut rest = bytes.clone();
+        let mut blocks = Vec::new();
+        while !rest.is_empty() {
+            blocks.push(rest.split_to(rest.len().min(rng.below(20_000) as usize)));
+        }
+        blocks
+    }
+
+    fn worker() -> (Scratch, Worker) {
+        let scratch = Scratch::new();
+        let slabs = Slabs::open(&scratch.path().join("slabs"), Arc::default()).unwrap();
+        (scratch, Worker::new(slabs))
+    }
+
+    fn key() -> Arc<ChunkKey> {
+        EpochKeys::derive(&CircleId([1; 32]), 1, Suite::ChaCha20Poly1305, &CircleKey([2; 32])).chunk_key()
+    }
+}

@@ -1,0 +1,444 @@
+//! Starts a node and owns its threads and its shutdown.
+//!
+//! Start: state, identity, node, net, API, mount. End: mount, drafts published and durable, API, net, disk. What is
+//! started last ends first, so that nothing is asked of what is gone.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, mpsc};
+use std::time::Duration;
+
+use core::net::{IpAddr, SocketAddr};
+use tokio::sync::Notify;
+
+use crate::base::{Batch, CircleId, Snapshot, Table, Ticket};
+use crate::lan::api::{self, ApiError, Call, Outcome};
+use crate::ledger::keys;
+use crate::node::io::{Answer, DiskRequest, Done as DiskDone, Input, Op, OpError};
+use crate::node::{Fetch, Node, NodeConfig as MachineConfig, new_identity};
+use crate::os::cli::config::{Fetch as FetchFlag, NodeConfig};
+use crate::os::core::{Clock, Core};
+use crate::os::disk::{Disk, DiskConfig};
+use crate::os::http::{Answering, Handler, Server};
+use crate::os::net::{Net, NetConfig, NetLimits};
+use crate::seal::{CircleKey, EpochKeys, Suite};
+
+/// Why a node could not be started, or ended badly.
+#[derive(Debug)]
+pub enum RunError {
+    /// The state directory, the ledger or the slabs.
+    State(String),
+    /// The listener.
+    Net(String),
+    /// The API's socket.
+    Api(String),
+    /// The mount.
+    Mount(String),
+    /// An operation was refused.
+    Refused(OpError),
+    /// The operating system refused something else.
+    System(String),
+}
+
+impl fmt::Display for RunError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RunError::State(why)
+            | RunError::Net(why)
+            | RunError::Api(why)
+            | RunError::Mount(why)
+            | RunError::System(why) => f.write_str(why),
+            RunError::Refused(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for RunError {}
+
+/// Published drafts and the last commit may take so long at the end.
+const END_TIME: Duration = Duration::from_secs(60);
+
+/// Bytes of the operating system's entropy.
+fn entropy<const N: usize>() -> Result<[u8; N], RunError> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| RunError::System(format!("the system gives no randomness: {error}")))?;
+    Ok(bytes)
+}
+
+/// What a node's state directory holds, opened, with a node started from it.
+struct Opened {
+    core: Arc<Core>,
+    transport_seed: [u8; 32],
+}
+
+/// Opens or makes a state directory and starts its node. `name` is used when it is made.
+fn open(
+    state: &Path,
+    name: Option<&str>,
+    home: bool,
+    cache_bytes: Option<usize>,
+    fetch: Fetch,
+) -> Result<Opened, RunError> {
+    let clock = Clock::start();
+    if let Some(parent) = state.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        fs::create_dir_all(parent)
+            .map_err(|error| RunError::State(format!("{} cannot be made: {error}", parent.display())))?;
+    }
+    let mut config = DiskConfig::new(state);
+    config.cache_bytes = cache_bytes.unwrap_or(config.cache_bytes);
+    let (mut disk, store) = Disk::open(config).map_err(|error| RunError::State(error.to_string()))?;
+    // Before there is a node, the disk's answers go to whoever starts it.
+    let (early, answers) = mpsc::channel();
+    let core: Arc<OnceLock<Arc<Core>>> = Arc::default();
+    let told = core.clone();
+    let complete = move |ticket: Ticket, done: DiskDone| match told.get() {
+        Some(core) => core.input(Input::Disk { ticket, done }),
+        None => drop(early.send(done)),
+    };
+    disk.start(Arc::new(complete)).map_err(|error| RunError::State(error.to_string()))?;
+    let known = store.get(Table::Meta, keys::IDENTITY).map_err(|error| RunError::State(error.to_string()))?;
+    let made = known.is_none();
+    if made {
+        let name = name.ok_or_else(|| {
+            RunError::State(format!(
+                "{} holds no node: make one with `dustfs init --name NAME --state {}`",
+                state.display(),
+                state.display()
+            ))
+        })?;
+        crate::wire::statement::check_label(name).map_err(|error| RunError::State(error.to_string()))?;
+        commit_and_wait(&disk, &answers, new_identity(name, entropy()?, entropy()?))?;
+    }
+    let config = MachineConfig { fetch };
+    let mut node = Node::start(clock.now(), store, config, entropy()?).map_err(|e| RunError::State(e.to_string()))?;
+    if home && !node.has_home() {
+        node.found_home(faster_suite(), entropy()?).map_err(RunError::Refused)?;
+    }
+    let transport_seed = node.transport_seed();
+    let started = Core::new(clock, node, disk);
+    let _ = core.set(started.clone());
+    started.input(Input::Tick);
+    Ok(Opened { core: started, transport_seed })
+}
+
+fn commit_and_wait(disk: &Disk, answers: &mpsc::Receiver<DiskDone>, batch: Batch) -> Result<(), RunError> {
+    disk.submit(Ticket(0), DiskRequest::Commit { batch, sync: Default::default() });
+    match answers.recv() {
+        Ok(DiskDone::Committed(Ok(()))) => Ok(()),
+        Ok(DiskDone::Committed(Err(error))) => Err(RunError::State(error.to_string())),
+        _ => Err(RunError::State("the disk gave no answer".into())),
+    }
+}
+
+/// The chunk cipher that seals faster on this machine.
+fn faster_suite() -> Suite {
+    let time = |suite| {
+        let key = EpochKeys::derive(&CircleId([0; 32]), 1, suite, &CircleKey([0; 32])).chunk_key();
+        let plain = vec![0; crate::base::limits::CHUNK_PLAIN];
+        let mut sealed = Vec::with_capacity(crate::base::limits::CHUNK_SEALED);
+        let started = std::time::Instant::now();
+        for _ in 0..SEALS {
+            sealed.clear();
+            key.seal(&plain, crate::base::limits::CHUNK_SEALED, &mut sealed);
+        }
+        started.elapsed()
+    };
+    if time(Suite::Aes256Gcm) <= time(Suite::ChaCha20Poly1305) { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 }
+}
+
+/// Chunks that are sealed to measure a cipher.
+const SEALS: u32 = 16;
+
+/// Publishes what is written, makes it durable, and ends the disk's threads.
+async fn close(core: &Core) -> Result<(), RunError> {
+    let done = tokio::time::timeout(END_TIME, core.ask(Op::Shutdown)).await;
+    core.stop_disk();
+    match done {
+        Ok(reply) => reply.map(drop).map_err(RunError::Refused),
+        Err(_) => Err(RunError::State("what was written last could not be made durable in time".into())),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| RunError::System(format!("the runtime cannot start: {error}")))
+}
+
+/// Makes the state of a new node.
+pub fn init(state: &Path, name: &str) -> Result<(), RunError> {
+    let opened = open(state, Some(name), true, None, Fetch::default())?;
+    runtime()?.block_on(async {
+        let core = opened.core.clone();
+        tokio::select! {
+            result = close(&opened.core) => result,
+            () = core.tick() => Ok(()),
+        }
+    })
+}
+
+/// Joins while no node runs; the answer is the circle's name.
+pub fn join_offline(state: &Path, invite: &str) -> Result<String, RunError> {
+    let opened = open(state, None, false, None, Fetch::default())?;
+    let core = opened.core.clone();
+    runtime()?.block_on(async {
+        let net = start_net(&opened, Vec::new()).await?;
+        core.attach_net(net.clone(), Vec::new());
+        let work = async {
+            let joined = core.ask(Op::Join { invite: invite.into(), entropy: entropy()? }).await;
+            close(&core).await?;
+            match joined.map_err(RunError::Refused)? {
+                Answer::Circle(name) => Ok(name),
+                _ => Err(RunError::System("the node gave another answer than was asked for".into())),
+            }
+        };
+        let result = tokio::select! {
+            result = work => result,
+            () = core.tick() => Err(RunError::System("the node's clock stopped".into())),
+        };
+        net.stop();
+        net.stopped().await;
+        result
+    })
+}
+
+async fn start_net(opened: &Opened, listen: Vec<SocketAddr>) -> Result<Net, RunError> {
+    let core = opened.core.clone();
+    let config = NetConfig { listen, transport_seed: opened.transport_seed, limits: NetLimits::default() };
+    let events = Arc::new(move |input: Input| core.input(input));
+    Net::start(config, events).await.map_err(|error| RunError::Net(error.to_string()))
+}
+
+/// Runs the node until it is stopped by a signal or by the API.
+pub fn node(config: NodeConfig) -> Result<(), RunError> {
+    let name = match &config.name {
+        Some(name) => name.clone(),
+        None => nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()).unwrap_or("box".into()),
+    };
+    let fetch = match config.fetch {
+        FetchFlag::Everything => Fetch::Everything,
+        FetchFlag::OnDemand => Fetch::OnDemand,
+    };
+    let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), fetch)?;
+    runtime()?.block_on(serve(config, opened))
+}
+
+/// The node's mount, while it is mounted.
+#[cfg(feature = "mount")]
+type Mounted = Arc<Mutex<Option<crate::os::fuse::Mount>>>;
+
+async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
+    let core = opened.core.clone();
+    let net = match start_net(&opened, config.listen.clone()).await {
+        Err(error) if config.listen_is_default => {
+            log::warn!("{error}: a free port is taken instead");
+            let free = config.listen.iter().map(|address| SocketAddr::new(address.ip(), 0)).collect();
+            start_net(&opened, free).await?
+        }
+        started => started?,
+    };
+    let addresses = reachable(&net.addresses());
+    core.attach_net(net.clone(), addresses.clone());
+    let server = Server::bind(&config.state).await.map_err(|error| RunError::Api(error.to_string()))?;
+    let stop = Arc::new(Notify::new());
+    #[cfg(feature = "mount")]
+    let mounted: Mounted = Arc::default();
+    #[cfg(feature = "mount")]
+    if let Some(directory) = &config.mount {
+        mount(&core, directory, &config, &mounted)?;
+    }
+    #[cfg(not(feature = "mount"))]
+    if config.mount.is_some() {
+        return Err(RunError::Mount("this build has no mount: use one with the feature 'mount', or --cache".into()));
+    }
+    let told: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    log::info!("the node is up at {}", told.join(", "));
+    let api = Api {
+        core: core.clone(),
+        stop: stop.clone(),
+        directory: config.mount.clone(),
+        #[cfg(feature = "mount")]
+        mounted: mounted.clone(),
+    };
+    let end = Arc::new(Notify::new());
+    let ended = end.clone();
+    let handler: Handler = Arc::new(move |call| api.clone().answer(call));
+    let api_task = tokio::spawn(server.run(handler, async move { ended.notified().await }));
+    tokio::select! {
+        () = core.tick() => {}
+        () = stop.notified() => log::info!("stopping, as asked"),
+        result = signal() => result?,
+    }
+    let ticking = core.clone();
+    let closing = async {
+        #[cfg(feature = "mount")]
+        unmount(&mounted).await;
+        let closed = close(&core).await;
+        end.notify_one();
+        let _ = api_task.await;
+        closed
+    };
+    let result = tokio::select! {
+        result = closing => result,
+        () = ticking.tick() => Ok(()),
+    };
+    net.stop();
+    net.stopped().await;
+    result
+}
+
+async fn signal() -> Result<(), RunError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let caught = |kind| signal(kind).map_err(|error| RunError::System(format!("signals cannot be caught: {error}")));
+    let (mut term, mut interrupt) = (caught(SignalKind::terminate())?, caught(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// The addresses under which others may reach what was bound: of an unspecified one, those of all interfaces.
+fn reachable(bound: &[SocketAddr]) -> Vec<SocketAddr> {
+    let mut found = Vec::new();
+    for address in bound {
+        if !address.ip().is_unspecified() {
+            found.push(*address);
+            continue;
+        }
+        let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+        for storage in interfaces.filter_map(|interface| interface.address) {
+            let ip = match (storage.as_sockaddr_in(), storage.as_sockaddr_in6()) {
+                (Some(v4), _) => IpAddr::V4(v4.ip()),
+                (None, Some(v6)) if address.is_ipv6() && v6.scope_id() == 0 => IpAddr::V6(v6.ip()),
+                _ => continue,
+            };
+            found.push(SocketAddr::new(ip, address.port()));
+        }
+    }
+    // What only this machine can reach is named last.
+    found.sort_by_key(|address| address.ip().is_loopback());
+    found.dedup();
+    found
+}
+
+#[cfg(feature = "mount")]
+fn mount(core: &Arc<Core>, directory: &Path, config: &NodeConfig, mounted: &Mounted) -> Result<(), RunError> {
+    use crate::os::fuse::{Mount, MountConfig};
+
+    fs::create_dir_all(directory)
+        .map_err(|error| RunError::Mount(format!("{} cannot be made: {error}", directory.display())))?;
+    let mount = MountConfig {
+        directory: directory.into(),
+        threads: config.threads,
+        read_only: false,
+        allow_other: false,
+        uid: nix::unistd::getuid().as_raw(),
+        gid: nix::unistd::getgid().as_raw(),
+    };
+    let files = Arc::new(crate::os::files::CoreFiles(core.clone()));
+    let mount = Mount::new(mount, files).map_err(|error| RunError::Mount(error.to_string()))?;
+    let stale = mount.stale();
+    core.attach_kernel(Box::new(move |list| stale.send(list)));
+    mount.on_end(|| log::info!("the tree is no longer mounted"));
+    *mounted.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(mount);
+    Ok(())
+}
+
+#[cfg(feature = "mount")]
+async fn unmount(mounted: &Mounted) -> Option<Result<(), String>> {
+    let mount = mounted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()?;
+    // The kernel may have requests under way whose answers need this thread's runtime.
+    let unmounted = tokio::task::spawn_blocking(move || mount.unmount()).await;
+    Some(match unmounted {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            log::error!("{error}");
+            Err(error.to_string())
+        }
+        Err(error) => Err(error.to_string()),
+    })
+}
+
+/// The API's calls, carried out by the node.
+#[derive(Clone)]
+struct Api {
+    core: Arc<Core>,
+    stop: Arc<Notify>,
+    directory: Option<PathBuf>,
+    #[cfg(feature = "mount")]
+    mounted: Mounted,
+}
+
+impl Api {
+    fn answer(self, call: Call) -> Answering {
+        Box::pin(async move {
+            let entropy = || entropy().map_err(|error| ApiError::new(500, error.to_string()));
+            let op = match call {
+                Call::Status => return Ok(Outcome::Status(self.status())),
+                Call::Friends => return Ok(Outcome::Friends(self.core.read(|node| node.friends()))),
+                Call::Transfers => return Ok(Outcome::Transfers(self.core.read(|node| node.transfers()))),
+                Call::Unmount => return self.unmount().await,
+                Call::Stop => {
+                    self.stop.notify_one();
+                    return Ok(Outcome::Done);
+                }
+                Call::Invite { circle, role, minutes } => {
+                    let time = Duration::from_secs(u64::from(minutes) * 60);
+                    Op::Invite { circle, role, time, entropy: entropy()? }
+                }
+                Call::Join { invite } => Op::Join { invite, entropy: entropy()? },
+                Call::Found { name } => Op::Found { name, entropy: entropy()? },
+                Call::Remove { circle, member } => Op::Remove { circle, member, entropy: entropy()? },
+            };
+            let answer = self.core.ask(op).await.map_err(ApiError::from)?;
+            api::outcome(answer).ok_or_else(|| ApiError::new(500, "the node gave another answer than was asked for"))
+        })
+    }
+
+    fn status(&self) -> crate::node::status::Status {
+        let mut status = self.core.read(|node| node.status());
+        status.mount = self.mount_point();
+        (status.disk_total, status.disk_free) = self.core.slabs().space();
+        status.memory = resident_bytes();
+        status
+    }
+
+    #[cfg(feature = "mount")]
+    fn mount_point(&self) -> Option<String> {
+        let mounted = self.mounted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        mounted.as_ref().filter(|mount| !mount.ended())?;
+        self.directory.as_ref().map(|directory| directory.display().to_string())
+    }
+
+    #[cfg(not(feature = "mount"))]
+    fn mount_point(&self) -> Option<String> {
+        None
+    }
+
+    #[cfg(feature = "mount")]
+    async fn unmount(&self) -> Result<Outcome, ApiError> {
+        match unmount(&self.mounted).await {
+            Some(Ok(())) => Ok(Outcome::Done),
+            Some(Err(why)) => Err(ApiError::new(409, why)),
+            None => Err(ApiError::new(409, "the tree is not mounted")),
+        }
+    }
+
+    #[cfg(not(feature = "mount"))]
+    async fn unmount(&self) -> Result<Outcome, ApiError> {
+        let _ = &self.directory;
+        Err(ApiError::new(409, "this build has no mount"))
+    }
+}
+
+/// Bytes of this process in memory, as the kernel counts them (proc(5), statm).
+fn resident_bytes() -> Option<u64> {
+    let statm = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
+    Some(pages * u64::try_from(page).ok()?)
+}
