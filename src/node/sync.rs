@@ -32,6 +32,8 @@ pub struct Shared {
     serving: Option<BTreeMap<Chain, u64>>,
     /// Torrents that became whole and were not told yet.
     untold: Vec<InfoHash>,
+    /// Torrents told by name since the last summary.
+    told: usize,
 }
 
 /// A pull without an answer is asked of somebody else after this time.
@@ -545,10 +547,17 @@ impl<S: Snapshot> Node<S> {
     fn tell_untold(&mut self, id: &CircleId) {
         let conns: Vec<_> = self.peers.in_circle(id).map(|(conn, _)| conn).collect();
         for conn in conns {
-            let untold = match self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(id)) {
-                Some(shared) => std::mem::take(&mut shared.untold),
-                None => continue,
-            };
+            let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(id)) else { continue };
+            let untold = std::mem::take(&mut shared.untold);
+            shared.told += untold.len();
+            if shared.told > TOLD_MAX {
+                // What the peer remembers by name is bounded: a summary takes its place.
+                shared.told = 0;
+                for message in self.all_holdings(id) {
+                    self.tell(conn, &Control::Holdings(message));
+                }
+                continue;
+            }
             for part in untold.chunks(HOLDINGS_AT_ONCE) {
                 let message = control::Holdings {
                     circle: *id,
@@ -615,6 +624,8 @@ impl<S: Snapshot> Node<S> {
     }
 }
 
+/// Torrents told by name before a summary replaces them; a peer remembers 65,536.
+const TOLD_MAX: usize = 40_000;
 /// Info-hashes in one message of holdings.
 const HOLDINGS_AT_ONCE: usize = 2_000;
 
