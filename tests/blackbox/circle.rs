@@ -215,3 +215,21 @@ fn a_file_kept_open_is_published_when_it_is_quiet() {
         read.is_ok() && text == "not closed yet"
     });
 }
+
+/// Whom to trust and whom to dial was asked of the net before there was one, and lost: nodes met after a join alone.
+#[test]
+fn friends_meet_again_when_both_start_anew() {
+    let Some(world) = World::new("friends_meet_again_when_both_start_anew") else { return };
+    let mut a = world.started("A");
+    let mut b = world.started("B");
+    b.join(&a.invite("member"));
+    write(&a.friends("before"), b"1");
+    wait_until("B has it", patience(), || b.holds_all(1));
+    a.stop();
+    b.stop();
+    a.start();
+    write(&a.friends("between"), b"2");
+    b.start();
+    wait_until("B has what was written while it was away", patience(), || b.holds_all(2));
+    assert_eq!(fs::read(b.friends("between")).expect("it is read"), b"2");
+}
