@@ -47,6 +47,8 @@ pub struct Core {
     disk: Mutex<Option<Disk>>,
     slabs: Slabs,
     net: OnceLock<Net>,
+    /// What was asked of the net before it was there: whom to trust, whom to dial.
+    early: Mutex<Vec<Action>>,
     stale: OnceLock<Box<dyn Fn(Vec<Stale>) + Send + Sync>>,
     waiting: Mutex<Waiting>,
     /// When the next tick is due, and who is told that it changed.
@@ -75,6 +77,7 @@ impl Core {
             disk: Mutex::new(Some(disk)),
             slabs,
             net: OnceLock::new(),
+            early: Mutex::default(),
             stale: OnceLock::new(),
             waiting: Mutex::default(),
             due: Mutex::new(None),
@@ -84,9 +87,14 @@ impl Core {
 
     /// From now on dials and frames go there. `addresses` is where it listens.
     pub fn attach_net(&self, net: Net, addresses: Vec<SocketAddr>) {
-        if self.net.set(net).is_ok() {
-            self.with(|node, now| node.listening(now, addresses));
-        }
+        self.with(|node, now| {
+            if self.net.set(net).is_ok() {
+                for action in lock(&self.early).drain(..) {
+                    self.carry_out(action, &mut Vec::new());
+                }
+                node.listening(now, addresses);
+            }
+        });
     }
 
     /// From now on invalidations go there.
@@ -193,19 +201,16 @@ impl Core {
                     send(stale);
                 }
             }
-            action => {
-                if let Some(net) = self.net.get() {
-                    match action {
-                        Action::Dial { ticket, address, protocol, expect } => {
-                            net.dial(ticket, address, protocol, expect);
-                        }
-                        Action::Send { conn, channel, head, body } => net.send(conn, channel, head, body),
-                        Action::Close { conn, why } => net.close(conn, why),
-                        Action::Trust(trust) => net.trust(trust),
-                        Action::Disk { .. } | Action::Reply { .. } | Action::Invalidate(_) => {}
-                    }
+            action => match (self.net.get(), action) {
+                (None, action) => lock(&self.early).push(action),
+                (Some(net), Action::Dial { ticket, address, protocol, expect }) => {
+                    net.dial(ticket, address, protocol, expect);
                 }
-            }
+                (Some(net), Action::Send { conn, channel, head, body }) => net.send(conn, channel, head, body),
+                (Some(net), Action::Close { conn, why }) => net.close(conn, why),
+                (Some(net), Action::Trust(trust)) => net.trust(trust),
+                (Some(_), Action::Disk { .. } | Action::Reply { .. } | Action::Invalidate(_)) => {}
+            },
         }
     }
 
