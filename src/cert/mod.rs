@@ -1,8 +1,8 @@
 //! Certificate profile and chain policy: one self-signed root per circle, leaves issued by it directly, all Ed25519.
 //!
-//! The profile is what stock SSL-torrent clients take (libtorrent): a leaf has the subjectAltName `*`, is for clients and
-//! servers alike, and no intermediate stands between it and the root. A chain proves that a keeper once issued it, and no
-//! more: who may do what follows from the roster. Certificates tell nothing: names and dates are the same in all.
+//! The profile is what stock SSL-torrent clients take (libtorrent): a leaf has the subjectAltName `*`, is for clients
+//! and servers alike, and no intermediate stands between it and the root. A chain proves that a keeper once issued it,
+//! and no more: who may do what follows from the roster. Certificates tell nothing: names and dates are the same in all.
 
 mod profile;
 

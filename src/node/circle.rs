@@ -47,6 +47,8 @@ pub struct Circle {
     pub pull: Option<(ConnId, Instant)>,
     /// When heads are to be told to the others.
     pub announce: Option<Instant>,
+    /// When this node starts an epoch, if nobody else did before.
+    pub mint: Option<Instant>,
     /// Chains of which two histories were seen, in words.
     pub forks: BTreeSet<String>,
     me: crate::base::MemberKey,
@@ -58,6 +60,9 @@ pub struct Epoch {
     pub key: CircleKey,
     pub keys: EpochKeys,
 }
+
+/// Time between the members' tries to start an epoch.
+const MINT_STEP: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// See [`Circle::chains`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,6 +93,7 @@ impl Circle {
             open: None,
             pull: None,
             announce: None,
+            mint: None,
             forks: BTreeSet::new(),
             me,
         }
@@ -112,6 +118,12 @@ impl Circle {
     pub fn current(&self) -> Option<(EpochId, &Epoch)> {
         let id = self.roster.current_epoch()?;
         self.epochs.get(&id).map(|epoch| (id, epoch))
+    }
+
+    /// The chunk cipher of the newest epoch that is held.
+    pub fn latest_suite(&self) -> Suite {
+        let newest = self.epochs.values().max_by_key(|epoch| epoch.number);
+        newest.map_or(Suite::ChaCha20Poly1305, |epoch| epoch.keys.suite())
     }
 
     /// The keys by which registers are tagged: the first epoch's, so that tags outlive epochs.
@@ -322,12 +334,43 @@ impl<S: Snapshot> Node<S> {
             self.reload_tree(id);
         }
         self.name_authors(id);
+        self.plan_epoch(id);
         let circle = &self.circles[id];
         if before != (circle.roster.allowed_transports(), circle.roster.current_epoch()) {
             self.tell_trust();
             self.roster_changed(id);
         }
         Ok(added)
+    }
+
+    /// Where no epoch is usable, those who write start one: the first of them at once, the others after a while each.
+    fn plan_epoch(&mut self, id: &CircleId) {
+        let now = self.now.instant;
+        let Some(circle) = self.circles.get_mut(id) else { return };
+        if !circle.roster.needs_epoch() {
+            circle.mint = None;
+            return;
+        }
+        let mut writers = circle.roster.current().filter(|member| member.role.writes());
+        if let Some(place) = writers.position(|member| member.device.member == circle.me) {
+            circle.mint.get_or_insert(now + MINT_STEP * (place as u32 + 1));
+        }
+    }
+
+    /// Starts the epochs that are due.
+    pub fn mint_due(&mut self) {
+        let now = self.now.instant;
+        let due: Vec<_> = self.circles.values().filter(|circle| circle.mint.is_some_and(|at| at <= now)).collect();
+        let due: Vec<_> = due.into_iter().map(|circle| (circle.id, circle.latest_suite())).collect();
+        for (id, suite) in due {
+            if let Some(circle) = self.circles.get_mut(&id) {
+                circle.mint = None;
+            }
+            let (key, envelope) = (CircleKey(self.fresh()), self.fresh());
+            if let Err(error) = self.mint_epoch(&id, suite, key, envelope) {
+                log::error!("no new epoch could be started: {error}");
+            }
+        }
     }
 
     /// Opens the epoch key that was sealed to us, if there is one.

@@ -47,8 +47,8 @@ pub struct Draft {
     pub number: u64,
     pub fsyncs: Vec<Ticket>,
     pub publishing: Publishing,
-    /// True when the ledger has an entry of this draft.
-    pub stored: bool,
+    /// Sealed chunks that later ones replaced, though the ledger's entry may still name them.
+    pub garbage: Vec<Segment>,
 }
 
 /// A change of a draft.
@@ -154,7 +154,7 @@ impl Draft {
             number: 0,
             fsyncs: Vec::new(),
             publishing: Publishing::No,
-            stored: false,
+            garbage: Vec::new(),
         }
     }
 

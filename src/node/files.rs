@@ -440,7 +440,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// A draft over the published body, if there is none yet.
-    fn ensure_draft(&mut self, key: &DraftKey) {
+    pub(super) fn ensure_draft(&mut self, key: &DraftKey) {
         if self.files.drafts.contains_key(key) {
             return;
         }
@@ -547,11 +547,6 @@ impl<S: Snapshot> Node<S> {
         self.fill_chunks(key, &[0]);
     }
 
-    /// A draft over what was just published, for the handles that are still open.
-    pub(super) fn reopen_draft(&mut self, key: &DraftKey) {
-        self.ensure_draft(key);
-    }
-
     fn fill_chunks(&mut self, key: DraftKey, chunks: &[u32]) {
         for chunk in chunks {
             let Some(draft) = self.files.drafts.get_mut(&key) else { return };
@@ -636,6 +631,8 @@ impl<S: Snapshot> Node<S> {
         let Some(data) = chunk.data.as_mut() else { return };
         let plaintext = data.share();
         let segment = self.vault.take_chunk(sealed_chunk_length(plain) as u32);
+        // A chunk that is still being written must not be punched under the writer's hands: it stays.
+        draft.garbage.extend(chunk.placed.filter(|_| chunk.sealing.is_none()).map(|placed| placed.segment));
         chunk.dirty = false;
         chunk.sealing = Some(number);
         chunk.placed = Some(super::draft::Placed { segment, epoch: epoch_id, plain: plain as u32 });
@@ -714,6 +711,20 @@ impl<S: Snapshot> Node<S> {
             }
         }
         Ok(Answer::Done)
+    }
+
+    /// What was open as the loser of a conflict is open as a file of its own from now on.
+    pub(super) fn move_handles(&mut self, from: &DraftKey, to: DraftKey) {
+        for open in self.files.handles.values_mut().filter(|open| open.key == *from) {
+            open.key = to;
+        }
+        for key in self.files.by_inode.values_mut().filter(|key| *key == from) {
+            *key = to;
+        }
+        if let Some(pin) = self.files.pins.remove(from) {
+            self.files.pins.insert(to, pin);
+            self.repin(&to);
+        }
     }
 
     /// The pinned view of a file that was published here moves on with it.

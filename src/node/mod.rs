@@ -369,7 +369,10 @@ impl<S: Snapshot> Node<S> {
             Effect::Push(circle, dot) => self.push(&circle, &dot),
             Effect::Announce(circle) => self.announce_later(&circle),
             Effect::Whole(info_hash) => self.tell_whole(&info_hash),
-            Effect::Punch(segments) => self.ask(Asked::Punch, DiskRequest::Punch { segments }),
+            Effect::Punch(segments) => {
+                self.vault.freed += 1;
+                self.ask(Asked::Punch, DiskRequest::Punch { segments });
+            }
             Effect::Frame(conn, payload) => self.send(conn, 0, payload, Bytes::new()),
         }
     }

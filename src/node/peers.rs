@@ -292,10 +292,12 @@ impl<S: Snapshot> Node<S> {
         self.send(conn, 0, message.encode().into(), Bytes::new());
     }
 
+    /// Asks the peer for a channel of a torrent.
     pub fn send_open(&mut self, conn: ConnId, channel: u32, info_hash: crate::base::InfoHash) {
         self.tell(conn, &Control::Open(control::Open { channel, info_hash }));
     }
 
+    /// Closes a channel of a torrent.
     pub fn send_shut(&mut self, conn: ConnId, channel: u32) {
         self.tell(conn, &Control::Shut(control::Shut { channel }));
     }

@@ -215,13 +215,16 @@ impl<S: Snapshot> Node<S> {
         draft.publishing = Publishing::No;
         let body = Body { kind: Kind::File, mode: draft.mode, mtime: draft.mtime, size: draft.size, content };
         let (staged, context) = (draft.staged.clone(), draft.context.clone());
-        let published = self.publish_records(&key, staged, body, context, &torrent);
+        let published = match key.version {
+            None => self.publish_records(&key, staged, body, context, &torrent).map(|()| key),
+            Some(_) => self.publish_beside(&key, body, &torrent),
+        };
         match published {
-            Ok(()) => {
+            Ok(now) => {
                 if let Some((_, info_hash, extents)) = torrent {
                     self.own_torrent(&info_hash, extents);
                 }
-                self.rebase(&key);
+                self.rebase(&key, &now);
             }
             Err(error) => {
                 log::warn!("a file could not be published: {error}");
@@ -250,25 +253,51 @@ impl<S: Snapshot> Node<S> {
         Ok(())
     }
 
-    /// A draft that was published goes on from what it published, or ends with its last handle.
-    fn rebase(&mut self, key: &DraftKey) {
+    /// What was written to the loser of a conflict becomes a file of its own, under the name that the loser showed, so
+    /// that the winner keeps its name.
+    fn publish_beside(
+        &mut self,
+        key: &DraftKey,
+        body: Body,
+        torrent: &Option<(PublicInfo, InfoHash, Vec<Extent>)>,
+    ) -> Result<DraftKey, OpError> {
+        let circle = self.circles.get(&key.circle).ok_or(OpError::NotFound)?;
+        let (parent, name) = circle.tree.location(&key.seen()).ok_or(OpError::NotFound)?;
+        let name = Name::new(&name).map_err(|error| OpError::Invalid(error.to_string()))?;
+        let now = DraftKey { circle: key.circle, object: self.fresh_object(), version: None };
+        let place = Place { parent, name, deleted: None };
+        self.publish_records(&now, Some(place), body, Context::default(), torrent)?;
+        let circle = self.circles.get(&key.circle).ok_or(OpError::NotFound)?;
+        let (context, _) = circle.tree.place_context(&key.object);
+        if let Some(place) = circle.tree.delete_place(&key.seen()) {
+            let (_, changes) = self.author(&key.circle, key.object, Value::Place(place), context, None)?;
+            self.changed_here(&key.circle, changes, &[]);
+        }
+        Ok(now)
+    }
+
+    /// A draft that was published goes on from what it published, as `now`, or ends with its last handle.
+    fn rebase(&mut self, key: &DraftKey, now: &DraftKey) {
+        let Some(draft) = self.files.drafts.remove(key) else { return };
         self.forget_stored_draft(key);
-        self.repin(key);
-        let fsyncs = match self.files.drafts.get_mut(key) {
-            Some(draft) => {
-                draft.dirty = false;
-                draft.staged = None;
-                std::mem::take(&mut draft.fsyncs)
-            }
-            None => Vec::new(),
-        };
-        for ticket in fsyncs {
+        for ticket in draft.fsyncs {
             self.effects.push(Effect::Reply(ticket, Ok(Answer::Done)));
         }
-        let open = self.files.drafts.get(key).is_some_and(|draft| draft.handles > 0);
-        self.files.drafts.remove(key);
-        if open {
-            self.reopen_draft(key);
+        self.punch_later(draft.garbage);
+        if now == key {
+            self.repin(key);
+        } else {
+            self.move_handles(key, *now);
+        }
+        if draft.handles > 0 {
+            self.ensure_draft(now);
+        }
+    }
+
+    /// Gives space back once everything written so far is durable, and so names it no more.
+    fn punch_later(&mut self, garbage: Vec<Segment>) {
+        if !garbage.is_empty() {
+            self.effects.push(Effect::Punch(garbage));
         }
     }
 
@@ -281,8 +310,11 @@ impl<S: Snapshot> Node<S> {
     }
 
     pub(super) fn drop_draft(&mut self, key: &DraftKey) {
-        self.files.drafts.remove(key);
+        let Some(mut draft) = self.files.drafts.remove(key) else { return };
         self.forget_stored_draft(key);
+        let sealed = draft.chunks.values().filter(|chunk| chunk.sealing.is_none()).filter_map(|chunk| chunk.placed);
+        draft.garbage.extend(sealed.map(|placed| placed.segment));
+        self.punch_later(draft.garbage);
     }
 
     /// The ledger's entry of a draft goes with the next batch.
@@ -345,12 +377,14 @@ impl<S: Snapshot> Node<S> {
             size: draft.size,
         };
         let fsyncs = std::mem::take(&mut draft.fsyncs);
+        let garbage = std::mem::take(&mut draft.garbage);
         let mut nonce = [0; 12];
         nonce.copy_from_slice(&nonce_seed[..12]);
         let Some((epoch, keys_of)) = self.circles.get(&key.circle).and_then(|circle| circle.current()) else { return };
         let mut bytes = epoch.0.to_vec();
         bytes.extend(keys_of.keys.seal_draft(nonce, &entry.encode()));
         self.ledger.put(Table::Drafts, keys::draft(&key.circle, &key.object), bytes);
+        self.punch_later(garbage);
         for ticket in fsyncs {
             self.effects.push(Effect::Reply(ticket, Ok(Answer::Done)));
         }

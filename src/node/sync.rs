@@ -475,12 +475,14 @@ impl<S: Snapshot> Node<S> {
     pub fn sync_timeout(&self) -> Option<Instant> {
         let pulls = self.circles.values().filter_map(|circle| circle.pull.map(|(_, at)| at));
         let tells = self.circles.values().filter_map(|circle| circle.announce);
-        pulls.chain(tells).chain(self.retry_starved_at).min()
+        let mints = self.circles.values().filter_map(|circle| circle.mint);
+        pulls.chain(tells).chain(mints).chain(self.retry_starved_at).min()
     }
 
     /// Tells heads and holdings that have waited, gives up pulls that were not answered.
     pub fn sync_due(&mut self) {
         let now = self.now.instant;
+        self.mint_due();
         if self.retry_starved_at.is_some_and(|at| at <= now) {
             self.retry_starved_at = None;
             self.feed_starved();

@@ -144,7 +144,8 @@ mod tests {
             seed: [u8; 32], entropy: [u8; 32], plaintext in proptest::collection::vec(any::<u8>(), 0..200)
         ) {
             let secret = MemberSecret::from_seed(seed);
-            prop_assert_eq!(open(&secret, &seal_to(&secret.public(), entropy, &plaintext).unwrap()).unwrap(), plaintext);
+            let sealed = seal_to(&secret.public(), entropy, &plaintext).unwrap();
+            prop_assert_eq!(open(&secret, &sealed).unwrap(), plaintext);
         }
 
         #[test]

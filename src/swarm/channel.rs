@@ -131,6 +131,7 @@ impl Swarm {
             _ => {}
         }
         self.recruit_for(now, id);
+        self.fill(now, id);
     }
 
     /// Takes a channel out. What was asked on it is free to be asked of others.

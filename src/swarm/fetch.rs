@@ -72,6 +72,7 @@ impl Swarm {
             self.close(now, id, channel, true);
         }
         self.torrents.remove(&info_hash);
+        self.fill_all(now);
     }
 
     /// A reader waits for these pieces until `by`, and for some time after: they come before all else, and a block
@@ -110,11 +111,7 @@ impl Swarm {
             }
             Stored::Failed => self.stop(now, info_hash),
         }
-        // What the budget held back may go on.
-        let ids: Vec<ConnId> = self.conns.keys().copied().collect();
-        for id in ids {
-            self.fill(now, id);
-        }
+        self.fill_all(now);
     }
 
     /// Sends requests on this connection while its window has room: for readers first, then by the order in which
@@ -139,6 +136,14 @@ impl Swarm {
                 Ask::Later => after = (next.0, next.1.saturating_add(1)),
                 Ask::Full => return,
             }
+        }
+    }
+
+    /// Memory became free: what was held back goes on.
+    pub(super) fn fill_all(&mut self, now: Instant) {
+        let ids: Vec<ConnId> = self.conns.keys().copied().collect();
+        for id in ids {
+            self.fill(now, id);
         }
     }
 

@@ -33,6 +33,9 @@ impl Swarm {
                 }
             }
         }
+        if is_review {
+            self.fill_all(now);
+        }
         let is_busy = self.conns.values().any(|conn| conn.window.in_flight() > 0);
         let waits = |torrent: &Torrent| {
             torrent.fetch.as_ref().is_some_and(|fetch| !fetch.offers.is_empty() || !torrent.channels.is_empty())

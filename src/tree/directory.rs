@@ -157,7 +157,12 @@ impl Tree {
             self.touch_inode(slot);
             self.objects[slot].table = Some(into);
             self.tables[into].primary = Some(primary);
-            self.merge_tables(from, into);
+            if self.objects[slot].was_shown || !self.tables[from].claims.is_empty() {
+                self.merge_tables(from, into);
+            } else {
+                // Nobody ever looked into it, and it brings nothing: the names of a great directory are left alone.
+                self.tables.remove(from);
+            }
         }
     }
 

@@ -23,16 +23,18 @@ mod view;
 mod model;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::directory::Table;
-use self::object::{Object, PackedBody, PackedContent, PackedTorrent, PlaceVersion, Staged};
+use self::object::{Object, PackedBody, PackedContent, PackedTorrent, PlaceVersion, Runs, Staged};
 use self::register::Stamp;
 use self::slab::{Slab, Slot, TableSlot};
 use crate::base::{CircleId, EpochId, InfoHash, MemberKey, ObjectId, RecordHash, WallTime};
-use crate::wire::record::{Body, Content, Context, Dot, Place, Value, root_of};
+use crate::wire::record::{Body, Chain, Content, Context, Dot, Place, Value, root_of};
 
 pub use self::path::{Attributes, BodyVersion};
 
@@ -110,6 +112,7 @@ pub struct Tree {
     authors: BTreeMap<MemberKey, String>,
     epochs: Vec<EpochId>,
     epoch_numbers: BTreeMap<EpochId, u32>,
+    chains: BTreeMap<Chain, Arc<Chain>>,
     last_stamp: Option<Arc<Stamp>>,
     alive: usize,
     known: usize,
@@ -138,6 +141,7 @@ impl Tree {
             authors: BTreeMap::new(),
             epochs: Vec::new(),
             epoch_numbers: BTreeMap::new(),
+            chains: BTreeMap::new(),
             last_stamp: None,
             alive: 0,
             known: 0,
@@ -211,8 +215,8 @@ impl Tree {
         }
         let slot = self.intern(object);
         let parent = self.intern(place.parent);
-        let dot = Dot { author: MemberKey([0; 32]), incarnation: 0, sequence: 0 };
-        let stamp = Arc::new(Stamp { staged: true, lamport: u64::MAX, dot, wall: body.mtime });
+        let chain = Arc::new(Chain { author: MemberKey([0; 32]), incarnation: 0 });
+        let stamp = Arc::new(Stamp { staged: true, lamport: u64::MAX, chain, sequence: 0, wall: body.mtime });
         let place_version =
             PlaceVersion::new(stamp.clone(), parent, place.name.as_bytes(), Context::default(), place.deleted.clone());
         let content = self.pack(&body.content);
@@ -233,11 +237,7 @@ impl Tree {
         let Some(slot) = self.slot(&object).filter(|slot| self.objects[*slot].staged.is_some()) else {
             return Changes::default();
         };
-        let parent = self.objects[slot].staged.as_ref().and_then(|s| s.place_version.as_ref()).map(|p| p.parent);
         self.change(slot, |object| object.staged = None);
-        if let Some(parent) = parent.filter(|parent| *parent != slot) {
-            self.forget(parent);
-        }
         self.finish_with(slot)
     }
 
@@ -276,7 +276,7 @@ impl Tree {
         *self.ids.entry(object).or_insert_with(|| objects.insert(Object::new(object)))
     }
 
-    /// Gives back what was kept for an object of which nothing is known any more.
+    /// Gives back what was kept for an object of which nothing is known and that no place names.
     fn forget(&mut self, slot: Slot) {
         if slot != Slot::ROOT
             && self.ids.get(&self.objects[slot].id) == Some(&slot)
@@ -292,14 +292,12 @@ impl Tree {
 
     /// The stamp of a commit; the versions of one commit come together and share it.
     fn stamp(&mut self, dot: Dot, lamport: u64, wall: WallTime) -> Arc<Stamp> {
-        if let Some(last) = &self.last_stamp
-            && last.dot == dot
-            && last.lamport == lamport
-            && last.wall == wall
-        {
+        let last = self.last_stamp.as_ref();
+        if let Some(last) = last.filter(|last| last.dot() == dot && last.lamport == lamport && last.wall == wall) {
             return last.clone();
         }
-        let stamp = Arc::new(Stamp { staged: false, lamport, dot, wall });
+        let chain = self.chains.entry(dot.chain()).or_insert_with(|| Arc::new(dot.chain())).clone();
+        let stamp = Arc::new(Stamp { staged: false, lamport, chain, sequence: dot.sequence, wall });
         self.last_stamp = Some(stamp.clone());
         stamp
     }
@@ -309,7 +307,10 @@ impl Tree {
             Content::None => PackedContent::None,
             Content::Inline(bytes) => PackedContent::Inline(Box::new(bytes.clone())),
             Content::Torrent(torrent) => {
-                let runs = torrent.runs.iter().map(|(chunks, epoch)| (*chunks, self.epoch_number(epoch))).collect();
+                let runs = match torrent.runs[..] {
+                    [(chunks, epoch)] => Runs::One(chunks, self.epoch_number(&epoch)),
+                    _ => Runs::Many(torrent.runs.iter().map(|(chunks, e)| (*chunks, self.epoch_number(e))).collect()),
+                };
                 PackedContent::Torrent(Box::new(PackedTorrent {
                     info_hash: torrent.info_hash,
                     tags: torrent.tags,
@@ -338,8 +339,9 @@ impl Tree {
         }
         let before = Before::of(&self.objects[slot]);
         let cycle = self.mend_cycle(slot);
-        for parent in self.objects[slot].parents() {
-            self.objects[parent].pointed -= 1;
+        let parents = self.objects[slot].parents();
+        for parent in &parents {
+            self.objects[*parent].pointed -= 1;
         }
         mutate(&mut self.objects[slot]);
         for parent in self.objects[slot].parents() {
@@ -366,6 +368,9 @@ impl Tree {
         self.touch_inode(slot);
         let after = Before::of(&self.objects[slot]);
         self.tell(slot, &before, &after);
+        for parent in parents.into_iter().filter(|parent| *parent != slot) {
+            self.forget(parent);
+        }
     }
 
     /// Counts, and tells which torrents came and went.
@@ -426,7 +431,7 @@ impl Tree {
         if stamp.staged {
             return "unpublished".into();
         }
-        let author = &stamp.dot.author;
+        let author = &stamp.chain.author;
         self.authors.get(author).cloned().unwrap_or_else(|| author.to_string())
     }
 }

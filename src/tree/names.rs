@@ -20,7 +20,7 @@ pub(super) fn clash(name: &[u8], stamp: &Stamp, author: &str, id: &ObjectId) -> 
 
 /// Names for a body that lost a conflict: `name (conflict DATE AUTHOR).ext`, then with a piece of its hash.
 pub(super) fn conflict(name: &[u8], stamp: &Stamp, author: &str, id: &ObjectId) -> Vec<Arc<[u8]>> {
-    let hex = data_encoding::HEXLOWER.encode(&conflict_hash(id, &stamp.dot));
+    let hex = data_encoding::HEXLOWER.encode(&conflict_hash(id, &stamp.dot()));
     ["", &hex[..8], &hex[..32]]
         .iter()
         .map(|piece| {
@@ -100,10 +100,11 @@ const EXTENSION_MAX: usize = 32;
 mod tests {
     use super::*;
     use crate::base::MemberKey;
+    use crate::wire::record::Chain;
 
     fn stamp(wall: i64) -> Stamp {
-        let dot = Dot { author: MemberKey([7; 32]), incarnation: 0, sequence: 3 };
-        Stamp { staged: false, lamport: 3, dot, wall: WallTime(wall) }
+        let chain = Arc::new(Chain { author: MemberKey([7; 32]), incarnation: 0 });
+        Stamp { staged: false, lamport: 3, chain, sequence: 3, wall: WallTime(wall) }
     }
 
     fn text(name: &[u8]) -> String {

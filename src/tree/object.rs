@@ -75,7 +75,23 @@ pub(super) enum PackedContent {
 pub(super) struct PackedTorrent {
     pub(super) info_hash: InfoHash,
     pub(super) tags: [u8; 32],
-    pub(super) runs: Box<[(u32, u32)]>,
+    pub(super) runs: Runs,
+}
+
+/// Which epoch, by number, sealed how many chunks. Most files are sealed once.
+pub(super) enum Runs {
+    One(u32, u32),
+    Many(Box<[(u32, u32)]>),
+}
+
+impl Runs {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u32, u32)> {
+        let (one, many): (_, &[_]) = match self {
+            Runs::One(chunks, epoch) => (Some((*chunks, *epoch)), &[]),
+            Runs::Many(runs) => (None, runs),
+        };
+        one.into_iter().chain(many.iter().copied())
+    }
 }
 
 impl PackedBody {
@@ -140,6 +156,8 @@ pub(super) struct Object {
     pub(super) pointed: u32,
     /// It was attached as a directory.
     pub(super) as_directory: bool,
+    /// It was attached before, so somebody may have it open.
+    pub(super) was_shown: bool,
     /// It is the newest move of a cycle, and so shows under the root.
     pub(super) cut: bool,
     /// Names of its conflicts stand in the table.
@@ -164,6 +182,7 @@ impl Object {
             live: 0,
             pointed: 0,
             as_directory: false,
+            was_shown: false,
             cut: false,
             shaded: false,
         }
@@ -213,7 +232,7 @@ impl Object {
     /// Published bodies that live, oldest first. A body of another kind than the object's never shows.
     pub(super) fn visible(&self) -> impl DoubleEndedIterator<Item = &PackedBody> {
         let kind = self.kind();
-        self.body.siblings().iter().filter(move |body| Some(body.kind) == kind && !self.is_dead(&body.stamp.dot))
+        self.body.siblings().iter().filter(move |body| Some(body.kind) == kind && !self.is_dead(&body.stamp.dot()))
     }
 
     /// True when it lives by itself, whatever lies in it.
@@ -238,12 +257,12 @@ impl Object {
 
     /// The surviving body at `dot`.
     pub(super) fn body_at(&self, dot: &Dot) -> Option<&PackedBody> {
-        self.body.siblings().iter().find(|body| body.stamp.dot == *dot)
+        self.body.siblings().iter().find(|body| body.stamp.dot() == *dot)
     }
 
     /// The newest living body that is published.
     pub(super) fn newest_published(&self) -> Option<Dot> {
-        self.visible().next_back().map(|body| body.stamp.dot)
+        self.visible().next_back().map(|body| body.stamp.dot())
     }
 
     /// The parents that its places name.

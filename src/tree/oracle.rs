@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::register::Stamp;
 use super::{Seen, Tree, Version, names};
 use crate::base::{MemberKey, ObjectId};
-use crate::wire::record::{Body, Context, Kind, Place, Value};
+use crate::wire::record::{Body, Chain, Context, Kind, Place, Value};
 
 /// Every shown path, and what it leads to.
 pub(super) type Listing = BTreeMap<Vec<Vec<u8>>, (Seen, Kind)>;
@@ -30,6 +30,9 @@ struct Facts {
     cut: bool,
     alive: bool,
 }
+
+/// The names that something may come to show under, and the directories below it.
+type Shaded = (Vec<Arc<[u8]>>, Seen, BTreeSet<ObjectId>);
 
 impl Oracle {
     /// The whole tree.
@@ -85,7 +88,7 @@ impl Oracle {
         fact.kind = bodies.first().map(|(_, body)| body.kind);
         let mut visible: Vec<Stamp> = bodies
             .iter()
-            .filter(|(stamp, body)| Some(body.kind) == fact.kind && !deleted.iter().any(|d| d.covers(&stamp.dot)))
+            .filter(|(stamp, body)| Some(body.kind) == fact.kind && !deleted.iter().any(|d| d.covers(&stamp.dot())))
             .map(|(stamp, _)| (*stamp).clone())
             .collect();
         fact.lives_alone = !visible.is_empty();
@@ -95,7 +98,8 @@ impl Oracle {
             let stamp = Stamp {
                 staged: true,
                 lamport: u64::MAX,
-                dot: crate::wire::record::Dot { author: MemberKey([0; 32]), incarnation: 0, sequence: 0 },
+                chain: Arc::new(Chain { author: MemberKey([0; 32]), incarnation: 0 }),
+                sequence: 0,
                 wall: body.mtime,
             };
             fact.place = Some((stamp, place.parent, place.name.as_bytes().to_vec()));
@@ -121,7 +125,7 @@ impl Oracle {
             }
         }
         let mut entries = Vec::new();
-        let mut shades: Vec<(Vec<Arc<[u8]>>, Seen, BTreeSet<ObjectId>)> = Vec::new();
+        let mut shades: Vec<Shaded> = Vec::new();
         for (name, claimants) in &mut claims {
             claimants.sort();
             let is_directory = |id: &ObjectId| facts[id].kind == Some(Kind::Directory);
@@ -141,7 +145,7 @@ impl Oracle {
             }
             for (_, id) in claimants.iter().filter(|(_, id)| !is_directory(id)) {
                 for loser in facts[id].losers.iter().rev().take(63) {
-                    let seen = Seen { object: *id, version: Some(loser.dot) };
+                    let seen = Seen { object: *id, version: Some(loser.dot()) };
                     shades.push((names::conflict(name, loser, &self.author(loser), id), seen, BTreeSet::new()));
                 }
             }
@@ -163,13 +167,14 @@ impl Oracle {
         if stamp.staged {
             return "unpublished".into();
         }
-        let author = &stamp.dot.author;
+        let author = &stamp.chain.author;
         self.authors.get(author).cloned().unwrap_or_else(|| author.to_string())
     }
 }
 
 fn stamp(version: &Version) -> Stamp {
-    Stamp { staged: false, lamport: version.lamport, dot: version.dot, wall: version.wall }
+    let chain = Arc::new(version.dot.chain());
+    Stamp { staged: false, lamport: version.lamport, chain, sequence: version.dot.sequence, wall: version.wall }
 }
 
 fn is_directory(facts: &BTreeMap<ObjectId, Facts>, id: &ObjectId) -> bool {

@@ -121,12 +121,12 @@ impl Tree {
             PackedContent::Inline(bytes) => Content::Inline(bytes.as_ref().clone()),
             PackedContent::Torrent(torrent) => Content::Torrent(TorrentRef {
                 info_hash: torrent.info_hash,
-                runs: torrent.runs.iter().map(|(chunks, epoch)| (*chunks, self.epochs[*epoch as usize])).collect(),
+                runs: torrent.runs.iter().map(|(chunks, epoch)| (chunks, self.epochs[epoch as usize])).collect(),
                 tags: torrent.tags,
             }),
         };
         Some(BodyVersion {
-            dot: (!staged).then_some(body.stamp.dot),
+            dot: (!staged).then_some(body.stamp.dot()),
             lamport: if staged { 0 } else { body.stamp.lamport },
             context: body.context().cloned().unwrap_or_default(),
             body: Body { kind: body.kind, mode: body.mode.into(), mtime: body.mtime, size: body.size, content },
@@ -147,7 +147,7 @@ impl Tree {
         let object = &self.objects[slot];
         let table = self.table_of(object.attached?);
         let parent = self.objects[self.tables[table].primary?].id;
-        let loser = seen.version.filter(|dot| object.shown_body().is_none_or(|body| body.stamp.dot != *dot));
+        let loser = seen.version.filter(|dot| object.shown_body().is_none_or(|body| body.stamp.dot() != *dot));
         let shade: Shade = match loser {
             Some(dot) => (slot, Some(object.body_at(&dot)?.stamp.clone())),
             None => {
@@ -232,7 +232,7 @@ impl Tree {
     /// The torrents of all bodies that live, those beyond the 64 that show included.
     pub fn torrents(&self) -> impl Iterator<Item = (InfoHash, ObjectId, Dot)> {
         self.objects.iter().flat_map(|(_, object)| {
-            object.visible().filter_map(|body| Some((body.info_hash()?, object.id, body.stamp.dot)))
+            object.visible().filter_map(|body| Some((body.info_hash()?, object.id, body.stamp.dot())))
         })
     }
 
@@ -242,14 +242,14 @@ impl Tree {
         self.torrents.range((torrent, Slot::ROOT)..=(torrent, Slot::LAST)).flat_map(move |(_, slot)| {
             let object = &self.objects[*slot];
             let bodies = object.visible().filter(move |body| body.info_hash() == Some(torrent));
-            bodies.map(|body| (object.id, body.stamp.dot))
+            bodies.map(|body| (object.id, body.stamp.dot()))
         })
     }
 }
 
 impl Tree {
     pub(super) fn seen(&self, (slot, stamp): &Shade) -> Seen {
-        Seen { object: self.objects[*slot].id, version: stamp.as_ref().map(|stamp| stamp.dot) }
+        Seen { object: self.objects[*slot].id, version: stamp.as_ref().map(|stamp| stamp.dot()) }
     }
 
     pub(super) fn shows(&self, slot: Slot) -> bool {

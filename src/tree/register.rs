@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::base::WallTime;
 use crate::base::limits::CHAINS;
-use crate::wire::record::{Context, Dot};
+use crate::wire::record::{Chain, Context, Dot};
 
 /// Where and when a version was written; shared by all versions of one commit.
 #[derive(Clone, Debug)]
@@ -17,13 +17,19 @@ pub(super) struct Stamp {
     /// Not published yet: later than all that is.
     pub(super) staged: bool,
     pub(super) lamport: u64,
-    pub(super) dot: Dot,
+    /// Few chains write all versions.
+    pub(super) chain: Arc<Chain>,
+    pub(super) sequence: u64,
     pub(super) wall: WallTime,
 }
 
 impl Stamp {
-    fn order(&self) -> (bool, u64, &Dot) {
-        (self.staged, self.lamport, &self.dot)
+    pub(super) fn dot(&self) -> Dot {
+        Dot { author: self.chain.author, incarnation: self.chain.incarnation, sequence: self.sequence }
+    }
+
+    fn order(&self) -> (bool, u64, &Chain, u64) {
+        (self.staged, self.lamport, &self.chain, self.sequence)
     }
 }
 
@@ -91,8 +97,8 @@ impl<V: Sibling> Register<V> {
 
     /// True when `version` would change nothing.
     pub(super) fn knows(&self, version: &V) -> bool {
-        let dot = &version.stamp().dot;
-        if self.siblings().iter().any(|s| s.stamp().dot == *dot) {
+        let dot = &version.stamp().dot();
+        if self.siblings().iter().any(|s| s.stamp().dot() == *dot) {
             return true;
         }
         self.covers(dot) && version.context().is_none_or(|context| self.includes(context))
@@ -105,7 +111,7 @@ impl<V: Sibling> Register<V> {
         }
         let empty = Context::default();
         let context = version.context().unwrap_or(&empty);
-        let survives = !self.covers(&version.stamp().dot) && !context.covers(&version.stamp().dot);
+        let survives = !self.covers(&version.stamp().dot()) && !context.covers(&version.stamp().dot());
         let mut beside = Context::default();
         let mut siblings: Vec<V> = match std::mem::replace(&mut self.siblings, Siblings::None) {
             Siblings::None => Vec::new(),
@@ -113,7 +119,7 @@ impl<V: Sibling> Register<V> {
             Siblings::Many(versions) => versions,
         };
         siblings.retain(|s| {
-            let superseded = context.covers(&s.stamp().dot);
+            let superseded = context.covers(&s.stamp().dot());
             if superseded && let Some(theirs) = s.context().filter(|theirs| !includes(context, theirs)) {
                 beside.join(theirs);
             }
@@ -146,11 +152,11 @@ impl<V: Sibling> Register<V> {
 
     /// A context that covers the sibling at `dot` and what it superseded, and no other sibling.
     pub(super) fn only(&self, dot: &Dot) -> Context {
-        let Some(sibling) = self.siblings().iter().find(|s| s.stamp().dot == *dot) else {
+        let Some(sibling) = self.siblings().iter().find(|s| s.stamp().dot() == *dot) else {
             return Context::default();
         };
         let mut context = whole(sibling);
-        for other in self.siblings().iter().map(|s| s.stamp().dot).filter(|other| other != dot) {
+        for other in self.siblings().iter().map(|s| s.stamp().dot()).filter(|other| other != dot) {
             if context.covers(&other) {
                 context.except.push(other);
             }
@@ -173,7 +179,7 @@ impl<V: Sibling> Register<V> {
 /// What a version stands for: itself and all that it superseded.
 fn whole<V: Sibling>(version: &V) -> Context {
     let mut context = version.context().cloned().unwrap_or_default();
-    let dot = version.stamp().dot;
+    let dot = version.stamp().dot();
     // `add` raises the chain's bound over versions between; those that are siblings are excepted by the caller, and
     // those that are not were superseded before this one was applied.
     context.add(dot);

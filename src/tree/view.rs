@@ -69,6 +69,7 @@ impl Tree {
         self.objects[parent].live += 1;
         self.alive += 1;
         self.claim(table, slot);
+        self.objects[slot].was_shown = true;
         self.show_conflicts(slot);
         self.work.queue.push(parent);
         self.touch_inode(slot);
@@ -92,7 +93,7 @@ impl Tree {
     pub(super) fn show_conflicts(&mut self, slot: Slot) {
         let object = &self.objects[slot];
         let (Some(parent), false) = (object.attached, object.shaded) else { return };
-        let dots: Vec<_> = object.losers().map(|body| body.stamp.dot).collect();
+        let dots: Vec<_> = object.losers().map(|body| body.stamp.dot()).collect();
         if dots.is_empty() {
             return;
         }
@@ -110,7 +111,7 @@ impl Tree {
     pub(super) fn hide_conflicts(&mut self, slot: Slot, key: &Key) {
         let object = &self.objects[slot];
         let (Some(parent), true) = (object.attached, object.shaded) else { return };
-        let dots: Vec<_> = object.losers().map(|body| body.stamp.dot).collect();
+        let dots: Vec<_> = object.losers().map(|body| body.stamp.dot()).collect();
         let table = self.table_of(parent);
         self.shade_conflicts(table, slot, key, false);
         self.objects[slot].shaded = false;

@@ -1,4 +1,4 @@
-//! A torrent's metainfo (BEP 3), as our own torrents have it: one file of sealed bytes, private, with a root certificate.
+//! A torrent's metainfo (BEP 3), as our own torrents have it: one file of sealed bytes, private, with a root.
 //!
 //! Two torrents of one circle differ in [`PublicInfo`] only, so records carry that and a node adds the rest.
 

@@ -188,8 +188,8 @@ fn bucket(number: usize) -> usize {
     if number < 4 { 256 << number } else { 4_096 * (number - 3) }
 }
 
-/// The padding by which an inner part of `bare` bytes with empty padding comes to exactly `bucket`, if there is one: the
-/// padding's own length is written before it, so that a few lengths cannot be reached.
+/// The padding by which an inner part of `bare` bytes with empty padding comes to exactly `bucket`, if there is one:
+/// the padding's own length is written before it, so that a few lengths cannot be reached.
 fn padding_between(bare: usize, bucket: usize) -> Option<usize> {
     let digits = |padding: usize| padding.to_string().len();
     let room = bucket.checked_sub(bare)?;

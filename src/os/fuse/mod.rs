@@ -66,7 +66,8 @@ pub trait Files: Send + Sync + 'static {
     /// segments were read, nothing else was written to them between.
     fn freed(&self) -> u64;
 
-    /// Asks the node. `done` is called exactly once, at once on this thread or later on another; it does not wait.
+    /// Asks the node. `done` is called exactly once, at once on this thread or later on another; it
+    /// does not wait, and asks nothing here.
     fn op(&self, op: Op, done: Box<dyn FnOnce(Reply) + Send>) -> Ticket;
 
     /// Whoever asked no longer waits.

@@ -105,16 +105,16 @@ fn check(directory: &Path) -> Result<PathBuf, MountError> {
         return Err(MountError::NoDevice);
     }
     let dir = resolve(directory)?;
-    let metadata = fs::metadata(&dir);
+    // First of all, since looking into a mount that nobody serves may wait for ever.
     if let Some(mounted) = mounted_at(&dir)? {
-        let dead = metadata.is_err_and(|error| error.raw_os_error() == Some(Errno::ENOTCONN as i32));
-        return Err(if dead && mounted.is_ours() {
+        let dead = || fs::metadata(&dir).is_err_and(|error| error.raw_os_error() == Some(Errno::ENOTCONN as i32));
+        return Err(if mounted.is_ours() && dead() {
             MountError::Dead(dir)
         } else {
             MountError::InUse(dir, mounted.kind)
         });
     }
-    if !metadata.map_err(|error| unreachable_directory(&dir, error))?.is_dir() {
+    if !fs::metadata(&dir).map_err(|error| unreachable_directory(&dir, error))?.is_dir() {
         return Err(MountError::NotDirectory(dir));
     }
     let mut entries = fs::read_dir(&dir).map_err(|error| unreachable_directory(&dir, error))?;
@@ -142,7 +142,7 @@ fn mount_directly(directory: &Path, config: &MountConfig) -> nix::Result<OwnedFd
     }
     let device = OpenOptions::new().read(true).write(true).open(DEVICE).map_err(errno_of)?;
     let mut options = format!(
-        "fd={},rootmode=40000,user_id={},group_id={},default_permissions",
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions,max_read={READ_MAX}",
         device.as_raw_fd(),
         nix::unistd::getuid(),
         nix::unistd::getgid()
@@ -156,9 +156,9 @@ fn mount_directly(directory: &Path, config: &MountConfig) -> nix::Result<OwnedFd
     Ok(device.into())
 }
 
-fn mount_by_helper(directory: &Path, config: &MountConfig) -> Result<OwnedFd, MountError> {
+pub(super) fn mount_by_helper(directory: &Path, config: &MountConfig) -> Result<OwnedFd, MountError> {
     let (ours, theirs) = UnixStream::pair().map_err(|error| MountError::Io("a socket pair".into(), error))?;
-    let mut options = format!("fsname={NAME},subtype={NAME},default_permissions,nosuid,nodev");
+    let mut options = format!("fsname={NAME},subtype={NAME},default_permissions,max_read={READ_MAX},nosuid,nodev");
     if config.allow_other {
         options += ",allow_other";
     }
@@ -184,7 +184,7 @@ fn mount_by_helper(directory: &Path, config: &MountConfig) -> Result<OwnedFd, Mo
     }
 }
 
-fn unmount_by_helper(directory: &Path, lazy: bool) -> Result<(), MountError> {
+pub(super) fn unmount_by_helper(directory: &Path, lazy: bool) -> Result<(), MountError> {
     let output = Command::new(HELPER)
         .args(if lazy { &["-u", "-z", "--"][..] } else { &["-u", "--"][..] })
         .arg(directory)
@@ -292,7 +292,9 @@ const MOUNTS: &str = "/proc/self/mountinfo";
 const HELPER: &str = "fusermount3";
 const NAME: &str = "dustfs";
 const KIND: &str = "fuse.dustfs";
-/// Bytes.
+/// Bytes of one read: a reader waits for all of them also when it wants the first alone.
+const READ_MAX: usize = 1 << 17;
+/// Bytes that the kernel reads ahead.
 const READ_AHEAD: usize = 1 << 20;
 
 #[cfg(test)]

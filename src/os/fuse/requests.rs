@@ -504,7 +504,7 @@ fn bytes_of(name: &OsStr) -> Vec<u8> {
 const KEPT: Duration = Duration::from_secs(60);
 /// Inode numbers are never used again.
 const GENERATION: Generation = Generation(0);
-/// Bytes of one write, and so pages of one read.
+/// Bytes of one write.
 const WRITE_MAX: u32 = 1 << 18;
 /// Reads ahead that the kernel lets wait: parked ones must not keep others out.
 const BACKGROUND: u16 = 512;

@@ -2,6 +2,7 @@
 
 mod fetching;
 mod hostile;
+mod worlds;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,9 +19,11 @@ struct World {
     now: Instant,
     nodes: Vec<Node>,
     links: BTreeMap<ConnId, Link>,
+    links_ever: BTreeMap<ConnId, Link>,
     contents: BTreeMap<InfoHash, (Layout, Bytes)>,
     queue: BTreeMap<(Instant, u64), Delivery>,
     sequence: u64,
+    next_conn: u64,
     /// Every event of every node, in order.
     trace: Vec<(Instant, usize, String)>,
 }
@@ -57,6 +60,7 @@ enum Delivery {
     Open { node: usize, conn: ConnId, channel: u32, info_hash: InfoHash },
     Shut { node: usize, conn: ConnId, channel: u32 },
     Credit { node: usize, conn: ConnId, bytes: usize },
+    Offer { node: usize, conn: ConnId, info_hash: InfoHash, offer: Offer },
     Read { node: usize, ticket: Ticket, data: Option<Bytes> },
     Stored { node: usize, info_hash: InfoHash, piece: PieceIndex, stored: Stored },
 }
@@ -85,16 +89,20 @@ impl World {
             now: Instant(1_000_000),
             nodes: uplinks.iter().enumerate().map(node).collect(),
             links: BTreeMap::new(),
+            links_ever: BTreeMap::new(),
             contents: BTreeMap::new(),
             queue: BTreeMap::new(),
             sequence: 0,
+            next_conn: 0,
             trace: Vec::new(),
         }
     }
 
     fn link(&mut self, dialer: usize, other: usize, delay: Duration) -> ConnId {
-        let conn = ConnId(self.links.len() as u64 + 1);
+        self.next_conn += 1;
+        let conn = ConnId(self.next_conn);
         self.links.insert(conn, Link { ends: (dialer, other), delay });
+        self.links_ever.insert(conn, Link { ends: (dialer, other), delay });
         self.nodes[dialer].swarm.connected(self.now, conn, true);
         self.nodes[other].swarm.connected(self.now, conn, false);
         conn
@@ -134,6 +142,26 @@ impl World {
         self.nodes[node].store.insert(info_hash, have);
     }
 
+    fn offer_of(&self, node: usize, info_hash: InfoHash) -> Offer {
+        match self.nodes[node].store.get(&info_hash) {
+            Some(have) if have.is_full() => Offer::Whole,
+            Some(have) if !have.is_empty() => Offer::Partial,
+            _ => Offer::None,
+        }
+    }
+
+    /// A node's holdings changed.
+    fn tell_holdings(&mut self, node: usize, info_hash: InfoHash) {
+        let offer = self.offer_of(node, info_hash);
+        for (conn, Link { ends, delay }) in self.links.clone() {
+            if ends.0 == node || ends.1 == node {
+                let other = if ends.0 == node { ends.1 } else { ends.0 };
+                let left = self.transmit(node, 60);
+                self.push(left + delay, Delivery::Offer { node: other, conn, info_hash, offer });
+            }
+        }
+    }
+
     fn want(&mut self, node: usize, info_hash: InfoHash) {
         let layout = self.contents[&info_hash].0;
         let nothing = Bitfield::new(layout.piece_count());
@@ -144,12 +172,7 @@ impl World {
                 (a, b) if b == node => a,
                 _ => return None,
             };
-            let offer = match self.nodes[other].store.get(&info_hash) {
-                Some(have) if have.is_full() => Offer::Whole,
-                Some(have) if !have.is_empty() => Offer::Partial,
-                _ => Offer::None,
-            };
-            Some((*conn, offer))
+            Some((*conn, self.offer_of(other, info_hash)))
         });
         let offers = offers.collect();
         self.nodes[node].swarm.want(self.now, info_hash, layout, have, offers);
@@ -267,6 +290,10 @@ impl World {
                 self.nodes[node].swarm.sent(now, conn, bytes);
                 node
             }
+            Delivery::Offer { node, conn, info_hash, offer } if self.links.contains_key(&conn) => {
+                self.nodes[node].swarm.offer(now, conn, info_hash, offer);
+                node
+            }
             Delivery::Read { node, ticket, data } => {
                 self.nodes[node].swarm.read_done(now, ticket, data);
                 node
@@ -277,6 +304,10 @@ impl World {
                     self.nodes[node].stored.push((info_hash, piece));
                 }
                 self.nodes[node].swarm.stored(now, info_hash, piece, stored);
+                let have = &self.nodes[node].store[&info_hash];
+                if stored == Stored::Good && (have.count() == 1 || have.is_full()) {
+                    self.tell_holdings(node, info_hash);
+                }
                 node
             }
             _ => return,

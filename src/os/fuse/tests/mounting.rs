@@ -123,4 +123,22 @@ fn shows_as_dustfs_in_the_table_of_mounts() {
     let table = fs::read_to_string("/proc/self/mounts").expect("it is there");
     let line = table.lines().find(|line| line.contains(&*mounted.dir().to_string_lossy())).expect("it is mounted");
     assert!(line.starts_with("dustfs ") && line.contains(" fuse.dustfs rw,nosuid,nodev"), "{line}");
+    let device = nix::sys::stat::stat(mounted.dir()).expect("it is mounted").st_dev;
+    let read_ahead = format!("/sys/class/bdi/0:{}/read_ahead_kb", nix::sys::stat::minor(device));
+    if nix::unistd::geteuid().is_root() {
+        assert_eq!(fs::read_to_string(read_ahead).expect("sysfs is mounted").trim(), "1024");
+    }
+}
+
+#[test]
+fn ordinary_users_mount_by_fusermount3() {
+    let place = Place::new();
+    let Some(device) = can_mount(mount::mount_by_helper(&place.0, &place.config())) else { return };
+    drop(device);
+    assert!(matches!(mount::mount(&place.config()), Err(MountError::Dead(_))));
+    mount::unmount_by_helper(&place.0, false).expect("it is not busy");
+    let Err(MountError::Refused(why)) = mount::unmount_by_helper(&place.0, true) else {
+        panic!("there is nothing to unmount");
+    };
+    assert!(why.contains(&*place.0.to_string_lossy()), "{why}");
 }

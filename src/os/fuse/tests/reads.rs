@@ -7,7 +7,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -112,9 +112,7 @@ fn signalled(mounted: &Mounted, name: &str, program: &str, arguments: &[&str], s
     let mut child = Reaped(child.expect("it starts"));
     eventually("its read is parked", || mounted.fake.fetching() > 0);
     kill(Pid::from_raw(child.0.id() as i32), signal).expect("it is there");
-    let start = Instant::now();
     eventually("the reader ends", || child.0.try_wait().expect("it is ours").is_some());
-    println!("{program} {signal}: {:?}", start.elapsed());
     eventually("the fetch is cancelled", || mounted.fake.fetching() == 0);
     child.0.wait().expect("it ended")
 }
@@ -144,6 +142,41 @@ fn readers_can_be_interrupted_and_killed() {
     assert_eq!(status.signal(), Some(Signal::SIGINT as i32));
     assert!(mounted.fake.cancelled() > 0);
     assert_eq!(mounted.fake.fetching(), 0);
+}
+
+#[test]
+fn a_killed_reader_takes_nobody_along() {
+    let Some(mounted) = Mounted::new(Fake::default()) else { return };
+    let data = pattern(500_000);
+    let inode = mounted.fake.put("far", Stored::Remote, data.clone());
+    let mut first =
+        Reaped(Command::new("cat").arg(mounted.path("far")).stdout(Stdio::null()).spawn().expect("started"));
+    eventually("its read is parked", || mounted.fake.fetching() > 0);
+    let path = mounted.path("far");
+    let second = thread::spawn(move || fs::read(path));
+    first.0.kill().expect("it is there");
+    first.0.wait().expect("it ends");
+    eventually("the second reader asks itself", || mounted.fake.cancelled() > 0 && mounted.fake.fetching() > 0);
+    mounted.fake.arrive(inode);
+    assert_eq!(second.join().expect("no panic").expect("read"), data);
+}
+
+#[test]
+fn nothing_is_forgotten_while_an_older_answer_is_under_way() {
+    let Some(mounted) = Mounted::new(Fake::default()) else { return };
+    let inode = mounted.fake.put("file", Stored::Plain, b"old".to_vec());
+    let size = || fs::metadata(mounted.path("file")).expect("there").len();
+    assert_eq!(size(), 3);
+    let stale = mounted.mount.stale();
+    let answering = stale.answering();
+    mounted.fake.put("file", Stored::Plain, b"newer".to_vec());
+    stale.send(vec![Stale::Inode(inode)]);
+    let end = Instant::now() + Duration::from_millis(50);
+    while Instant::now() < end {
+        assert_eq!(size(), 3);
+    }
+    drop(answering);
+    eventually("the size shows", || size() == 5);
 }
 
 #[test]
