@@ -1,0 +1,1 @@
+//! What the mount does is what POSIX says: names, sizes, times, renames, links, open files that are deleted.
