@@ -377,6 +377,16 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
+    /// Renames of a file that is written to all the time do not wait for an end of it.
+    pub(super) fn rename_unpublished(&mut self, renames: Vec<(Ticket, super::Op)>) {
+        for (ticket, op) in renames {
+            if let super::Op::Rename { parent, name, new_parent, new_name, no_replace } = op {
+                let reply = self.rename(parent, &name, new_parent, &new_name, no_replace);
+                self.reply(ticket, reply);
+            }
+        }
+    }
+
     fn is_below(&self, id: &CircleId, directory: &ObjectId, above: &ObjectId) -> bool {
         let Some(circle) = self.circles.get(id) else { return false };
         let mut at = *directory;
@@ -551,6 +561,10 @@ impl<S: Snapshot> Node<S> {
     fn apply_change(&mut self, ticket: Option<Ticket>, key: DraftKey, change: &Change) -> Option<Reply> {
         let now = self.now;
         let draft = self.files.drafts.get_mut(&key)?;
+        if draft.handles > 0 && draft.publishing == Publishing::Sealing && draft.renames.is_empty() {
+            // Somebody writes on before the last close was published: what they leave is published, not a half of it.
+            draft.publishing = Publishing::No;
+        }
         let (full, written) = draft.apply(now.instant, now.wall, change);
         for chunk in full {
             self.seal_chunk(key, chunk);

@@ -188,8 +188,14 @@ impl<S: Snapshot> Node<S> {
             }
         };
         if draft.number != number || !draft.parked.is_empty() {
-            // It was written to meanwhile: once more, from what it is now.
-            return self.go_on(key);
+            // It was written to meanwhile: whoever writes closes it, until then it is half of a file.
+            let renames = std::mem::take(&mut draft.renames);
+            if draft.handles > 0 {
+                draft.publishing = Publishing::No;
+            } else {
+                self.go_on(key);
+            }
+            return self.rename_unpublished(renames);
         }
         let (Some(places), Some(circle)) = (self.places(&key), self.circles.get(&key.circle)) else { return };
         let Some(draft) = self.files.drafts.get(&key) else { return };
