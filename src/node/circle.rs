@@ -41,6 +41,8 @@ pub struct Circle {
     pub chains: BTreeMap<Chain, Tip>,
     /// The dependencies that our own chain has named already.
     pub named: BTreeMap<Chain, u64>,
+    /// The last commit of our own chain that is durable: none above it is told of.
+    pub durable: u64,
     /// The commit that is gathering.
     pub open: Option<OpenCommit>,
     /// From whom commits are being pulled, and when that is given up.
@@ -90,6 +92,7 @@ impl Circle {
             tree: Tree::new(&id),
             chains: BTreeMap::new(),
             named: BTreeMap::new(),
+            durable: 0,
             open: None,
             pull: None,
             announce: None,
@@ -107,6 +110,12 @@ impl Circle {
     /// Our own chain.
     pub fn chain(&self) -> Chain {
         Chain { author: self.me, incarnation: self.incarnation }
+    }
+
+    /// How far a chain may be told of: of our own, what is durable, lest a cut make us number another commit like it.
+    pub fn told_upto(&self, chain: &Chain) -> u64 {
+        let held = self.chains.get(chain).map_or(0, |tip| tip.sequence);
+        if *chain == self.chain() { held.min(self.durable) } else { held }
     }
 
     /// The greatest Lamport time seen.
@@ -421,6 +430,9 @@ impl<S: Snapshot> Node<S> {
         let ids: Vec<_> = self.circles.keys().copied().collect();
         for id in ids {
             self.load_chains(&id)?;
+            if let Some(circle) = self.circles.get_mut(&id) {
+                circle.durable = circle.chains.get(&circle.chain()).map_or(0, |tip| tip.sequence);
+            }
             self.load_drafts(&id)?;
         }
         self.start_vault();
@@ -516,6 +528,7 @@ impl<S: Snapshot> Node<S> {
 
     /// Builds the tree anew from the ledger: after a removal, which cuts chains, or a new key, which opens records.
     pub fn reload_tree(&mut self, id: &CircleId) {
+        self.close_commit(id);
         let Some(circle) = self.circles.get_mut(id) else { return };
         let old = std::mem::replace(&mut circle.tree, Tree::new(id));
         circle.chains.clear();

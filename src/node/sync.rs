@@ -32,6 +32,8 @@ pub struct Shared {
     serving: Option<BTreeMap<Chain, u64>>,
     /// Torrents that became whole and were not told yet.
     untold: Vec<InfoHash>,
+    /// Torrents told by name since the last summary.
+    told: usize,
 }
 
 /// A pull without an answer is asked of somebody else after this time.
@@ -57,12 +59,19 @@ impl<S: Snapshot> Node<S> {
     }
 
     fn heads(&self, id: &CircleId) -> Heads {
-        let chains = self.circles.get(id).map(|circle| &circle.chains);
-        let head = |(chain, tip): (&Chain, &Tip)| Head {
-            dot: Dot { author: chain.author, incarnation: chain.incarnation, sequence: tip.sequence },
-            hash: tip.hash,
-        };
-        Heads { circle: *id, heads: chains.into_iter().flatten().map(head).collect() }
+        let mut heads = Vec::new();
+        let Some(circle) = self.circles.get(id) else { return Heads { circle: *id, heads } };
+        for (chain, tip) in &circle.chains {
+            let sequence = circle.told_upto(chain);
+            let hash = match sequence {
+                0 => continue,
+                _ if sequence == tip.sequence => Some(tip.hash),
+                _ => self.stored_commit(id, chain, sequence).map(|signed| signed.hash),
+            };
+            let dot = Dot { author: chain.author, incarnation: chain.incarnation, sequence };
+            heads.extend(hash.map(|hash| Head { dot, hash }));
+        }
+        Heads { circle: *id, heads }
     }
 
     /// The peer has these statements: it is sent the others.
@@ -162,6 +171,7 @@ impl<S: Snapshot> Node<S> {
         self.close_commit(id);
         if let Some(circle) = self.circles.get_mut(id) {
             circle.incarnation += 1;
+            circle.durable = 0;
             circle.named.clear();
         }
         self.save_circle(id);
@@ -237,9 +247,9 @@ impl<S: Snapshot> Node<S> {
         let Some(circle) = self.circles.get(id) else { return message };
         let mut bytes = 0;
         let mut next: BTreeMap<(u64, Chain), SignedCommit> = BTreeMap::new();
-        for (chain, tip) in &circle.chains {
+        for chain in circle.chains.keys() {
             let sequence = cursor.get(chain).copied().unwrap_or(1);
-            if sequence <= tip.sequence {
+            if sequence <= circle.told_upto(chain) {
                 if let Some(signed) = self.stored_commit(id, chain, sequence) {
                     next.insert((signed.commit.lamport, *chain), signed);
                 }
@@ -253,7 +263,7 @@ impl<S: Snapshot> Node<S> {
             let sequence = signed.commit.dot.sequence + 1;
             cursor.insert(chain, sequence);
             bytes += self.append(&mut message, id, &signed);
-            if circle.chains.get(&chain).is_some_and(|tip| sequence <= tip.sequence) {
+            if sequence <= circle.told_upto(&chain) {
                 if let Some(signed) = self.stored_commit(id, &chain, sequence) {
                     next.insert((signed.commit.lamport, chain), signed);
                 }
@@ -282,6 +292,9 @@ impl<S: Snapshot> Node<S> {
 
     /// A commit of ours is durable: whoever had all before it is sent it at once.
     pub fn push(&mut self, id: &CircleId, dot: &Dot) {
+        if let Some(circle) = self.circles.get_mut(id).filter(|circle| circle.chain() == dot.chain()) {
+            circle.durable = circle.durable.max(dot.sequence);
+        }
         let Some(signed) = self.stored_commit(id, &dot.chain(), dot.sequence) else { return };
         let mut message = Commits { circle: *id, commits: Vec::new(), records: Vec::new(), last: 0 };
         self.append(&mut message, id, &signed);
@@ -519,7 +532,7 @@ impl<S: Snapshot> Node<S> {
             .in_circle(id)
             .filter(|(_, peer)| {
                 let theirs = &peer.circles[id].theirs;
-                circle.chains.iter().any(|(chain, tip)| theirs.get(chain).copied().unwrap_or(0) < tip.sequence)
+                circle.chains.keys().any(|chain| theirs.get(chain).copied().unwrap_or(0) < circle.told_upto(chain))
             })
             .map(|(conn, _)| conn)
             .collect();
@@ -545,10 +558,17 @@ impl<S: Snapshot> Node<S> {
     fn tell_untold(&mut self, id: &CircleId) {
         let conns: Vec<_> = self.peers.in_circle(id).map(|(conn, _)| conn).collect();
         for conn in conns {
-            let untold = match self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(id)) {
-                Some(shared) => std::mem::take(&mut shared.untold),
-                None => continue,
-            };
+            let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(id)) else { continue };
+            let untold = std::mem::take(&mut shared.untold);
+            shared.told += untold.len();
+            if shared.told > TOLD_MAX {
+                // What the peer remembers by name is bounded: a summary takes its place.
+                shared.told = 0;
+                for message in self.all_holdings(id) {
+                    self.tell(conn, &Control::Holdings(message));
+                }
+                continue;
+            }
             for part in untold.chunks(HOLDINGS_AT_ONCE) {
                 let message = control::Holdings {
                     circle: *id,
@@ -615,6 +635,8 @@ impl<S: Snapshot> Node<S> {
     }
 }
 
+/// Torrents told by name before a summary replaces them; a peer remembers 65,536.
+const TOLD_MAX: usize = 40_000;
 /// Info-hashes in one message of holdings.
 const HOLDINGS_AT_ONCE: usize = 2_000;
 

@@ -311,6 +311,7 @@ impl<S: Snapshot> Node<S> {
         self.vault.active.insert(info_hash, meta);
         if have.is_full() {
             self.complete(&info_hash);
+            self.wake_fetches(&info_hash);
         } else {
             self.swarm.want(self.now.instant, info_hash, layout, have, offers);
         }
@@ -328,7 +329,7 @@ impl<S: Snapshot> Node<S> {
             let torrent = self.vault.torrents.get(&base)?;
             let old = self.metainfo(&torrent.circle, &torrent.record)?;
             (old.piece_length == meta.piece_length).then_some(())?;
-            Some((self.layout(&base)?, old))
+            Some((base, self.layout(&base)?, old))
         });
         let mut have = Bitfield::new(meta.piece_count());
         let mut extents = Vec::new();
@@ -336,8 +337,9 @@ impl<S: Snapshot> Node<S> {
         let chunks = meta.length.div_ceil(CHUNK_SEALED as u64) as u32;
         let mut fresh_from = 0;
         for piece in (0..meta.piece_count()).filter_map(|piece| meta.piece(piece)) {
-            let Some((layout, old)) = &base else { break };
+            let Some((base, layout, old)) = &base else { break };
             let same = old.piece(piece.0).is_some_and(|p| old.piece_hash(p) == meta.piece_hash(piece));
+            let same = same && self.has_piece(base, piece);
             let (first, count) = (piece.0 * per_piece, per_piece.min(chunks - piece.0 * per_piece));
             let from = u64::from(first) * CHUNK_SEALED as u64;
             let old_segments = same.then(|| segments(layout, from, u64::from(meta.piece_size(piece)))).flatten();

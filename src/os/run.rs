@@ -19,9 +19,10 @@ use crate::node::io::{Answer, DiskRequest, Done as DiskDone, Input, Op, OpError}
 use crate::node::{Fetch, Node, NodeConfig as MachineConfig, new_identity};
 use crate::os::cli::config::{Fetch as FetchFlag, NodeConfig};
 use crate::os::core::{Clock, Core};
-use crate::os::disk::{Disk, DiskConfig};
+use crate::os::disk::{Disk, DiskConfig, ledger_panic};
 use crate::os::http::{Answering, Handler, Server};
 use crate::os::net::{Net, NetConfig, NetLimits};
+use crate::os::state::StateDir;
 use crate::seal::{CircleKey, EpochKeys, Suite};
 
 /// Why a node could not be started, or ended badly.
@@ -89,6 +90,7 @@ fn open(
     let mut config = DiskConfig::new(state);
     config.cache_bytes = cache_bytes.unwrap_or(config.cache_bytes);
     let (mut disk, store) = Disk::open(config).map_err(|error| RunError::State(error.to_string()))?;
+    explain_panics(state)?;
     // Before there is a node, the disk's answers go to whoever starts it.
     let (early, answers) = mpsc::channel();
     let core: Arc<OnceLock<Arc<Core>>> = Arc::default();
@@ -121,6 +123,17 @@ fn open(
     let _ = core.set(started.clone());
     started.input(Input::Tick);
     Ok(Opened { core: started, transport_seed })
+}
+
+/// The database panics on a page that the disk damaged; people are told what that means, and what to do.
+fn explain_panics(state: &Path) -> Result<(), RunError> {
+    let state = StateDir::open(state).map_err(|error| RunError::State(error.to_string()))?;
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| match ledger_panic(&state, panic) {
+        Some(error) => log::error!("{error}"),
+        None => usual(panic),
+    }));
+    Ok(())
 }
 
 fn commit_and_wait(disk: &Disk, answers: &mpsc::Receiver<DiskDone>, batch: Batch) -> Result<(), RunError> {
@@ -327,8 +340,13 @@ fn reachable(bound: &[SocketAddr]) -> Vec<SocketAddr> {
 
 #[cfg(feature = "mount")]
 fn mount(core: &Arc<Core>, directory: &Path, config: &NodeConfig, mounted: &Mounted) -> Result<(), RunError> {
-    use crate::os::fuse::{Mount, MountConfig};
+    use crate::os::fuse::{Mount, MountConfig, unmount_path};
 
+    // A node that was killed leaves its mount behind, dead: whoever restarts it should not have to know.
+    if fs::metadata(directory).is_err_and(|error| error.raw_os_error() == Some(nix::libc::ENOTCONN)) {
+        log::warn!("a dead mount is at {}: it is taken away first", directory.display());
+        unmount_path(directory, true).map_err(|error| RunError::Mount(error.to_string()))?;
+    }
     fs::create_dir_all(directory)
         .map_err(|error| RunError::Mount(format!("{} cannot be made: {error}", directory.display())))?;
     let mount = MountConfig {

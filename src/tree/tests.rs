@@ -199,6 +199,22 @@ fn the_loser_of_a_conflict_shows_beside_the_winner_until_a_write_saw_both() {
     assert_eq!(tree.by_inode(tree.inode(&loser)), None);
 }
 
+/// Two programs on one node had the file open, each wrote, and a third opened the winner: the loser is below it in the
+/// same chain, and must not be taken for superseded.
+#[test]
+fn a_write_spares_an_earlier_conflicting_one_of_the_same_author() {
+    let mut tree = tree();
+    apply(&mut tree, new(dot(ANN, 1), 1, root(), "a", Kind::File));
+    apply(&mut tree, [edit(dot(ANN, 2), 1, &[dot(ANN, 1)], 2), edit(dot(ANN, 3), 1, &[dot(ANN, 1)], 3)]);
+    let context = tree.body_context(&Seen::of(id(1)));
+    assert!(context.covers(&dot(ANN, 3)) && !context.covers(&dot(ANN, 2)) && context.covers(&dot(ANN, 1)));
+    tree.apply(version(dot(ANN, 4), 1, context, Value::Body(body(Kind::File, 4))));
+    assert_eq!(paths(&tree), ["a", "a (conflict 1970-01-01 Ann)"]);
+    let place = tree.delete_place(&Seen::of(id(1))).expect("it has a place");
+    tree.apply(version(dot(ANN, 5), 1, tree.place_context(&id(1)).0, Value::Place(place)));
+    assert_eq!(tree.attributes(&Seen::of(id(1))).map(|a| a.size), Some(2));
+}
+
 #[test]
 fn names_that_nobody_gave_make_way_for_real_ones_and_for_each_other() {
     let mut versions: Vec<_> = [
