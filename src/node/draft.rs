@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::io::Segment;
+use super::io::{Op, OpError, Segment};
 use crate::base::limits::CHUNK_PLAIN;
 use crate::base::{EpochId, Instant, Ticket, WallTime};
 use crate::wire::record::{Body, Context, Dot, Place};
@@ -47,6 +47,10 @@ pub struct Draft {
     pub number: u64,
     pub fsyncs: Vec<Ticket>,
     pub publishing: Publishing,
+    /// Renames that wait until it is published: whatever a cut leaves under the new name is a whole file.
+    pub renames: Vec<(Ticket, Op)>,
+    /// Why its last chunk could not be stored, until one could.
+    pub failed: Option<OpError>,
     /// Sealed chunks that later ones replaced, though the ledger's entry may still name them.
     pub garbage: Vec<Segment>,
 }
@@ -154,6 +158,8 @@ impl Draft {
             number: 0,
             fsyncs: Vec::new(),
             publishing: Publishing::No,
+            renames: Vec::new(),
+            failed: None,
             garbage: Vec::new(),
         }
     }

@@ -118,6 +118,11 @@ impl<S: Snapshot> Node<S> {
             Op::Symlink { parent, name, target } => self.make(parent, &name, Kind::Symlink, 0o777, Some(target)),
             Op::Unlink { parent, name } => self.remove(parent, &name, false),
             Op::Rmdir { parent, name } => self.remove(parent, &name, true),
+            Op::Rename { parent, ref name, new_parent, ref new_name, .. }
+                if self.waits_for_publishing(ticket, &op, (parent, name), (new_parent, new_name)) =>
+            {
+                return None;
+            }
             Op::Rename { parent, name, new_parent, new_name, no_replace } => {
                 self.rename(parent, &name, new_parent, &new_name, no_replace)
             }
@@ -126,8 +131,9 @@ impl<S: Snapshot> Node<S> {
             Op::Write { handle, offset, data } => return self.write(ticket, handle, offset, data),
             Op::Flush { handle } => match self.files.handles.get(&handle).map(|open| open.key) {
                 Some(key) => {
+                    let failed = self.files.drafts.get(&key).and_then(|draft| draft.failed.clone());
                     self.publish(key);
-                    Ok(Answer::Done)
+                    failed.map_or(Ok(Answer::Done), Err)
                 }
                 None => Err(OpError::BadHandle),
             },
@@ -245,8 +251,12 @@ impl<S: Snapshot> Node<S> {
         let key = DraftKey { circle: *id, object: seen.object, version: seen.version };
         if let Some(draft) = self.files.drafts.get_mut(&key) {
             draft.orphan = true;
+            let renames = std::mem::take(&mut draft.renames);
             if draft.handles == 0 {
                 self.drop_draft(&key);
+            }
+            for (ticket, _) in renames {
+                self.reply(ticket, Err(OpError::NotFound));
             }
         }
         let circle = self.circles.get_mut(id).ok_or(OpError::NotFound)?;
@@ -331,6 +341,50 @@ impl<S: Snapshot> Node<S> {
             self.changed_here(&id, changes, &known);
         }
         Ok(Answer::Done)
+    }
+
+    /// A file that was never published and is renamed over another, or was synced, is published first: a cut in between
+    /// must neither take the other away nor bring the file back under its old name.
+    fn waits_for_publishing(
+        &mut self,
+        ticket: Ticket,
+        op: &super::Op,
+        (parent, name): (Inode, &[u8]),
+        (new_parent, new_name): (Inode, &[u8]),
+    ) -> bool {
+        let (Ok((id, dir)), Ok((new_id, new_dir))) = (self.directory(parent), self.directory(new_parent)) else {
+            return false;
+        };
+        let Some(seen) = self.entry(&id, &dir, name) else { return false };
+        let key = DraftKey { circle: id, object: seen.object, version: seen.version };
+        let replaces = self.entry(&new_id, &new_dir, new_name).is_some_and(|target| target != seen);
+        let waits = id == new_id && (replaces || self.is_stored(&key));
+        let waits = waits && self.circles.get(&id).is_some_and(|circle| circle.tree.is_staged(&seen.object));
+        match self.files.drafts.get_mut(&key) {
+            Some(draft) if waits && draft.failed.is_none() => draft.renames.push((ticket, op.clone())),
+            _ => return false,
+        }
+        self.publish(key);
+        true
+    }
+
+    /// Renames that waited for a file to be published are done now, or refused if it is gone.
+    pub(super) fn rename_waiting(&mut self, renames: Vec<(Ticket, super::Op)>) {
+        for (ticket, op) in renames {
+            if let Some(reply) = self.file_op(ticket, op) {
+                self.reply(ticket, reply);
+            }
+        }
+    }
+
+    /// Renames of a file that is written to all the time do not wait for an end of it.
+    pub(super) fn rename_unpublished(&mut self, renames: Vec<(Ticket, super::Op)>) {
+        for (ticket, op) in renames {
+            if let super::Op::Rename { parent, name, new_parent, new_name, no_replace } = op {
+                let reply = self.rename(parent, &name, new_parent, &new_name, no_replace);
+                self.reply(ticket, reply);
+            }
+        }
     }
 
     fn is_below(&self, id: &CircleId, directory: &ObjectId, above: &ObjectId) -> bool {
@@ -474,6 +528,11 @@ impl<S: Snapshot> Node<S> {
         }
         self.ensure_draft(&key);
         let Some(draft) = self.files.drafts.get(&key) else { return Some(Err(OpError::BadHandle)) };
+        if let Some(error) = draft.failed.clone() {
+            // What could not be stored stays in memory, and is tried again: nothing more is taken until it could.
+            self.publish(key);
+            return Some(Err(error));
+        }
         let end = offset.unwrap_or(draft.size).saturating_add(data.len() as u64);
         if end > FILE_MAX {
             return Some(Err(OpError::TooLarge));
@@ -502,6 +561,10 @@ impl<S: Snapshot> Node<S> {
     fn apply_change(&mut self, ticket: Option<Ticket>, key: DraftKey, change: &Change) -> Option<Reply> {
         let now = self.now;
         let draft = self.files.drafts.get_mut(&key)?;
+        if draft.handles > 0 && draft.publishing == Publishing::Sealing && draft.renames.is_empty() {
+            // Somebody writes on before the last close was published: what they leave is published, not a half of it.
+            draft.publishing = Publishing::No;
+        }
         let (full, written) = draft.apply(now.instant, now.wall, change);
         for chunk in full {
             self.seal_chunk(key, chunk);
@@ -661,8 +724,11 @@ impl<S: Snapshot> Node<S> {
             self.files.sealing_bytes = 0;
         }
         if let Err(error) = result {
-            self.seal_failed(key, &error);
+            self.seal_failed(key, error);
             return;
+        }
+        if let Some(draft) = self.files.drafts.get_mut(&key) {
+            draft.failed = None;
         }
         while self.files.sealing_bytes <= DIRTY_MAX {
             let Some((ticket, reply)) = self.files.throttled.pop_front() else { break };
@@ -671,22 +737,17 @@ impl<S: Snapshot> Node<S> {
         self.go_on(key);
     }
 
-    fn seal_failed(&mut self, key: DraftKey, error: &DiskError) {
-        log::error!("a file being written could not be stored: {error}");
-        let refused = match error {
-            DiskError::Full => OpError::NoSpace,
-            other => OpError::Io(other.to_string()),
-        };
+    fn seal_failed(&mut self, key: DraftKey, error: DiskError) {
+        let refused = OpError::from(error.clone());
         for (ticket, _) in std::mem::take(&mut self.files.throttled) {
             self.reply(ticket, Err(refused.clone()));
         }
         if let Some(draft) = self.files.drafts.get_mut(&key) {
-            draft.publishing = Publishing::No;
-            draft.touched = self.now.instant;
-            for ticket in std::mem::take(&mut draft.fsyncs) {
-                self.reply(ticket, Err(refused.clone()));
+            if draft.failed.replace(refused.clone()).is_none() {
+                log::error!("a file being written could not be stored: {error}");
             }
         }
+        self.publishing_failed(&key, &refused);
     }
 
     fn release(&mut self, handle: Handle) -> Reply {
@@ -922,11 +983,7 @@ impl<S: Snapshot> Node<S> {
             Err(error) => return Some(Err(error)),
         };
         if let Some(error) = &self.trouble {
-            let error = error.clone();
-            return Some(Err(match error {
-                DiskError::Full => OpError::NoSpace,
-                other => OpError::Io(other.to_string()),
-            }));
+            return Some(Err(error.clone().into()));
         }
         match self.files.drafts.get_mut(&key) {
             Some(draft) if draft.dirty && !draft.orphan => {

@@ -587,6 +587,15 @@ impl fmt::Display for OpError {
 
 impl std::error::Error for OpError {}
 
+impl From<DiskError> for OpError {
+    fn from(error: DiskError) -> Self {
+        match error {
+            DiskError::Full => OpError::NoSpace,
+            other => OpError::Io(other.to_string()),
+        }
+    }
+}
+
 /// How to read a span of a file from what is here, without the node's lock.
 #[derive(Clone, Debug, Default)]
 pub struct ReadPlan {

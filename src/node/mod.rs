@@ -389,10 +389,7 @@ impl<S: Snapshot> Node<S> {
             Err(error) => {
                 log::error!("the ledger could not be written: {error}");
                 self.ledger.failed();
-                let refused = match &error {
-                    DiskError::Full => OpError::NoSpace,
-                    other => OpError::Io(other.to_string()),
-                };
+                let refused = OpError::from(error.clone());
                 // Whoever waits is told now; what is to be told to others waits for the write that succeeds.
                 let mut kept = Vec::new();
                 for effect in std::mem::take(&mut self.flying_effects) {

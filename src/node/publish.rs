@@ -15,6 +15,9 @@ use crate::seal::chunk::sealed_length;
 use crate::wire::metainfo::{Metainfo, piece_length_for};
 use crate::wire::record::{Body, Bytes2, Content, Context, Kind, Name, Outer, Place, PublicInfo, TorrentRef, Value};
 
+/// Chunks of zeros that are sealed at once for a file's holes.
+const HOLES_AT_ONCE: usize = 64;
+
 impl<S: Snapshot> Node<S> {
     /// Publishes a draft if there is something to publish; called at close, after quiet seconds, and at the end.
     pub(super) fn publish(&mut self, key: DraftKey) {
@@ -78,14 +81,23 @@ impl<S: Snapshot> Node<S> {
             self.publish_inline(key);
             return;
         }
-        for hole in draft.holes() {
-            draft.fill_hole(hole);
-        }
         for chunk in draft.unsealed() {
             self.seal_chunk(key, chunk);
         }
-        if self.files.drafts.get(&key).is_some_and(|draft| !draft.is_sealing() && draft.unsealed().is_empty()) {
-            self.hash_draft(key);
+        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+        if draft.is_sealing() {
+            return;
+        }
+        // A large file of holes is sealed by and by: its zeros are never in memory all at once.
+        let holes = draft.holes();
+        if holes.is_empty() {
+            return self.hash_draft(key);
+        }
+        for hole in holes.into_iter().take(HOLES_AT_ONCE) {
+            if let Some(draft) = self.files.drafts.get_mut(&key) {
+                draft.fill_hole(hole);
+            }
+            self.seal_chunk(key, hole);
         }
     }
 
@@ -172,14 +184,18 @@ impl<S: Snapshot> Node<S> {
             Ok(hashed) => hashed,
             Err(error) => {
                 log::error!("a file could not be published: {error}");
-                draft.publishing = Publishing::No;
-                draft.touched = self.now.instant;
-                return;
+                return self.publishing_failed(&key, &error.into());
             }
         };
         if draft.number != number || !draft.parked.is_empty() {
-            // It was written to meanwhile: once more, from what it is now.
-            return self.go_on(key);
+            // It was written to meanwhile: whoever writes closes it, until then it is half of a file.
+            let renames = std::mem::take(&mut draft.renames);
+            if draft.handles > 0 {
+                draft.publishing = Publishing::No;
+            } else {
+                self.go_on(key);
+            }
+            return self.rename_unpublished(renames);
         }
         let (Some(places), Some(circle)) = (self.places(&key), self.circles.get(&key.circle)) else { return };
         let Some(draft) = self.files.drafts.get(&key) else { return };
@@ -228,9 +244,7 @@ impl<S: Snapshot> Node<S> {
             }
             Err(error) => {
                 log::warn!("a file could not be published: {error}");
-                if let Some(draft) = self.files.drafts.get_mut(&key) {
-                    draft.touched = self.now.instant;
-                }
+                self.publishing_failed(&key, &error);
             }
         }
     }
@@ -292,12 +306,25 @@ impl<S: Snapshot> Node<S> {
         if draft.handles > 0 {
             self.ensure_draft(now);
         }
+        self.rename_waiting(draft.renames);
     }
 
     /// Gives space back once everything written so far is durable, and so names it no more.
     fn punch_later(&mut self, garbage: Vec<Segment>) {
         if !garbage.is_empty() {
             self.effects.push(Effect::Punch(garbage));
+        }
+    }
+
+    /// Publishing is tried again after the quiet time; whoever waits for it is told now.
+    pub(super) fn publishing_failed(&mut self, key: &DraftKey, error: &OpError) {
+        let Some(draft) = self.files.drafts.get_mut(key) else { return };
+        draft.publishing = Publishing::No;
+        draft.touched = self.now.instant;
+        let waiting = std::mem::take(&mut draft.renames).into_iter().map(|(ticket, _)| ticket);
+        let waiting: Vec<_> = waiting.chain(std::mem::take(&mut draft.fsyncs)).collect();
+        for ticket in waiting {
+            self.reply(ticket, Err(error.clone()));
         }
     }
 
@@ -317,11 +344,16 @@ impl<S: Snapshot> Node<S> {
         self.punch_later(draft.garbage);
     }
 
+    /// True when the ledger has an entry of this draft.
+    pub(super) fn is_stored(&self, key: &DraftKey) -> bool {
+        let at = keys::draft(&key.circle, &key.object);
+        matches!(crate::base::Snapshot::get(&self.ledger, Table::Drafts, &at), Ok(Some(_)))
+    }
+
     /// The ledger's entry of a draft goes with the next batch.
     pub(super) fn forget_stored_draft(&mut self, key: &DraftKey) {
-        let at = keys::draft(&key.circle, &key.object);
-        if matches!(crate::base::Snapshot::get(&self.ledger, Table::Drafts, &at), Ok(Some(_))) {
-            self.ledger.delete(Table::Drafts, at);
+        if self.is_stored(key) {
+            self.ledger.delete(Table::Drafts, keys::draft(&key.circle, &key.object));
             self.flush_soon();
         }
     }
@@ -376,11 +408,16 @@ impl<S: Snapshot> Node<S> {
             parent: draft.staged.as_ref().map(|place| place.parent),
             size: draft.size,
         };
+        let Some((epoch, keys_of)) = self.circles.get(&key.circle).and_then(|circle| circle.current()) else {
+            for ticket in std::mem::take(&mut draft.fsyncs) {
+                self.reply(ticket, Err(OpError::ReadOnly));
+            }
+            return;
+        };
         let fsyncs = std::mem::take(&mut draft.fsyncs);
         let garbage = std::mem::take(&mut draft.garbage);
         let mut nonce = [0; 12];
         nonce.copy_from_slice(&nonce_seed[..12]);
-        let Some((epoch, keys_of)) = self.circles.get(&key.circle).and_then(|circle| circle.current()) else { return };
         let mut bytes = epoch.0.to_vec();
         bytes.extend(keys_of.keys.seal_draft(nonce, &entry.encode()));
         self.ledger.put(Table::Drafts, keys::draft(&key.circle, &key.object), bytes);

@@ -9,7 +9,7 @@ use super::draft::{Draft, Source, View, length_in, spans};
 use super::files::DraftKey;
 use super::io::{Attr, DirEntry, Inode, OpError, ReadPart, ReadPlan, Stale};
 use super::vault::segments;
-use crate::base::limits::CHUNK_SEALED;
+use crate::base::limits::{CHUNK_SEALED, NAME_MAX};
 use crate::base::{CircleId, InfoHash, ObjectId, Snapshot};
 use crate::ledger::values::Extent;
 use crate::seal::ChunkKey;
@@ -96,6 +96,8 @@ impl<S: Snapshot> Node<S> {
         let key = DraftKey { circle: *id, object: seen.object, version: seen.version };
         match self.files.pinned(&key) {
             Some(view) => Ok(view.body.kind),
+            // A file that was unlinked before it was published lives in its draft alone.
+            None if self.files.draft(&key).is_some() => Ok(Kind::File),
             None => circle.tree.attributes(seen).map(|attributes| attributes.kind).ok_or(OpError::NotFound),
         }
     }
@@ -116,6 +118,9 @@ impl<S: Snapshot> Node<S> {
 
     /// lookup: the entry of that name.
     pub fn lookup(&self, parent: Inode, name: &[u8]) -> Result<Attr, OpError> {
+        if name.len() > NAME_MAX {
+            return Err(OpError::NameTooLong);
+        }
         match self.spot(parent)? {
             Spot::Top => {
                 let found = self.shown_circles().into_iter().find(|circle| circle.roster.name().as_bytes() == name);
@@ -145,22 +150,19 @@ impl<S: Snapshot> Node<S> {
             return Ok(self.root_attr(inode));
         }
         let key = DraftKey { circle: *id, object: seen.object, version: seen.version };
-        let attributes = match self.files.pinned(&key).map(|view| &view.body) {
-            Some(body) => Attributes { kind: body.kind, mode: body.mode, mtime: body.mtime, size: body.size },
-            None => circle.tree.attributes(seen).ok_or(OpError::NotFound)?,
+        let attributes = match (self.files.draft(&key), self.files.pinned(&key).map(|view| &view.body)) {
+            (Some(draft), _) => Attributes { kind: Kind::File, mode: draft.mode, mtime: draft.mtime, size: draft.size },
+            (None, Some(body)) => Attributes { kind: body.kind, mode: body.mode, mtime: body.mtime, size: body.size },
+            (None, None) => circle.tree.attributes(seen).ok_or(OpError::NotFound)?,
         };
-        let mut attr = Attr {
+        Ok(Attr {
             inode,
             kind: attributes.kind,
             size: attributes.size,
             mode: attributes.mode,
             mtime: attributes.mtime,
             links: if attributes.kind == Kind::Directory { 2 } else { 1 },
-        };
-        if let Some(draft) = self.files.draft(&key) {
-            (attr.size, attr.mode, attr.mtime) = (draft.size, draft.mode, draft.mtime);
-        }
-        Ok(attr)
+        })
     }
 
     /// A page of a directory in the order of names, after the name `after`.
@@ -219,28 +221,27 @@ impl<S: Snapshot> Node<S> {
     /// How to read a span of a file from what is here.
     pub fn plan(&self, inode: Inode, offset: u64, length: u32) -> Result<ReadPlan, OpError> {
         let Spot::In(id, seen) = self.spot(inode)? else { return Err(OpError::IsDirectory) };
-        let body = self.body(&id, &seen)?;
-        match body.kind {
+        match self.kind(&id, &seen)? {
             Kind::File => {}
             Kind::Directory => return Err(OpError::IsDirectory),
             Kind::Symlink => return Err(OpError::Invalid("it is a symbolic link".into())),
         }
         let key = DraftKey { circle: id, object: seen.object, version: seen.version };
         let draft = self.files.draft(&key);
-        let size = draft.map_or(body.size, |draft| draft.size);
+        let body = match draft {
+            Some(_) => None,
+            None => Some(self.body(&id, &seen)?),
+        };
+        let size = draft.map(|draft| draft.size).or(body.as_ref().map(|body| body.size)).unwrap_or(0);
         let length = u64::from(length.min(PLAN_MAX)).min(size.saturating_sub(offset)) as usize;
         let mut plan = ReadPlan::default();
-        let mut torrent = match draft {
-            Some(draft) => TorrentReader::of(self, &id, draft.base.as_ref().map(|base| &base.body)),
-            None => TorrentReader::of(self, &id, Some(&body)),
-        };
+        let sealed = draft.map_or(body.as_ref(), |draft| draft.base.as_ref().map(|base| &base.body));
+        let mut torrent = TorrentReader::of(self, &id, sealed);
         for (chunk, from, to) in spans(offset, length) {
-            let part = match draft {
-                Some(draft) => self.draft_part(&id, draft, &mut torrent, chunk, from, to),
-                None => match &body.content {
-                    Content::Inline(bytes) => ReadPart::Bytes(bytes.slice(from..to)),
-                    _ => torrent.part(self, body.size, chunk, from, to),
-                },
+            let part = match (draft, body.as_ref().map(|body| &body.content)) {
+                (Some(draft), _) => self.draft_part(&id, draft, &mut torrent, chunk, from, to),
+                (None, Some(Content::Inline(bytes))) => ReadPart::Bytes(bytes.slice(from..to)),
+                (None, _) => torrent.part(self, size, chunk, from, to),
             };
             let missing = matches!(part, ReadPart::Missing);
             plan.parts.push(part);

@@ -60,16 +60,9 @@ impl fmt::Display for MountError {
             }
             Self::NoHelper => f.write_str("fusermount3 is missing: install fuse3, or run as root"),
             Self::Refused(why) => write!(f, "fusermount3 refused: {why}"),
-            Self::Io(what, _) => write!(f, "{what} failed"),
+            Self::Io(what, error) => write!(f, "{what} failed: {error}"),
         }
     }
 }
 
-impl std::error::Error for MountError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io(_, error) => Some(error),
-            _ => None,
-        }
-    }
-}
+impl std::error::Error for MountError {}

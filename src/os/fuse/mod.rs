@@ -21,6 +21,7 @@ mod stale;
 #[cfg(test)]
 mod tests;
 
+use std::fmt;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -39,6 +40,7 @@ pub use mount::unmount_path;
 pub use stale::StaleSender;
 
 use mount::MountPoint;
+use read::Reads;
 use requests::Requests;
 
 /// The node, as the mount sees it.
@@ -98,11 +100,11 @@ pub struct MountConfig {
 }
 
 /// A mounted tree. Dropping it unmounts as [`Mount::unmount`] does.
-#[derive(Debug)]
 pub struct Mount {
     point: MountPoint,
     session: Option<BackgroundSession>,
     stale: StaleSender,
+    reads: Arc<Reads>,
     end: Arc<End>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -139,7 +141,7 @@ impl Mount {
         threads.extend(reads.spawn().map_err(io("starting a thread"))?);
         let session = session.spawn().map_err(io("starting a thread"))?;
         point.read_ahead();
-        Ok(Self { point, session: Some(session), stale, end, threads })
+        Ok(Self { point, session: Some(session), stale, reads, end, threads })
     }
 
     /// Where the node's [`Action::Invalidate`](crate::node::io::Action::Invalidate) goes.
@@ -167,13 +169,15 @@ impl Mount {
     /// Unmounts. What still has files open in it gets errors from then on.
     ///
     /// # Errors
-    /// When the kernel or fusermount3 refuses; the tree then stays mounted until this process ends.
+    /// When the kernel or fusermount3 refuses, or files are open and nothing lets an ordinary user end that (fusectl is
+    /// not mounted on `/sys/fs/fuse/connections`). They are then served until they are closed or this process ends.
     pub fn unmount(mut self) -> Result<(), MountError> {
         self.end()
     }
 
     fn end(&mut self) -> Result<(), MountError> {
         let Some(session) = self.session.take() else { return Ok(()) };
+        self.reads.let_go();
         if !self.ended() {
             self.point.unmount()?;
         }
@@ -235,9 +239,9 @@ impl End {
     }
 }
 
-impl std::fmt::Debug for End {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("End").field("ended", &lock(&self.state).ended).finish_non_exhaustive()
+impl fmt::Debug for Mount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mount").field("point", &self.point).field("ended", &self.ended()).finish_non_exhaustive()
     }
 }
 

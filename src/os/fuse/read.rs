@@ -54,9 +54,14 @@ impl Reads {
         &self.pool
     }
 
-    /// Lets all readers go.
-    pub(super) fn close(&self) {
+    /// Interrupts whoever waits; nobody waits any more.
+    pub(super) fn let_go(&self) {
         self.parked.close();
+    }
+
+    /// Lets all readers go, and ends the threads.
+    pub(super) fn close(&self) {
+        self.let_go();
         self.pool.close();
     }
 

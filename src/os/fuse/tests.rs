@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, umount2};
 
-use super::{Mount, MountConfig, MountError};
+use super::{Mount, MountConfig, MountError, unmount_path};
 use fake::Fake;
 
 /// A directory of its own that takes whatever is mounted on it along when it goes, also when a test fails.
@@ -39,6 +39,8 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         while umount2(&self.0, MntFlags::MNT_DETACH | MntFlags::MNT_FORCE).is_ok() {}
+        // An ordinary user's way; there is nothing to unmount after root's.
+        let _ = unmount_path(&self.0, true);
         let _ = fs::remove_dir_all(&self.0);
     }
 }
@@ -80,7 +82,7 @@ fn can_mount<T>(mounted: Result<T, MountError>) -> Option<T> {
         Ok(mounted) => Some(mounted),
         Err(error @ (MountError::NoDevice | MountError::NoHelper | MountError::Refused(_))) => {
             let name = thread::current().name().unwrap_or("a test of the mount").to_owned();
-            let _ = writeln!(std::io::stderr(), "SKIPPED {name}: {error}");
+            let _ = std::io::stderr().write_all(format!("\nSKIPPED {name}: {error}\n").as_bytes());
             None
         }
         Err(error) => panic!("mounting failed: {error:?}"),
@@ -99,7 +101,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let start = Instant::now();
     while !holds() {
         assert!(start.elapsed() < LONG, "it did not come to this in {LONG:?}: {what}");
-        thread::sleep(Duration::from_millis(2));
+        thread::park_timeout(Duration::from_millis(2));
     }
 }
 

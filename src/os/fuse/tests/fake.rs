@@ -1,7 +1,7 @@
 //! A tree in memory that answers as the node does, at once or from a thread, and whose files may be far away.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,12 +9,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 
 use crate::base::limits::CHUNK_PLAIN;
-use crate::base::{Ticket, WallTime};
+use crate::base::{CircleId, Ticket, WallTime};
 use crate::node::io::{
     Answer, Attr, DirEntry, DiskError, Handle, Inode, Op, OpError, ReadPart, ReadPlan, Reply, Segment,
 };
 use crate::os::fuse::{Files, lock};
-use crate::seal::ChunkKey;
+use crate::seal::{ChunkKey, CircleKey, EpochKeys, Suite};
 use crate::wire::record::Kind;
 
 type Done = Box<dyn FnOnce(Reply) + Send>;
@@ -22,8 +22,8 @@ type Done = Box<dyn FnOnce(Reply) + Send>;
 #[derive(Default)]
 pub(super) struct Fake {
     tree: Mutex<Tree>,
-    tickets: AtomicU64,
-    freed: AtomicU64,
+    tickets: AtomicUsize,
+    freed: AtomicUsize,
     /// Answers from a thread when it is set.
     node: Option<Mutex<mpsc::Sender<(Done, Reply)>>>,
     /// Chunks opened.
@@ -235,11 +235,11 @@ impl Files for Fake {
     }
 
     fn freed(&self) -> u64 {
-        self.freed.load(Ordering::SeqCst)
+        self.freed.load(Ordering::SeqCst) as u64
     }
 
     fn op(&self, op: Op, done: Done) -> Ticket {
-        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::SeqCst) + 1);
+        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::SeqCst) as u64 + 1);
         let mut tree = lock(&self.tree);
         if let Op::Fetch { inode, .. } = op
             && tree.nodes.get(&inode).is_some_and(|node| node.stored == Stored::Remote)
@@ -265,7 +265,7 @@ impl Files for Fake {
 
     fn unseal(&self, segment: Segment, _: &ChunkKey, buffer: &mut Vec<u8>) -> Result<(), DiskError> {
         self.unsealed.fetch_add(1, Ordering::SeqCst);
-        if self.overwritten.try_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+        if self.overwritten.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
             self.freed.fetch_add(1, Ordering::SeqCst);
             return Err(DiskError::Corrupt);
         }
@@ -437,7 +437,7 @@ impl Tree {
 
 /// Never used: the fake seals nothing.
 fn key() -> Arc<ChunkKey> {
-    Arc::new(ChunkKey)
+    EpochKeys::derive(&CircleId([0; 32]), 0, Suite::Aes256Gcm, &CircleKey([0; 32])).chunk_key()
 }
 
 fn now() -> WallTime {

@@ -1,0 +1,273 @@
+//! What must hold in the end: nodes agree, every body reads back, nothing is lost, caches hold all and can read nothing.
+
+use std::collections::BTreeMap;
+
+use dustfs::base::Table;
+use dustfs::ledger::values::{CircleEntry, Value};
+use dustfs::node::io::Inode;
+use dustfs::tree::Counts;
+use dustfs::wire::record::Kind;
+use dustfs::wire::statement::Role;
+
+use super::chaos::FORGED;
+use super::model::{self, Missing};
+use super::work::{CIRCLE, MARK, NAME_MARK, What};
+use super::world::World;
+
+/// After everything is well, nodes agree within this time: the longest wait between dials is 300 s.
+const AGREE_US: u64 = 1_500_000_000;
+/// How often that is looked at.
+const LOOK_US: u64 = 5_000_000;
+
+impl World {
+    fn readers(&self) -> Vec<usize> {
+        let reads = |at: &usize| !self.machines[*at].removed && self.machines[*at].role.is_some_and(Role::reads);
+        (0..self.machines.len()).filter(reads).collect()
+    }
+
+    fn caches(&self) -> Vec<usize> {
+        let caches = |at: &usize| !self.machines[*at].removed && self.machines[*at].role == Some(Role::Cache);
+        (0..self.machines.len()).filter(caches).collect()
+    }
+
+    fn removed_anybody(&self) -> bool {
+        self.machines.iter().any(|machine| machine.removed)
+    }
+
+    /// Lets time pass until all agree.
+    pub fn settle(&mut self) {
+        let end = self.now + AGREE_US;
+        loop {
+            let until = self.now + LOOK_US;
+            self.run_until(until);
+            self.check_waiting();
+            let Some(why) = self.disagreement() else { return };
+            if self.now > end {
+                self.broken(&format!("no agreement: {why}"));
+            }
+        }
+    }
+
+    fn disagreement(&self) -> Option<String> {
+        if let Some((_, task)) = self.tasks.first_key_value() {
+            return Some(format!("{} still does {:?}", self.machines[task.machine].name, task.kind));
+        }
+        if let Some(machine) = self.machines.iter().find(|machine| machine.node.is_none()) {
+            return Some(format!("{} is down", machine.name));
+        }
+        let readers = self.readers();
+        let first = *readers.first()?;
+        let listing = |at: usize| self.machines[at].node.as_ref().map(|node| node.listing(CIRCLE)).unwrap_or_default();
+        let expected = listing(first);
+        for at in &readers[1..] {
+            let other = listing(*at);
+            if other != expected {
+                let names = format!("{} and {}", self.machines[first].name, self.machines[*at].name);
+                return Some(format!("{names} differ: {}", difference(&expected, &other)));
+            }
+        }
+        for at in 0..self.machines.len() {
+            let machine = &self.machines[at];
+            let node = machine.node.as_ref()?;
+            let wants_all =
+                machine.role == Some(Role::Cache) || machine.config.fetch == dustfs::node::Fetch::Everything;
+            // What only a removed member had may be gone for good.
+            if machine.removed || !wants_all || self.removed_anybody() {
+                continue;
+            }
+            let wanted: u64 = node.status().circles.iter().map(|circle| circle.wanted_torrents).sum();
+            if wanted > 0 {
+                return Some(format!("{} still wants {wanted} torrents: {:?}", machine.name, node.transfers()));
+            }
+        }
+        None
+    }
+
+    /// Looks at everything, once all agree.
+    pub fn check_end(&mut self) {
+        self.check_reads();
+        self.check_closed();
+        self.check_caches();
+        self.check_forks();
+        self.check_restart();
+    }
+
+    /// Every file reads back, the same on all.
+    fn check_reads(&mut self) {
+        let readers = self.readers();
+        let mut expected: BTreeMap<Vec<u8>, model::Hash> = BTreeMap::new();
+        for at in readers {
+            for (path, inode) in self.files(at) {
+                self.read_file(at, inode);
+                let end = self.now + 400_000_000;
+                while !self.tasks.is_empty() && self.step(end) {}
+                let machine = &self.machines[at];
+                let Some(node) = &machine.node else { continue };
+                let shown = String::from_utf8_lossy(&path).into_owned();
+                let content = match model::read_whole(node, &machine.disk, inode) {
+                    Ok(Ok(content)) => content,
+                    Ok(Err(Missing::After(_))) if self.removed_anybody() => continue,
+                    Ok(Err(Missing::After(at))) => {
+                        self.broken(&format!("{} cannot fetch {shown} from byte {at} on", machine.name))
+                    }
+                    Ok(Err(Missing::Broken(why))) => self.broken(&format!("{}: {shown}: {why}", machine.name)),
+                    Err(error) => self.broken(&format!("{} cannot read {shown}: {error}", machine.name)),
+                };
+                if !self.model.is_known(&content) {
+                    self.broken(&format!("{}: nobody ever wrote what {shown} holds", machine.name));
+                }
+                let hash = model::hash(&content);
+                if self.model.is_cut_off(&hash) {
+                    self.broken(&format!("{}: {shown} was written by a member after its removal", machine.name));
+                }
+                if path.ends_with(FORGED) {
+                    self.broken(&format!("{} shows what a reader forged", machine.name));
+                }
+                if *expected.entry(path).or_insert(hash) != hash {
+                    self.broken(&format!("{}: {shown} holds other bytes than elsewhere", machine.name));
+                }
+            }
+        }
+    }
+
+    /// The files of a machine by path.
+    fn files(&self, at: usize) -> Vec<(Vec<u8>, u64)> {
+        let (Some(node), Some(root)) = (&self.machines[at].node, self.root_of(at)) else { return Vec::new() };
+        let mut files = Vec::new();
+        let mut open = vec![(Vec::new(), root)];
+        while let Some((path, directory)) = open.pop() {
+            for entry in node.list(directory, None, usize::MAX).unwrap_or_default() {
+                let path = [&path[..], b"/", &entry.name].concat();
+                match entry.kind {
+                    Kind::Directory => open.push((path, entry.inode)),
+                    Kind::File => files.push((path, entry.inode.0)),
+                    Kind::Symlink => {}
+                }
+            }
+        }
+        files.sort();
+        files
+    }
+
+    /// What one machine alone wrote, and closed well, is what everybody has.
+    fn check_closed(&mut self) {
+        let Some(at) = self.readers().first().copied() else { return };
+        let machine = &self.machines[at];
+        let Some(node) = &machine.node else { return };
+        for (inode, closed) in &self.model.closed {
+            let author = &self.machines[closed.machine];
+            if author.removed || !self.model.is_private(closed.machine, *inode) {
+                continue;
+            }
+            let who = &author.name;
+            match model::read_whole(node, &machine.disk, *inode) {
+                Err(error) => self.broken(&format!("{inode:x}, which {who} wrote and closed, is lost: {error}")),
+                Ok(Ok(content)) if model::hash(&content) != closed.hash => {
+                    self.broken(&format!("{inode:x} is not what {who} wrote and closed, but {} bytes", content.len()));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// No plaintext, no name and no key lies on a cache.
+    fn check_caches(&mut self) {
+        let readers = self.readers();
+        let keys: Vec<Vec<u8>> = readers
+            .iter()
+            .flat_map(|at| self.machines[*at].disk.store.values(Table::Circles))
+            .filter_map(|bytes| CircleEntry::decode(&bytes).ok())
+            .flat_map(|entry| entry.keys)
+            .map(|epoch| epoch.key.to_vec())
+            .collect();
+        for at in self.caches() {
+            let machine = &self.machines[at];
+            let mut secrets: Vec<&[u8]> = vec![MARK, NAME_MARK.as_bytes()];
+            secrets.extend(keys.iter().map(Vec::as_slice));
+            for secret in secrets {
+                if machine.disk.contains(secret) {
+                    self.broken(&format!("{}, a cache, holds {:?}", machine.name, String::from_utf8_lossy(secret)));
+                }
+            }
+        }
+        // The search finds what is there to be found.
+        if let Some(at) = readers.first() {
+            let disk = &self.machines[*at].disk;
+            if keys.first().is_some_and(|_| !keys.iter().any(|key| disk.contains(key))) {
+                self.broken("the search for secrets is blind");
+            }
+        }
+    }
+
+    /// Nobody signed two commits of one number.
+    fn check_forks(&mut self) {
+        for machine in self.machines.iter().filter(|machine| !machine.removed) {
+            let Some(node) = &machine.node else { continue };
+            for circle in node.status().circles {
+                if !circle.forks.is_empty() {
+                    self.broken(&format!("{} saw forks: {:?}", machine.name, circle.forks));
+                }
+            }
+        }
+    }
+
+    /// Everybody ends cleanly, and starts alone with the same tree.
+    fn check_restart(&mut self) {
+        let readers = self.readers();
+        let before: Vec<_> =
+            readers.iter().map(|at| self.machines[*at].node.as_ref().map(|n| n.listing(CIRCLE))).collect();
+        for group in 0..self.groups.len() {
+            self.groups[group] = group as u32;
+        }
+        for at in &readers {
+            let task = self.new_task(*at, What::Shutdown);
+            self.ask(*at, task, dustfs::node::io::Op::Shutdown);
+        }
+        let end = self.now + 60_000_000;
+        self.run_until(end);
+        for (at, before) in readers.iter().zip(before) {
+            let after = self.machines[*at].node.as_ref().map(|node| node.listing(CIRCLE));
+            if before != after {
+                let difference = difference(&before.unwrap_or_default(), &after.unwrap_or_default());
+                self.broken(&format!("{} shows another tree after a restart: {difference}", self.machines[*at].name));
+            }
+        }
+        self.check_waiting();
+    }
+
+    /// How often concurrency showed, wherever it showed most.
+    pub fn conflicts(&self) -> Counts {
+        let mut most = Counts::default();
+        for node in self.machines.iter().filter_map(|machine| machine.node.as_ref()) {
+            let counts = node.conflict_counts();
+            most.move_cycles = most.move_cycles.max(counts.move_cycles);
+            most.name_clashes = most.name_clashes.max(counts.name_clashes);
+            most.edit_edit = most.edit_edit.max(counts.edit_edit);
+            most.edit_delete = most.edit_delete.max(counts.edit_delete);
+        }
+        most
+    }
+
+    /// How much there is in the end, for people.
+    pub fn count_end(&mut self) {
+        let Some(at) = self.readers().first().copied() else { return };
+        let files = self.files(at).len() as u64;
+        *self.counts.entry("files at the end".into()).or_default() += files;
+        if let Some(node) = &self.machines[at].node {
+            debug_assert!(node.attr(Inode::ROOT).is_ok());
+        }
+    }
+}
+
+type Listing = Vec<(Vec<u8>, Kind, String)>;
+
+fn difference(one: &Listing, other: &Listing) -> String {
+    let only = |these: &Listing, those: &Listing| {
+        let mut words = String::new();
+        for (path, kind, body) in these.iter().filter(|line| !those.contains(line)).take(6) {
+            words += &format!("\n      {} {kind:?} {body:.300}", String::from_utf8_lossy(path));
+        }
+        words
+    };
+    format!("only here:{}\n   only there:{}", only(one, other), only(other, one))
+}

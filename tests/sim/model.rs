@@ -1,0 +1,174 @@
+//! What was ever written, by whom and in which order: every read must show one of these contents, whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use dustfs::node::Node;
+use dustfs::node::io::{Inode, OpError, ReadPart, ReadPlan};
+
+use super::disk::{Disk, Store};
+use super::world::World;
+
+pub type Hash = [u8; 32];
+
+/// See the module.
+#[derive(Default)]
+pub struct Model {
+    known: BTreeSet<Hash>,
+    /// Of each inode, the contents in the order in which they were written, with the machine.
+    versions: BTreeMap<u64, Vec<(Hash, usize)>>,
+    /// The last version that an fsync covers, of each machine and inode.
+    fsynced: BTreeMap<(usize, u64), usize>,
+    /// Inodes that somebody tried to delete or to replace.
+    pub deleted: BTreeSet<u64>,
+    /// What a machine wrote last and closed, where nothing went wrong.
+    pub closed: BTreeMap<u64, Closed>,
+    /// Directories and links that an fsync covers.
+    pub made: BTreeMap<(usize, u64), bool>,
+    /// Who was removed, and what they wrote after it.
+    removed: BTreeSet<usize>,
+    cut_off: BTreeSet<Hash>,
+}
+
+/// See [`Model::closed`].
+pub struct Closed {
+    pub machine: usize,
+    pub hash: Hash,
+    pub durable: bool,
+}
+
+pub fn hash(content: &[u8]) -> Hash {
+    *blake3::hash(content).as_bytes()
+}
+
+impl Model {
+    /// A content that is about to be written. Returns its number.
+    pub fn write(&mut self, machine: usize, inode: u64, content: &[u8]) -> usize {
+        let hash = hash(content);
+        if !content.is_empty() && self.known.insert(hash) && self.removed.contains(&machine) {
+            self.cut_off.insert(hash);
+        }
+        let versions = self.versions.entry(inode).or_default();
+        versions.push((hash, machine));
+        versions.len() - 1
+    }
+
+    pub fn is_known(&self, content: &[u8]) -> bool {
+        content.is_empty() || self.known.contains(&hash(content))
+    }
+
+    /// What this machine writes from now on must show nowhere else.
+    pub fn cut_off(&mut self, machine: usize) {
+        self.removed.insert(machine);
+    }
+
+    pub fn is_cut_off(&self, hash: &Hash) -> bool {
+        self.cut_off.contains(hash)
+    }
+
+    pub fn fsynced(&mut self, machine: usize, inode: u64, version: usize) {
+        let known = self.fsynced.entry((machine, inode)).or_default();
+        *known = (*known).max(version);
+        let hash = self.versions[&inode][version].0;
+        if let Some(closed) = self.closed.get_mut(&inode).filter(|closed| closed.machine == machine) {
+            closed.durable |= closed.hash == hash;
+        }
+    }
+
+    /// A file was closed with this content, and every step of writing it went well.
+    pub fn closed(&mut self, machine: usize, inode: u64, content: &[u8]) {
+        self.closed.insert(inode, Closed { machine, hash: hash(content), durable: false });
+    }
+
+    /// What a machine had closed and not made durable may be lost.
+    pub fn crashed(&mut self, machine: usize) {
+        self.closed.retain(|_, closed| closed.machine != machine || closed.durable);
+        self.made.retain(|(at, _), durable| *at != machine || *durable);
+    }
+
+    /// Everything that a machine had acknowledged is durable: it was shut down.
+    pub fn shut_down(&mut self, machine: usize) {
+        for closed in self.closed.values_mut().filter(|closed| closed.machine == machine) {
+            closed.durable = true;
+        }
+        self.all_made_durable(machine);
+    }
+
+    pub fn all_made_durable(&mut self, machine: usize) {
+        for ((at, _), durable) in &mut self.made {
+            *durable |= *at == machine;
+        }
+    }
+
+    /// Only this machine wrote the file, and nobody tried to delete it.
+    pub fn is_private(&self, machine: usize, inode: u64) -> bool {
+        !self.deleted.contains(&inode)
+            && self.versions.get(&inode).is_some_and(|versions| versions.iter().all(|(_, by)| *by == machine))
+    }
+}
+
+/// What a plan reads from the disk, or that something is missing after so many bytes.
+pub fn gather(disk: &Disk, plan: &ReadPlan) -> Result<Vec<u8>, Missing> {
+    let mut out = Vec::new();
+    for part in &plan.parts {
+        match part {
+            ReadPart::Bytes(bytes) => out.extend_from_slice(bytes),
+            ReadPart::Zeros(zeros) => out.resize(out.len() + zeros, 0),
+            ReadPart::Chunk { segment, key, skip, take } => {
+                let plain = disk.unseal(*segment, key).map_err(|error| Missing::Broken(error.to_string()))?;
+                let span = plain.get(*skip..skip + take).ok_or(Missing::Broken("a chunk is too short".into()))?;
+                out.extend_from_slice(span);
+            }
+            ReadPart::Missing => return Err(Missing::After(out.len())),
+        }
+    }
+    Ok(out)
+}
+
+/// Why a plan gave no bytes.
+pub enum Missing {
+    /// What follows so many bytes is not here.
+    After(usize),
+    Broken(String),
+}
+
+/// All bytes of a file, if they are here.
+pub fn read_whole(node: &Node<Store>, disk: &Disk, inode: u64) -> Result<Result<Vec<u8>, Missing>, OpError> {
+    let plan = node.plan(Inode(inode), 0, u32::MAX)?;
+    Ok(gather(disk, &plan))
+}
+
+impl World {
+    /// A machine has just started: what its fsyncs covered must be there.
+    pub fn check_durable(&mut self, at: usize) {
+        let machine = &self.machines[at];
+        let (Some(node), false) = (&machine.node, machine.removed) else { return };
+        for ((_, inode), version) in self.model.fsynced.range((at, 0)..(at + 1, 0)) {
+            if self.model.deleted.contains(inode) {
+                continue;
+            }
+            let versions = &self.model.versions[inode];
+            match read_whole(node, &machine.disk, *inode) {
+                Err(error) => self.broken(&format!("{} lost file {inode:x}: {error}", machine.name)),
+                Ok(Err(Missing::Broken(why))) => self.broken(&format!("{}: file {inode:x}: {why}", machine.name)),
+                Ok(Err(Missing::After(_))) => {}
+                Ok(Ok(content)) => {
+                    let hash = hash(&content);
+                    let mut fits = versions.iter().enumerate();
+                    if !fits.any(|(number, (known, by))| *known == hash && (number >= *version || *by != at)) {
+                        let older = versions.iter().position(|(known, _)| *known == hash);
+                        self.broken(&format!(
+                            "{} shows version {older:?} of {inode:x}, {} bytes, though an fsync covered version {version}",
+                            machine.name,
+                            content.len()
+                        ));
+                    }
+                }
+            }
+        }
+        for ((_, inode), _) in self.model.made.range((at, 0)..(at + 1, 0)).filter(|(_, durable)| **durable) {
+            if !self.model.deleted.contains(inode) && node.attr(Inode(*inode)).is_err() {
+                self.broken(&format!("{} lost directory or link {inode:x}, which an fsync covered", machine.name));
+            }
+        }
+    }
+}

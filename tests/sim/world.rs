@@ -1,0 +1,654 @@
+//! The world of one seed: machines, the queue of events, virtual time, the trace, and what must hold at every step.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use core::net::SocketAddr;
+use dustfs::base::{ConnId, Instant, Now, Rng, Ticket, TransportKey, WallTime};
+use dustfs::node::io::{Action, DiskRequest, Done, Input, Op, Protocol, Reply, Trust};
+use dustfs::node::{Fetch, Node, NodeConfig, new_identity};
+use dustfs::seal::{MemberSecret, Suite, TransportSecret};
+use dustfs::wire::statement::Role;
+
+use super::chaos::Chaos;
+use super::disk::{Disk, Store};
+use super::model::Model;
+use super::net::{Link, Wire};
+use super::work::Task;
+
+/// What will happen.
+pub enum Event {
+    Tick {
+        machine: usize,
+        run: u32,
+    },
+    DiskDone {
+        machine: usize,
+        run: u32,
+        ticket: Ticket,
+    },
+    Dialled {
+        from: usize,
+        run: u32,
+        ticket: Ticket,
+        to: SocketAddr,
+        protocol: Protocol,
+        expect: TransportKey,
+        reached: bool,
+    },
+    Sent {
+        link: u64,
+        side: usize,
+        bytes: usize,
+    },
+    Arrive {
+        link: u64,
+        side: usize,
+        channel: u32,
+        payload: Bytes,
+    },
+    Gone {
+        link: u64,
+        side: usize,
+        why: String,
+    },
+    /// The thread that asked goes on with the answer.
+    Answered {
+        task: u64,
+        reply: Reply,
+    },
+    /// A task that rested goes on.
+    Resume {
+        task: u64,
+    },
+    Start {
+        machine: usize,
+    },
+    /// The world does something to somebody.
+    Chaos,
+    /// Somebody starts to work.
+    Work,
+}
+
+/// A machine: its disk, and its node while it runs.
+pub struct Machine {
+    pub name: String,
+    pub disk: Disk,
+    pub node: Option<Node<Store>>,
+    pub config: NodeConfig,
+    /// How often it was started.
+    pub run: u32,
+    /// Virtual time of its last start: its own clock begins there.
+    booted: u64,
+    /// What it takes the date for at virtual time 0.
+    wall_offset: i64,
+    pub transport: TransportKey,
+    pub member: MemberSecret,
+    pub address: SocketAddr,
+    pub trust: Trust,
+    pub conns: BTreeMap<ConnId, (u64, usize)>,
+    last_conn: u64,
+    /// When the tick that is in the queue comes.
+    tick_at: Option<u64>,
+    commit_free_at: u64,
+    /// Operations that wait for their answer: who asked, and since when.
+    pub asked: BTreeMap<Ticket, (u64, u64)>,
+    last_ticket: u64,
+    /// Requests of the node that wait, and the highest ticket that it drew.
+    waiting: BTreeMap<Ticket, &'static str>,
+    highest: u64,
+    /// Steps in the current virtual second.
+    steps: (u64, u64),
+    /// The role by which it joined; `None` until it did.
+    pub role: Option<Role>,
+    pub removed: bool,
+    /// It tells lies on the wire.
+    pub liar: bool,
+    /// Its disk is slow by so much.
+    pub slow: u64,
+}
+
+impl Machine {
+    pub fn next_conn(&mut self) -> ConnId {
+        self.last_conn += 1;
+        ConnId(self.last_conn)
+    }
+}
+
+/// See the module.
+pub struct World {
+    pub seed: u64,
+    pub rng: Rng,
+    pub now: u64,
+    queue: BTreeMap<(u64, u64), Event>,
+    pushed: u64,
+    pub machines: Vec<Machine>,
+    pub links: BTreeMap<u64, Link>,
+    pub next_link: u64,
+    pub addresses: BTreeMap<SocketAddr, usize>,
+    pub wires: BTreeMap<(usize, usize), Wire>,
+    /// Machines of one number reach each other.
+    pub groups: Vec<u32>,
+    /// Things go wrong.
+    pub chaos: bool,
+    pub tasks: BTreeMap<u64, Task>,
+    pub next_task: u64,
+    pub model: Model,
+    hash: blake3::Hasher,
+    lines: VecDeque<String>,
+    pub print: bool,
+    pub record: bool,
+    /// Counts what happened, for people.
+    pub counts: BTreeMap<String, u64>,
+    pub work_left: u32,
+    pub chaos_state: Chaos,
+}
+
+/// Steps of one machine in one virtual second, above which it is held to run in circles.
+const STEPS_MAX: u64 = 60_000;
+/// Events kept for the report of what broke.
+const LINES: usize = 80;
+/// An operation is answered in this time, or the node has forgotten it.
+const ANSWER_US: u64 = 200_000_000;
+/// Requests of one node that may wait for its disk.
+const DISK_LOAD: usize = 4_096;
+
+impl World {
+    pub fn new(seed: u64, record: bool, print: bool) -> Self {
+        Self {
+            seed,
+            rng: Rng::new(seed ^ 0x6475_7374_6673),
+            now: 0,
+            queue: BTreeMap::new(),
+            pushed: 0,
+            machines: Vec::new(),
+            links: BTreeMap::new(),
+            next_link: 1,
+            addresses: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            groups: Vec::new(),
+            chaos: false,
+            tasks: BTreeMap::new(),
+            next_task: 1,
+            model: Model::default(),
+            hash: blake3::Hasher::new(),
+            lines: VecDeque::new(),
+            print,
+            record,
+            counts: BTreeMap::new(),
+            work_left: 0,
+            chaos_state: Chaos::default(),
+        }
+    }
+
+    /// A machine with a fresh identity.
+    pub fn add_machine(&mut self, name: &str, home: bool) -> usize {
+        let at = self.machines.len();
+        let (member, transport) = (self.bytes32(), self.bytes32());
+        let disk = Disk::default();
+        disk.store.apply(&new_identity(name, member, transport));
+        let address = SocketAddr::from(([10, 0, 0, at as u8 + 1], 7_000));
+        self.addresses.insert(address, at);
+        let fetch = if self.rng.chance(1, 4) { Fetch::OnDemand } else { Fetch::Everything };
+        let wall_offset = if self.rng.chance(1, 4) { 0 } else { 1_700_000_000 + self.rng.below(1_000_000) as i64 };
+        self.machines.push(Machine {
+            name: name.into(),
+            disk,
+            node: None,
+            config: NodeConfig { fetch },
+            run: 0,
+            booted: 0,
+            wall_offset: wall_offset * 1_000_000_000,
+            transport: TransportSecret::from_seed(transport).public(),
+            member: MemberSecret::from_seed(member),
+            address,
+            trust: Trust::default(),
+            conns: BTreeMap::new(),
+            last_conn: 0,
+            tick_at: None,
+            commit_free_at: 0,
+            asked: BTreeMap::new(),
+            last_ticket: 0,
+            waiting: BTreeMap::new(),
+            highest: 0,
+            steps: (0, 0),
+            role: None,
+            removed: false,
+            liar: false,
+            slow: 1,
+        });
+        self.groups.push(0);
+        self.start(at);
+        if home {
+            let entropy = self.bytes96();
+            let suite = if self.rng.chance(1, 2) { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 };
+            let node = self.machines[at].node.as_mut().expect("it was started");
+            node.found_home(suite, entropy).expect("a first circle can be founded");
+            self.deliver(at, Input::Tick);
+        }
+        at
+    }
+
+    /// Starts a machine's node from what is durable.
+    pub fn start(&mut self, at: usize) {
+        if self.machines[at].node.is_some() {
+            return;
+        }
+        let entropy = self.bytes32();
+        let machine = &mut self.machines[at];
+        machine.run += 1;
+        machine.booted = self.now;
+        machine.tick_at = None;
+        machine.trust = Trust::default();
+        machine.highest = 0;
+        let now = self.clock(at);
+        self.note(at, "start", &[], || String::new());
+        let machine = &mut self.machines[at];
+        let started = Node::start(now, machine.disk.store.clone(), machine.config.clone(), entropy);
+        match started {
+            Ok(node) => machine.node = Some(node),
+            Err(error) => self.broken(&format!("{} does not start: {error}", self.machines[at].name)),
+        }
+        self.check_durable(at);
+        let (now, address) = (self.clock(at), self.machines[at].address);
+        if let Some(node) = self.machines[at].node.as_mut() {
+            node.listening(now, vec![address]);
+        }
+        self.deliver(at, Input::Tick);
+    }
+
+    /// The power of a machine is cut.
+    pub fn crash(&mut self, at: usize) {
+        if self.machines[at].node.take().is_none() {
+            return;
+        }
+        self.note(at, "crash", &[], || String::new());
+        *self.counts.entry("crashes".into()).or_default() += 1;
+        self.machines[at].disk.cut(&mut self.rng);
+        self.stopped(at);
+        self.model.crashed(at);
+    }
+
+    /// The machine's node is gone: so are its connections and its tasks.
+    pub fn stopped(&mut self, at: usize) {
+        let machine = &mut self.machines[at];
+        machine.node = None;
+        machine.conns.clear();
+        machine.asked.clear();
+        machine.waiting.clear();
+        let mut cut = Vec::new();
+        for (link, held) in &mut self.links {
+            for end in held.ends.iter_mut().filter(|end| end.machine == at && end.open) {
+                end.open = false;
+                cut.push(*link);
+            }
+        }
+        for link in cut {
+            if self.links[&link].ends.iter().all(|end| !end.open) {
+                self.links.remove(&link);
+            } else {
+                self.cut(link, Duration::from_secs(8));
+            }
+        }
+        self.tasks.retain(|_, task| task.machine != at);
+    }
+
+    fn clock(&self, at: usize) -> Now {
+        let machine = &self.machines[at];
+        Now {
+            instant: Instant(self.now - machine.booted),
+            wall: WallTime(machine.wall_offset + self.now as i64 * 1_000),
+        }
+    }
+
+    pub fn push(&mut self, delay_us: u64, event: Event) {
+        self.push_at(self.now + delay_us, event);
+    }
+
+    pub fn push_at(&mut self, at: u64, event: Event) {
+        self.pushed += 1;
+        self.queue.insert((at.max(self.now), self.pushed), event);
+    }
+
+    /// True in one of so many cases, while things go wrong.
+    pub fn unlucky(&mut self, of: u64) -> bool {
+        self.chaos && self.rng.chance(1, of)
+    }
+
+    /// Takes the next event, if it comes before `until`.
+    pub fn step(&mut self, until: u64) -> bool {
+        let Some(((at, _), _)) = self.queue.first_key_value() else {
+            self.now = until;
+            return false;
+        };
+        if *at > until {
+            self.now = until;
+            return false;
+        }
+        let ((at, _), event) = self.queue.pop_first().expect("there is one");
+        self.now = at;
+        self.happen(event);
+        true
+    }
+
+    /// Lets time pass.
+    pub fn run_until(&mut self, until: u64) {
+        while self.step(until) {}
+    }
+
+    fn runs(&self, machine: usize, run: u32) -> bool {
+        self.machines[machine].run == run && self.machines[machine].node.is_some()
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Tick { machine, run } => {
+                if self.runs(machine, run) && self.machines[machine].tick_at == Some(self.now) {
+                    self.machines[machine].tick_at = None;
+                    self.deliver(machine, Input::Tick);
+                }
+            }
+            Event::DiskDone { machine, run, ticket } => {
+                if self.runs(machine, run) {
+                    let done = self.machines[machine].disk.finish(ticket, &mut self.rng);
+                    self.answered_node(machine, ticket);
+                    self.deliver(machine, Input::Disk { ticket, done });
+                }
+            }
+            Event::Dialled { from, run, ticket, to, protocol, expect, reached } => {
+                if self.runs(from, run) {
+                    self.answered_node(from, ticket);
+                    if reached {
+                        self.dialled(from, ticket, to, protocol, expect);
+                    } else {
+                        self.deliver(from, Input::DialFailed { ticket, why: "it did not answer".into() });
+                    }
+                }
+            }
+            Event::Sent { link, side, bytes } => self.sent(link, side, bytes),
+            Event::Arrive { link, side, channel, payload } => self.arrive(link, side, channel, payload),
+            Event::Gone { link, side, why } => self.gone(link, side, why),
+            Event::Answered { task, reply } => self.go_on(task, Some(reply)),
+            Event::Resume { task } => self.go_on(task, None),
+            Event::Start { machine } => self.start(machine),
+            Event::Chaos => self.disturb(),
+            Event::Work => self.begin_work(),
+        }
+    }
+
+    /// An operation of a task's.
+    pub fn ask(&mut self, machine: usize, task: u64, op: Op) -> Ticket {
+        let held = &mut self.machines[machine];
+        held.last_ticket += 1;
+        // Tickets of operations and of the node's own requests are different spaces.
+        let ticket = Ticket(held.last_ticket);
+        held.asked.insert(ticket, (task, self.now));
+        self.deliver(machine, Input::Op { ticket, op });
+        ticket
+    }
+
+    fn answered_node(&mut self, machine: usize, ticket: Ticket) {
+        if self.machines[machine].waiting.remove(&ticket).is_none() {
+            self.broken(&format!("the world answers {ticket:?} twice"));
+        }
+    }
+
+    fn answered(&mut self, machine: usize, ticket: Ticket, reply: Reply) {
+        self.note(machine, "reply", &ticket.0.to_be_bytes(), || format!("{ticket:?} {reply:?}"));
+        let Some((task, _)) = self.machines[machine].asked.remove(&ticket) else {
+            let name = &self.machines[machine].name;
+            self.broken(&format!("{name} answers {ticket:?} that nobody waits for: {reply:?}"));
+        };
+        if let Err(error) = &reply {
+            let name = format!("{error:?}").split(['(', ' ']).next().unwrap_or_default().to_string();
+            *self.counts.entry(format!("error {name}")).or_default() += 1;
+        }
+        let delay = self.rng.below(200);
+        self.push(delay, Event::Answered { task, reply });
+    }
+
+    /// Tells a node a fact, and carries out what it asks.
+    pub fn deliver(&mut self, at: usize, input: Input) {
+        let now = self.clock(at);
+        if self.machines[at].node.is_none() {
+            return;
+        }
+        self.note_input(at, &input);
+        let asked = match &input {
+            Input::Op { ticket, .. } => Some(*ticket),
+            _ => None,
+        };
+        self.count_step(at);
+        let node = self.machines[at].node.as_mut().expect("it runs");
+        let reply = node.handle(now, input);
+        let mut actions = Vec::new();
+        while let Some(action) = node.poll_action() {
+            actions.push(action);
+        }
+        match (asked, reply) {
+            (Some(ticket), Some(reply)) => self.answered(at, ticket, reply),
+            (None, Some(reply)) => self.broken(&format!("a fact is replied to: {reply:?}")),
+            (_, None) => {}
+        }
+        for action in actions {
+            self.carry_out(at, action);
+        }
+        self.arm(at);
+    }
+
+    fn count_step(&mut self, at: usize) {
+        let second = self.now / 1_000_000;
+        let steps = &mut self.machines[at].steps;
+        *steps = if steps.0 == second { (second, steps.1 + 1) } else { (second, 1) };
+        if steps.1 > STEPS_MAX {
+            self.broken(&format!("{} runs in circles", self.machines[at].name));
+        }
+    }
+
+    fn arm(&mut self, at: usize) {
+        let Some(timeout) = self.machines[at].node.as_ref().and_then(Node::poll_timeout) else { return };
+        let machine = &mut self.machines[at];
+        let due = (machine.booted + timeout.0).max(self.now + 1);
+        if machine.tick_at.is_none_or(|armed| due < armed) {
+            machine.tick_at = Some(due);
+            let run = machine.run;
+            self.push_at(due, Event::Tick { machine: at, run });
+        }
+    }
+
+    fn carry_out(&mut self, at: usize, action: Action) {
+        self.note_action(at, &action);
+        match action {
+            Action::Dial { ticket, address, protocol, expect } => {
+                self.fresh_ticket(at, ticket, "a dial");
+                self.dial(at, ticket, address, protocol, expect);
+            }
+            Action::Send { conn, channel, head, body } => {
+                let payload = if body.is_empty() { head } else { Bytes::from([head, body].concat()) };
+                self.check_sent(at, conn, payload.len());
+                self.lie_or_send(at, conn, channel, payload);
+            }
+            Action::Close { conn, why } => self.close(at, conn, &why),
+            Action::Trust(trust) => self.trust(at, trust),
+            Action::Disk { ticket, request } => self.ask_disk(at, ticket, request),
+            Action::Reply { ticket, reply } => self.answered(at, ticket, reply),
+            Action::Invalidate(_) => {}
+        }
+    }
+
+    fn fresh_ticket(&mut self, at: usize, ticket: Ticket, what: &'static str) {
+        let machine = &mut self.machines[at];
+        let fresh = machine.waiting.insert(ticket, what).is_none() && ticket.0 > machine.highest;
+        machine.highest = machine.highest.max(ticket.0);
+        if !fresh {
+            self.broken(&format!("{} draws {ticket:?} twice", self.machines[at].name));
+        }
+    }
+
+    fn ask_disk(&mut self, at: usize, ticket: Ticket, request: DiskRequest) {
+        self.fresh_ticket(at, ticket, "the disk");
+        let slow = self.machines[at].slow;
+        let commit = matches!(request, DiskRequest::Commit { .. });
+        let delay = slow * if commit { 500 + self.rng.below(15_000) } else { 100 + self.rng.below(8_000) };
+        if let Err(why) = self.machines[at].disk.begin(ticket, request) {
+            self.broken(&format!("{}: {why}", self.machines[at].name));
+        }
+        if self.machines[at].disk.load() > DISK_LOAD {
+            self.broken(&format!("{} asks its disk for ever more", self.machines[at].name));
+        }
+        let machine = &mut self.machines[at];
+        let mut due = self.now + delay;
+        if commit {
+            due = due.max(machine.commit_free_at + 1);
+            machine.commit_free_at = due;
+        }
+        let run = machine.run;
+        self.push_at(due, Event::DiskDone { machine: at, run, ticket });
+    }
+
+    /// A removed key is told nothing any more, from the moment that the node told its listener.
+    fn check_sent(&mut self, at: usize, conn: ConnId, bytes: usize) {
+        if bytes > dustfs::base::limits::FRAME_MAX {
+            self.broken(&format!("{} sends a frame of {bytes} bytes", self.machines[at].name));
+        }
+        let Some((link, side)) = self.machines[at].conns.get(&conn).copied() else { return };
+        let end = &self.links[&link].ends[side];
+        let (protocol, peer) = (end.protocol, end.peer);
+        if protocol != Protocol::Invite && !super::net::allows(&self.machines[at].trust, protocol, &peer, false) {
+            self.broken(&format!("{} sends to {peer}, whom it does not trust", self.machines[at].name));
+        }
+    }
+
+    /// What must hold whenever nothing is in the middle of happening.
+    pub fn check_waiting(&mut self) {
+        for at in 0..self.machines.len() {
+            let late = self.machines[at].asked.iter().find(|(_, (_, since))| since + ANSWER_US < self.now);
+            if let Some((ticket, (task, since))) = late {
+                let task = self.tasks.get(task).map(|task| format!("{:?}", task.kind));
+                let why = format!(
+                    "{} does not answer {ticket:?}, asked at {:.3} by {task:?}",
+                    self.machines[at].name,
+                    *since as f64 / 1e6
+                );
+                self.broken(&why);
+            }
+        }
+    }
+
+    pub fn bytes32(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        self.rng.fill(&mut bytes);
+        bytes
+    }
+
+    pub fn bytes96(&mut self) -> [u8; 96] {
+        let mut bytes = [0; 96];
+        self.rng.fill(&mut bytes);
+        bytes
+    }
+
+    /// One line of the trace: hashed always, kept and printed in words where somebody looks.
+    pub fn note(&mut self, at: usize, what: &str, bytes: &[u8], words: impl FnOnce() -> String) {
+        self.hash.update(&self.now.to_be_bytes());
+        self.hash.update(&(at as u64).to_be_bytes());
+        self.hash.update(what.as_bytes());
+        self.hash.update(bytes);
+        if self.record {
+            let name = self.machines.get(at).map_or("world", |machine| &machine.name);
+            let mut words = words();
+            words.truncate(words.char_indices().nth(400).map_or(words.len(), |(at, _)| at));
+            let line = format!("{:>12.6} {name:<8} {what:<8} {words}", self.now as f64 / 1e6);
+            if self.lines.len() >= LINES {
+                self.lines.pop_front();
+            }
+            if self.print {
+                println!("{line}");
+            }
+            self.lines.push_back(line);
+        }
+    }
+
+    fn note_input(&mut self, at: usize, input: &Input) {
+        match input {
+            Input::Tick => self.note(at, "tick", &[], String::new),
+            Input::Frame { conn, channel, payload } => {
+                self.note(at, "frame", payload, || format!("{} {channel}: {}", conn.0, gist(*channel, payload)));
+            }
+            Input::Disk { ticket, done } => {
+                let good = matches!(
+                    done,
+                    Done::Sealed(Ok(()))
+                        | Done::Stored(Ok(_))
+                        | Done::Read(Ok(_))
+                        | Done::Unsealed(Ok(_))
+                        | Done::Hashed(Ok(_))
+                        | Done::Committed(Ok(()))
+                        | Done::Punched(Ok(()))
+                );
+                self.note(at, "done", &[u8::from(good)], || {
+                    format!("{ticket:?} {}", if good { "good" } else { "bad" })
+                });
+            }
+            Input::Sent { conn, bytes } => {
+                self.note(at, "sent", &bytes.to_be_bytes(), || format!("{} {bytes}", conn.0));
+            }
+            Input::Op { ticket, op } => self.note(at, "op", &[], || format!("{ticket:?} {}", short(op))),
+            other => self.note(at, "input", &[], || format!("{other:?}")),
+        }
+    }
+
+    fn note_action(&mut self, at: usize, action: &Action) {
+        match action {
+            Action::Send { conn, channel, head, body } => {
+                self.note(at, "send", head, || {
+                    format!("{} {channel}: {} +{}", conn.0, gist(*channel, head), body.len())
+                });
+            }
+            Action::Disk { ticket, request } => self.note(at, "disk", &[], || {
+                let mut words = format!("{request:?}");
+                words.truncate(words.char_indices().nth(160).map_or(words.len(), |(at, _)| at));
+                format!("{ticket:?} {words}")
+            }),
+            Action::Invalidate(stale) => {
+                self.note(at, "stale", &stale.len().to_be_bytes(), || format!("{} names", stale.len()));
+            }
+            Action::Reply { .. } => {}
+            other => self.note(at, "action", &[], || format!("{other:?}")),
+        }
+    }
+
+    /// The hash of all that has happened.
+    pub fn trace_hash(&self) -> [u8; 32] {
+        *self.hash.finalize().as_bytes()
+    }
+
+    /// Something that must hold does not.
+    pub fn broken(&self, why: &str) -> ! {
+        let last = self.lines.iter().map(|line| format!("\n    {line}")).collect::<String>();
+        panic!("seed {} at {:.6} s: {why}{last}", self.seed, self.now as f64 / 1e6);
+    }
+}
+
+/// What a frame is, in a few words.
+fn gist(channel: u32, payload: &[u8]) -> String {
+    if channel != 0 {
+        return format!("{} bytes, message {:?}", payload.len(), payload.get(4).or(payload.first()));
+    }
+    match dustfs::wire::control::Control::decode(payload) {
+        Ok(Some(control)) => {
+            let words = format!("{control:?}");
+            let at = words.char_indices().nth(300).map_or(words.len(), |(at, _)| at);
+            format!("{} bytes {}", payload.len(), &words[..at])
+        }
+        Ok(None) => format!("{} bytes, unknown", payload.len()),
+        Err(_) => format!("{} bytes, no control message", payload.len()),
+    }
+}
+
+fn short(op: &Op) -> String {
+    match op {
+        Op::Write { handle, offset, data } => format!("Write {handle:?} at {offset:?}, {} bytes", data.len()),
+        other => format!("{other:?}"),
+    }
+}
