@@ -113,7 +113,8 @@ fn a_read_that_waits_can_be_interrupted_and_ends_by_itself() {
     let error = read.expect_err("nobody brought it");
     println!("{test}: a read from a silent friend ended after {:.1} s: {error}", took.as_secs_f64());
     assert!([Some(ETIMEDOUT), Some(EHOSTUNREACH)].contains(&error.raw_os_error()), "{error}");
-    assert!(took < Duration::from_secs(45), "it took {took:?}");
+    // The kernel asks a second time, for one page, when its read-ahead failed: twice READ_TIME.
+    assert!(took < Duration::from_secs(75), "it took {took:?}");
     a.signal("CONT");
     wait_until("the read goes well when A speaks again", Duration::from_secs(60), || fs::read(&path).is_ok());
 }

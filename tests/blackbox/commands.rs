@@ -158,8 +158,8 @@ fn a_node_joins_while_it_does_not_run() {
     let a = world.started("A");
     let mut b = world.node("B");
     b.ok(&["init", "--name", "B"]);
-    write(&a.mount().join("Home").join("private"), b"mine");
     let invite = a.invite("member");
+    write(&a.mount().join("Home").join("private"), b"mine");
     let ran = b.run_with_input(&["join", "-"], format!("{invite}\n").as_bytes());
     assert_eq!((ran.code, ran.out.as_str()), (Some(0), "joined the circle Friends\n"), "{}", ran.err);
     write(&a.friends("file"), b"text");
