@@ -48,13 +48,10 @@ impl<S: Snapshot> Node<S> {
     /// Opens an invite and returns its text.
     pub(super) fn invite(&mut self, circle: Option<String>, role: Role, time: Duration, entropy: [u8; 96]) -> Reply {
         let id = match circle {
-            Some(name) => match self.circle_named(&name) {
-                Some(id) => id,
-                None => {
-                    let suite = self.preferred_suite();
-                    self.found(&name, false, suite, entropy)?
-                }
-            },
+            // A mistyped name must not found a circle.
+            Some(name) => self.circle_named(&name).ok_or_else(|| {
+                OpError::Invalid(format!("there is no circle called '{name}': found it with `dustfs found {name}`"))
+            })?,
             None => {
                 let with_friends: Vec<_> = self.circles.values().filter(|circle| !circle.home).collect();
                 match with_friends[..] {

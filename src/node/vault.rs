@@ -437,8 +437,11 @@ impl<S: Snapshot> Node<S> {
             extents: extents.to_vec(),
             have,
         };
-        for extent in extents {
-            self.ledger.sync(extent.location.slab);
+        // Of a torrent that is partly here each piece has its slab synced; the others may lie in slabs yet to be made.
+        if entry.have.is_none() {
+            for extent in extents {
+                self.ledger.sync(extent.location.slab);
+            }
         }
         self.ledger.put(Table::Torrents, torrent_key(info_hash), entry.encode());
     }
@@ -492,12 +495,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     fn store_piece(&mut self, info_hash: &InfoHash, piece: PieceIndex, blocks: Vec<Bytes>) {
-        let found = self.vault.active.get(info_hash).and_then(|meta| {
-            let from = u64::from(piece.0) * u64::from(meta.piece_length);
-            let segments = segments(&*self.layout(info_hash)?, from, u64::from(meta.piece_size(piece)))?;
-            Some((meta.piece_hash(piece), segments))
-        });
-        match found {
+        match self.piece_place(info_hash, piece) {
             Some((sha1, segments)) => {
                 self.ask(Asked::Piece(*info_hash, piece), DiskRequest::Store { sha1, blocks, segments });
             }
@@ -505,13 +503,25 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
+    /// A piece of an active torrent: its hash, and where it lies or will lie.
+    fn piece_place(&self, info_hash: &InfoHash, piece: PieceIndex) -> Option<([u8; 20], Vec<Segment>)> {
+        let meta = self.vault.active.get(info_hash)?;
+        let from = u64::from(piece.0) * u64::from(meta.piece_length);
+        let segments = segments(&*self.layout(info_hash)?, from, u64::from(meta.piece_size(piece)))?;
+        Some((meta.piece_hash(piece), segments))
+    }
+
     /// The disk stored a piece, or found that it is not what it should be.
     pub fn piece_stored(&mut self, info_hash: &InfoHash, piece: PieceIndex, result: Result<bool, DiskError>) {
         let stored = match result {
             Ok(true) => {
+                let place = self.piece_place(info_hash, piece);
                 if let Some(Torrent { state: State::Partial(partial), .. }) = self.vault.torrents.get_mut(info_hash) {
                     partial.have.set(piece);
                     self.vault.dirty.insert(*info_hash);
+                    for segment in place.into_iter().flat_map(|(_, segments)| segments) {
+                        self.ledger.sync(segment.slab);
+                    }
                 }
                 self.flush_soon();
                 Stored::Good

@@ -139,10 +139,13 @@ impl Swarm {
         }
     }
 
-    /// Memory became free: what was held back goes on.
+    /// Memory became free: what was held back goes on, of those with the least under way first. In any fixed order the
+    /// first of several fast peers would take all of it each time, and the others would stand idle.
     pub(super) fn fill_all(&mut self, now: Instant) {
-        let ids: Vec<ConnId> = self.conns.keys().copied().collect();
-        for id in ids {
+        let mut order: Vec<(u64, ConnId)> =
+            self.conns.iter().map(|(id, conn)| (conn.window.in_flight(), *id)).collect();
+        order.sort_unstable();
+        for (_, id) in order {
             self.fill(now, id);
         }
     }

@@ -4,8 +4,11 @@
 //! missing each test prints a line that starts with `SKIPPED`. `DUSTFS_LONG=1` takes the sizes of the issue,
 //! `DUSTFS_SEED=N` draws the same bytes again.
 
+mod absent;
 mod bad_input;
 mod circle;
+mod commands;
 mod crash;
 mod harness;
 mod posix;
+mod secrecy;
