@@ -18,6 +18,8 @@ pub struct View {
     pub dot: Dot,
     pub body: Body,
     pub record: crate::base::RecordHash,
+    /// What a body written over exactly this one supersedes.
+    pub context: Context,
 }
 
 /// See the module.

@@ -458,11 +458,19 @@ impl<S: Snapshot> Node<S> {
 
     /// The body as it is published now.
     fn view(&self, key: &DraftKey) -> Option<View> {
-        let version = self.circles.get(&key.circle)?.tree.body(&key.seen())?;
-        if self.circles[&key.circle].tree.is_staged(&key.object) {
+        let tree = &self.circles.get(&key.circle)?.tree;
+        if tree.is_staged(&key.object) {
             return None;
         }
-        Some(View { dot: version.dot?, body: version.body, record: version.record })
+        let version = tree.body(&key.seen())?;
+        let context = tree.body_context(&key.seen());
+        Some(View { dot: version.dot?, body: version.body, record: version.record, context })
+    }
+
+    /// This version of an object's body, whether it won or lost.
+    fn view_of(&self, key: &DraftKey, dot: Dot) -> Option<View> {
+        let won = self.view(key).filter(|view| view.dot == dot);
+        won.or_else(|| self.view(&DraftKey { version: Some(dot), ..*key }))
     }
 
     fn open(&mut self, ticket: Ticket, inode: Inode, write: bool, truncate: bool) -> Option<Reply> {
@@ -509,9 +517,7 @@ impl<S: Snapshot> Node<S> {
         let Some(view) = self.files.pinned(key).cloned().or_else(|| self.view(key)) else { return };
         let mut draft = Draft::new(self.now.instant, view.body.mode, view.body.mtime);
         draft.number = self.files.draft_number();
-        if let Some(circle) = self.circles.get(&key.circle) {
-            draft.context = circle.tree.body_context(&key.seen());
-        }
+        draft.context = view.context.clone();
         draft.size = view.body.size;
         draft.base_size = view.body.size;
         if let Content::Inline(bytes) = &view.body.content {
@@ -784,7 +790,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// What was open as the loser of a conflict is open as a file of its own from now on.
-    pub(super) fn move_handles(&mut self, from: &DraftKey, to: DraftKey) {
+    pub(super) fn move_handles(&mut self, from: &DraftKey, to: DraftKey, dot: Dot) {
         for open in self.files.handles.values_mut().filter(|open| open.key == *from) {
             open.key = to;
         }
@@ -793,13 +799,13 @@ impl<S: Snapshot> Node<S> {
         }
         if let Some(pin) = self.files.pins.remove(from) {
             self.files.pins.insert(to, pin);
-            self.repin(&to);
+            self.repin(&to, dot);
         }
     }
 
     /// The pinned view of a file that was published here moves on with it.
-    pub(super) fn repin(&mut self, key: &DraftKey) {
-        let view = self.view(key);
+    pub(super) fn repin(&mut self, key: &DraftKey, dot: Dot) {
+        let view = self.view_of(key, dot);
         if let Some(pin) = self.files.pins.get_mut(key) {
             pin.view = view;
         }
@@ -881,9 +887,9 @@ impl<S: Snapshot> Node<S> {
         }
         let context = circle.tree.body_context(seen);
         let info = self.public_info(id, &record);
-        let (_, changes) = self.author(id, seen.object, Value::Body(body), context, info)?;
+        let (dot, changes) = self.author(id, seen.object, Value::Body(body), context, info)?;
         self.changed_here(id, changes, &[]);
-        self.repin(&DraftKey { circle: *id, object: seen.object, version: seen.version });
+        self.repin(&DraftKey { circle: *id, object: seen.object, version: seen.version }, dot);
         Ok(())
     }
 

@@ -13,7 +13,9 @@ use crate::ledger::keys;
 use crate::ledger::values::{DraftEntry, Extent, Value as _};
 use crate::seal::chunk::sealed_length;
 use crate::wire::metainfo::{Metainfo, piece_length_for};
-use crate::wire::record::{Body, Bytes2, Content, Context, Kind, Name, Outer, Place, PublicInfo, TorrentRef, Value};
+use crate::wire::record::{
+    Body, Bytes2, Content, Context, Dot, Kind, Name, Outer, Place, PublicInfo, TorrentRef, Value,
+};
 
 /// Chunks of zeros that are sealed at once for a file's holes.
 const HOLES_AT_ONCE: usize = 64;
@@ -232,15 +234,15 @@ impl<S: Snapshot> Node<S> {
         let body = Body { kind: Kind::File, mode: draft.mode, mtime: draft.mtime, size: draft.size, content };
         let (staged, context) = (draft.staged.clone(), draft.context.clone());
         let published = match key.version {
-            None => self.publish_records(&key, staged, body, context, &torrent).map(|()| key),
+            None => self.publish_records(&key, staged, body, context, &torrent).map(|dot| (key, dot)),
             Some(_) => self.publish_beside(&key, body, &torrent),
         };
         match published {
-            Ok(now) => {
+            Ok((now, dot)) => {
                 if let Some((_, info_hash, extents)) = torrent {
                     self.own_torrent(&info_hash, extents);
                 }
-                self.rebase(&key, &now);
+                self.rebase(&key, &now, dot);
             }
             Err(error) => {
                 log::warn!("a file could not be published: {error}");
@@ -256,15 +258,15 @@ impl<S: Snapshot> Node<S> {
         body: Body,
         context: Context,
         torrent: &Option<(PublicInfo, InfoHash, Vec<Extent>)>,
-    ) -> Result<(), OpError> {
+    ) -> Result<Dot, OpError> {
         let info = torrent.as_ref().map(|(info, ..)| info.clone());
         if let Some(place) = staged {
             let (_, changes) = self.author(&key.circle, key.object, Value::Place(place), Context::default(), None)?;
             self.changed_here(&key.circle, changes, &[]);
         }
-        let (_, changes) = self.author(&key.circle, key.object, Value::Body(body), context, info)?;
+        let (dot, changes) = self.author(&key.circle, key.object, Value::Body(body), context, info)?;
         self.changed_here(&key.circle, changes, &[]);
-        Ok(())
+        Ok(dot)
     }
 
     /// What was written to the loser of a conflict becomes a file of its own, under the name that the loser showed, so
@@ -274,24 +276,25 @@ impl<S: Snapshot> Node<S> {
         key: &DraftKey,
         body: Body,
         torrent: &Option<(PublicInfo, InfoHash, Vec<Extent>)>,
-    ) -> Result<DraftKey, OpError> {
+    ) -> Result<(DraftKey, Dot), OpError> {
         let circle = self.circles.get(&key.circle).ok_or(OpError::NotFound)?;
         let (parent, name) = circle.tree.location(&key.seen()).ok_or(OpError::NotFound)?;
         let name = Name::new(&name).map_err(|error| OpError::Invalid(error.to_string()))?;
         let now = DraftKey { circle: key.circle, object: self.fresh_object(), version: None };
         let place = Place { parent, name, deleted: None };
-        self.publish_records(&now, Some(place), body, Context::default(), torrent)?;
+        let dot = self.publish_records(&now, Some(place), body, Context::default(), torrent)?;
         let circle = self.circles.get(&key.circle).ok_or(OpError::NotFound)?;
         let (context, _) = circle.tree.place_context(&key.object);
         if let Some(place) = circle.tree.delete_place(&key.seen()) {
             let (_, changes) = self.author(&key.circle, key.object, Value::Place(place), context, None)?;
             self.changed_here(&key.circle, changes, &[]);
         }
-        Ok(now)
+        Ok((now, dot))
     }
 
-    /// A draft that was published goes on from what it published, as `now`, or ends with its last handle.
-    fn rebase(&mut self, key: &DraftKey, now: &DraftKey) {
+    /// A draft that was published goes on from what it published, as `now`, or ends with its last handle. What it
+    /// published is its base also where a friend's body won: a writer's bytes never come to lie in another's file.
+    fn rebase(&mut self, key: &DraftKey, now: &DraftKey, dot: Dot) {
         let Some(draft) = self.files.drafts.remove(key) else { return };
         self.forget_stored_draft(key);
         for ticket in draft.fsyncs {
@@ -299,9 +302,9 @@ impl<S: Snapshot> Node<S> {
         }
         self.punch_later(draft.garbage);
         if now == key {
-            self.repin(key);
+            self.repin(key, dot);
         } else {
-            self.move_handles(key, *now);
+            self.move_handles(key, *now, dot);
         }
         if draft.handles > 0 {
             self.ensure_draft(now);
@@ -480,7 +483,8 @@ impl<S: Snapshot> Node<S> {
         if let Some(dot) = entry.base {
             let version = circle.tree.body(&crate::tree::Seen::of(object)).filter(|version| version.dot == Some(dot));
             let version = version.or_else(|| circle.tree.body(&crate::tree::Seen { object, version: Some(dot) }));
-            draft.base = version.map(|version| super::draft::View { dot, body: version.body, record: version.record });
+            let context = draft.context.clone();
+            draft.base = version.map(|v| super::draft::View { dot, body: v.body, record: v.record, context });
             if draft.base.is_none() && draft.base_size > 0 {
                 return None;
             }

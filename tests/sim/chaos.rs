@@ -182,6 +182,8 @@ impl World {
             if self.machines[joiner].role.is_some() {
                 return;
             }
+            let rest = self.now + 1_000_000;
+            self.run_until(rest);
         }
         self.broken(&format!("{} cannot join", self.machines[joiner].name));
     }

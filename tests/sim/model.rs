@@ -46,6 +46,8 @@ impl Model {
     /// A content that is about to be written. Returns its number.
     pub fn write(&mut self, machine: usize, inode: u64, content: &[u8]) -> usize {
         let hash = hash(content);
+        // What comes of this write is known when it is closed.
+        self.closed.remove(&inode);
         if !content.is_empty() && self.known.insert(hash) && self.removed.contains(&machine) {
             self.cut_off.insert(hash);
         }
