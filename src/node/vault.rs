@@ -503,9 +503,16 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    /// A piece of an active torrent: its hash, and where it lies or will lie.
+    /// A piece of a torrent: its hash, and where it lies or will lie. Also of one that rests: a piece of it may have been
+    /// on its way to the disk when another failed.
     fn piece_place(&self, info_hash: &InfoHash, piece: PieceIndex) -> Option<([u8; 20], Vec<Segment>)> {
-        let meta = self.vault.active.get(info_hash)?;
+        let meta = match self.vault.active.get(info_hash) {
+            Some(meta) => meta.clone(),
+            None => {
+                let torrent = self.vault.torrents.get(info_hash)?;
+                self.metainfo(&torrent.circle, &torrent.record)?
+            }
+        };
         let from = u64::from(piece.0) * u64::from(meta.piece_length);
         let segments = segments(&*self.layout(info_hash)?, from, u64::from(meta.piece_size(piece)))?;
         Some((meta.piece_hash(piece), segments))

@@ -89,6 +89,13 @@ impl Model {
         self.made.retain(|(at, _), durable| *at != machine || *durable);
     }
 
+    /// What a machine does not show when it ends, it need not show when it starts: others may have deleted it, or it
+    /// went with a directory that showed as one with another.
+    pub fn forget_unseen(&mut self, machine: usize, shows: impl Fn(u64) -> bool) {
+        self.fsynced.retain(|(at, inode), _| *at != machine || shows(*inode));
+        self.made.retain(|(at, inode), _| *at != machine || shows(*inode));
+    }
+
     /// Everything that a machine had acknowledged is durable: it was shut down.
     pub fn shut_down(&mut self, machine: usize) {
         for closed in self.closed.values_mut().filter(|closed| closed.machine == machine) {
@@ -123,7 +130,8 @@ pub fn gather(disk: &Disk, plan: &ReadPlan) -> Result<Vec<u8>, Missing> {
             ReadPart::Bytes(bytes) => out.extend_from_slice(bytes),
             ReadPart::Zeros(zeros) => out.resize(out.len() + zeros, 0),
             ReadPart::Chunk { segment, key, skip, take } => {
-                let plain = disk.unseal(*segment, key).map_err(|error| Missing::Broken(error.to_string()))?;
+                let plain =
+                    disk.unseal(*segment, key).map_err(|error| Missing::Broken(format!("{segment:?}: {error}")))?;
                 let span = plain.get(*skip..skip + take).ok_or(Missing::Broken("a chunk is too short".into()))?;
                 out.extend_from_slice(span);
             }

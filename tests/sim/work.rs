@@ -209,10 +209,8 @@ impl World {
         };
         let found = self.machines[machine].node.as_ref()?.lookup(parent, &name);
         let writing = |world: &Self, attr: &Attr| {
-            world
-                .tasks
-                .values()
-                .any(|task| task.machine == machine && task.kind == What::Write && task.inode == attr.inode.0)
+            let mut writers = world.tasks.values().filter(|task| task.machine == machine && task.kind == What::Write);
+            writers.any(|task| task.inode == attr.inode.0 || world.inode_of(task) == attr.inode.0)
         };
         let op = match found {
             Ok(attr) if attr.kind == Kind::File && !writing(self, &attr) => {
@@ -241,6 +239,13 @@ impl World {
         self.tasks.get_mut(&task)?.left = 1 + self.rng.below(5) as u32;
         self.ask(machine, task, op);
         Some(())
+    }
+
+    /// The file that a task has open: the loser of a conflict is another one once it was written to.
+    fn inode_of(&self, task: &Task) -> u64 {
+        let node = self.machines[task.machine].node.as_ref();
+        let attr = node.zip(task.handle).and_then(|(node, handle)| node.attr_of_handle(handle).ok());
+        attr.map_or(task.inode, |attr| attr.inode.0)
     }
 
     fn begin_read(&mut self, machine: usize, directory: Inode) -> Option<()> {
@@ -297,6 +302,11 @@ impl World {
     }
 
     fn turn(&mut self, id: u64, task: &mut Task, reply: Option<Reply>) {
+        let inode = self.inode_of(task);
+        if inode != std::mem::replace(&mut task.inode, inode) {
+            task.version = Some(self.model.write(task.machine, inode, &task.content));
+            task.next_version = self.model.write(task.machine, inode, &task.next);
+        }
         match (task.step, reply) {
             (Step::Opening | Step::Resting, Some(Ok(Answer::Created(attr, handle)))) => {
                 task.inode = attr.inode.0;
@@ -359,6 +369,13 @@ impl World {
             Ok(Ok(content)) => {
                 if content != task.content {
                     let differs = content.iter().zip(&task.content).position(|(a, b)| a != b);
+                    for (what, bytes) in [("expected", &task.content), ("read", &content)] {
+                        let from = differs.unwrap_or(0);
+                        self.note(task.machine, what, &[], || {
+                            format!("{:02x?}", &bytes[from..bytes.len().min(from + 32)])
+                        });
+                    }
+                    let machine = &self.machines[task.machine];
                     self.broken(&format!(
                         "{} wrote {} bytes to {:x} and reads {}, other from {differs:?} on; known: {}",
                         machine.name,
