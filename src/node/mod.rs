@@ -443,6 +443,9 @@ impl<S: Snapshot> Node<S> {
         if !self.peers.queue(conn, head.len() + body.len()) {
             return;
         }
+        if head.len() + body.len() > crate::base::limits::FRAME_MAX {
+            return self.close(conn, "what is to be sent is over a frame's limit".into());
+        }
         if channel == 0 {
             self.swarm.charge(conn, head.len() + body.len());
         }
