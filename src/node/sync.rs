@@ -517,9 +517,10 @@ impl<S: Snapshot> Node<S> {
         steps.fold(0, u64::saturating_add).min(CUT_OFF_STEPS)
     }
 
+    /// The Lamport time of a commit that is held; of one that was cut off, that of the last before the cut.
     fn lamport_of(&self, id: &CircleId, dot: &Dot) -> Option<u64> {
         let tip = self.circles.get(id)?.chains.get(&dot.chain())?;
-        if tip.sequence == dot.sequence {
+        if tip.sequence <= dot.sequence {
             return Some(tip.lamport);
         }
         self.stored_commit(id, &dot.chain(), dot.sequence).map(|signed| signed.commit.lamport)

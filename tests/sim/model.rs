@@ -20,6 +20,8 @@ pub struct Model {
     fsynced: BTreeMap<(usize, u64), usize>,
     /// Inodes that somebody tried to delete or to replace.
     pub deleted: BTreeSet<u64>,
+    /// Who changed attributes, which is a version with the content that was seen.
+    pub touched: BTreeSet<(u64, usize)>,
     /// What a machine wrote last and closed, where nothing went wrong.
     pub closed: BTreeMap<u64, Closed>,
     /// Directories and links that an fsync covers.
@@ -99,9 +101,14 @@ impl Model {
         }
     }
 
+    fn is_touched_beside(&self, machine: usize, inode: u64) -> bool {
+        self.touched.range((inode, 0)..=(inode, usize::MAX)).any(|(_, by)| *by != machine)
+    }
+
     /// Only this machine wrote the file, and nobody tried to delete it.
     pub fn is_private(&self, machine: usize, inode: u64) -> bool {
         !self.deleted.contains(&inode)
+            && !self.is_touched_beside(machine, inode)
             && self.versions.get(&inode).is_some_and(|versions| versions.iter().all(|(_, by)| *by == machine))
     }
 }
@@ -143,7 +150,7 @@ impl World {
         let machine = &self.machines[at];
         let (Some(node), false) = (&machine.node, machine.removed) else { return };
         for ((_, inode), version) in self.model.fsynced.range((at, 0)..(at + 1, 0)) {
-            if self.model.deleted.contains(inode) {
+            if self.model.deleted.contains(inode) || self.model.is_touched_beside(at, *inode) {
                 continue;
             }
             let versions = &self.model.versions[inode];

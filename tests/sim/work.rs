@@ -154,6 +154,7 @@ impl World {
             11..16 => self.rename(machine, directory)?,
             16 => {
                 let entry = self.entry(machine, directory)?;
+                self.model.touched.insert((entry.inode.0, machine));
                 self.once(
                     machine,
                     Op::SetAttr {
