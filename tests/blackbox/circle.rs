@@ -24,7 +24,7 @@ const FILES: usize = 20;
 impl Job {
     fn write(root: &Path, random: &mut Random) -> Job {
         let told = std::env::var("DUSTFS_BIG_MIB").ok().map(|mib| mib.parse().expect("DUSTFS_BIG_MIB is a number"));
-        let big_bytes = told.unwrap_or(if long() { 1_024 } else { 64 }) * MIB;
+        let big_bytes = told.unwrap_or(if long() { 1_024 } else { 128 }) * MIB;
         random_file(&root.join("big"), big_bytes, random).expect("the big file is written");
         let mut directory = root.to_owned();
         let mut bytes = big_bytes;
@@ -232,4 +232,20 @@ fn friends_meet_again_when_both_start_anew() {
     b.start();
     wait_until("B has what was written while it was away", patience(), || b.holds_all(2));
     assert_eq!(fs::read(b.friends("between")).expect("it is read"), b"2");
+}
+
+/// Addresses went out before the statements that made their devices members, and were dropped: C waited for D to dial it
+/// again, which D, refused once, did after a while.
+#[test]
+fn who_joined_meanwhile_is_dialled() {
+    let Some(world) = World::new("who_joined_meanwhile_is_dialled") else { return };
+    let a = world.started("A");
+    let mut c = world.node("C");
+    c.ok(&["init", "--name", "C"]);
+    c.join(&a.invite("member"));
+    let d = world.started("D");
+    d.join(&a.invite("member"));
+    // D cannot dial C.
+    c.start_with(&["--listen", "127.0.0.1:0"]);
+    wait_until("C has dialled D", patience(), || c.circle()["online"] == 2);
 }
