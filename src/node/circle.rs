@@ -145,6 +145,11 @@ impl Circle {
         self.roster.accepts(&commit.commit.dot, &commit.hash)
     }
 
+    /// True when this commit lies above the cut of an author that lost the right to write: nobody waits for it.
+    pub fn is_cut_off(&self, dot: &Dot) -> bool {
+        self.roster.accepts(dot, &CommitHash::NONE) == Verdict::AboveCut
+    }
+
     /// True when the roster may accept a commit of this chain after the one held.
     pub fn may_advance(&self, chain: &Chain, held: u64) -> bool {
         let next = Dot { author: chain.author, incarnation: chain.incarnation, sequence: held + 1 };
@@ -528,6 +533,8 @@ impl<S: Snapshot> Node<S> {
 
     /// Builds the tree anew from the ledger: after a removal, which cuts chains, or a new key, which opens records.
     pub fn reload_tree(&mut self, id: &CircleId) {
+        // What gathers is in the ledger only once it is signed.
+        self.close_commit(id);
         self.close_commit(id);
         let Some(circle) = self.circles.get_mut(id) else { return };
         let old = std::mem::replace(&mut circle.tree, Tree::new(id));

@@ -37,6 +37,7 @@ pub struct Files {
     pub(super) drafts: BTreeMap<DraftKey, Draft>,
     handles: BTreeMap<Handle, Open>,
     next_handle: u64,
+    last_draft: u64,
     pins: BTreeMap<DraftKey, Pin>,
     by_inode: BTreeMap<Inode, DraftKey>,
     fetches: Vec<Waiting>,
@@ -93,6 +94,12 @@ impl Files {
 
     pub(super) fn by_inode(&self, inode: Inode) -> Option<&DraftKey> {
         self.by_inode.get(&inode)
+    }
+
+    /// The first number of a new draft: no other draft's answers can be taken for its own.
+    pub(super) fn draft_number(&mut self) -> u64 {
+        self.last_draft += 1;
+        self.last_draft << 32
     }
 
     /// True when no draft is on its way to being published.
@@ -189,6 +196,7 @@ impl<S: Snapshot> Node<S> {
         let body =
             Body { kind: Kind::File, mode: mode & 0o7777, mtime: self.now.wall, size: 0, content: Content::None };
         let mut draft = Draft::new(self.now.instant, body.mode, body.mtime);
+        draft.number = self.files.draft_number();
         draft.staged = Some(place.clone());
         draft.dirty = true;
         let key = DraftKey { circle: id, object, version: None };
@@ -500,6 +508,7 @@ impl<S: Snapshot> Node<S> {
         }
         let Some(view) = self.files.pinned(key).cloned().or_else(|| self.view(key)) else { return };
         let mut draft = Draft::new(self.now.instant, view.body.mode, view.body.mtime);
+        draft.number = self.files.draft_number();
         if let Some(circle) = self.circles.get(&key.circle) {
             draft.context = circle.tree.body_context(&key.seen());
         }

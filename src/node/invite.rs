@@ -283,6 +283,9 @@ impl<S: Snapshot> Node<S> {
             return Err(refused("its certificate is for another device".into()));
         }
         let root = welcome.root_secret.as_ref().filter(|_| role == Role::Keeper);
+        if self.circles.contains_key(&id) {
+            return self.install_anew(&id, &welcome, statements_of(&roster));
+        }
         for statement in roster.statements() {
             let bytes = statement.bytes.clone();
             self.ledger.put(Table::Statements, keys::statement(&id, &statement.hash), bytes);
@@ -304,6 +307,40 @@ impl<S: Snapshot> Node<S> {
         self.tell_trust();
         self.roster_changed(&id);
         self.root_changed();
+        self.flush_at = Some(self.now.instant);
+        Ok(name)
+    }
+
+    /// Takes from a welcome to a circle that is here what is new of it; its chains and its tree stay.
+    fn install_anew(
+        &mut self,
+        id: &CircleId,
+        welcome: &Welcome,
+        statements: Vec<SignedStatement>,
+    ) -> Result<String, OpError> {
+        for statement in statements {
+            self.learn_statement(id, statement, None).map_err(OpError::NotPermitted)?;
+        }
+        let circle = self.circles.get_mut(id).ok_or(OpError::NotFound)?;
+        circle.leaf = welcome.leaf.clone();
+        if let (Some(secret), Some(Role::Keeper)) = (&welcome.root_secret, circle.role()) {
+            circle.root_seed = Some(zeroize::Zeroizing::new(secret.0));
+        }
+        let mut new_keys = false;
+        for epoch in &welcome.epochs {
+            if let (Some(suite), false) = (Suite::from_number(epoch.suite), circle.epochs.contains_key(&epoch.epoch)) {
+                circle.learn_epoch(epoch.epoch, epoch.number, suite, CircleKey(epoch.key.0));
+                new_keys = true;
+            }
+        }
+        let name = circle.roster.name().to_string();
+        if new_keys {
+            self.reload_tree(id);
+        }
+        self.save_circle(id);
+        self.learn_addresses(welcome.addresses.clone());
+        self.tell_trust();
+        self.roster_changed(id);
         self.flush_at = Some(self.now.instant);
         Ok(name)
     }
@@ -369,4 +406,8 @@ impl<S: Snapshot> Node<S> {
         }
         Ok(())
     }
+}
+
+fn statements_of(roster: &Roster) -> Vec<SignedStatement> {
+    roster.statements().cloned().collect()
 }

@@ -278,7 +278,8 @@ impl<S: Snapshot> Node<S> {
         [
             self.flush_at.filter(|_| !self.ledger.is_flying()),
             self.swarm.timeout(),
-            self.dials.timeout(),
+            // Nobody is dialled while the node stops: what is due then must not be waited for.
+            self.dials.timeout().filter(|_| self.stopping.is_none()),
             self.files_timeout(),
             self.sync_timeout(),
             self.inviter.poll_timeout(self.now.instant),
@@ -314,11 +315,11 @@ impl<S: Snapshot> Node<S> {
     /// Does what follows from what happened: everything that is due, until nothing is.
     fn settle(&mut self) {
         self.publish_due();
+        self.sync_due();
         self.swarm.handle_timeout(self.now.instant);
         self.feed_swarm();
         self.drain_swarm();
         self.dial_due();
-        self.sync_due();
         self.invites_due();
         self.flush();
     }
@@ -439,7 +440,9 @@ impl<S: Snapshot> Node<S> {
     }
 
     fn send(&mut self, conn: ConnId, channel: u32, head: Bytes, body: Bytes) {
-        self.peers.queued(conn, head.len() + body.len());
+        if !self.peers.queue(conn, head.len() + body.len()) {
+            return;
+        }
         if channel == 0 {
             self.swarm.charge(conn, head.len() + body.len());
         }

@@ -80,10 +80,11 @@ impl Peers {
         self.all().find(|(_, peer)| peer.transport == *key && !peer.closing)
     }
 
-    pub fn queued(&mut self, conn: ConnId, bytes: usize) {
-        if let Some(peer) = self.conns.get_mut(&conn) {
-            peer.queued += bytes;
-        }
+    /// Counts bytes that are given out to be sent; false where nothing is sent any more, because it is being closed.
+    pub fn queue(&mut self, conn: ConnId, bytes: usize) -> bool {
+        let Some(peer) = self.conns.get_mut(&conn).filter(|peer| !peer.closing) else { return false };
+        peer.queued += bytes;
+        true
     }
 }
 

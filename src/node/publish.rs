@@ -445,7 +445,8 @@ impl<S: Snapshot> Node<S> {
         for (key, value) in found {
             let Some(object) = key.get(32..).and_then(crate::base::ObjectId::from_slice) else { continue };
             match self.open_stored_draft(id, object, &value) {
-                Some(draft) => {
+                Some(mut draft) => {
+                    draft.number = self.files.draft_number();
                     let key = DraftKey { circle: *id, object, version: None };
                     self.stage_draft(&key, &draft);
                     for chunk in draft.chunks.values() {

@@ -18,7 +18,7 @@ use crate::keep::holdings::{Holdings, Teller};
 use crate::ledger::keys;
 use crate::roster::{Added, Verdict};
 use crate::seal::member::verify;
-use crate::wire::commit::SignedCommit;
+use crate::wire::commit::{Commit, SignedCommit};
 use crate::wire::control::{self, Commits, Control, Head, Heads, Roster, Statements};
 use crate::wire::record::{Bytes2, Chain, Dot, record_hash};
 
@@ -430,7 +430,7 @@ impl<S: Snapshot> Node<S> {
             Verdict::NotAllowed => return Err(format!("{} may not write in this circle", dot.author)),
         }
         let lacks_dep = |circle: &super::circle::Circle, dep: &Dot| {
-            circle.chains.get(&dep.chain()).is_none_or(|tip| tip.sequence < dep.sequence)
+            circle.chains.get(&dep.chain()).is_none_or(|tip| tip.sequence < dep.sequence) && !circle.is_cut_off(dep)
         };
         if dot.sequence > held + 1 || commit.deps.iter().any(|dep| lacks_dep(circle, dep)) {
             return Ok(Taken::Gap);
@@ -444,7 +444,8 @@ impl<S: Snapshot> Node<S> {
         }
         let seen =
             commit.deps.iter().filter_map(|dep| self.lamport_of(id, dep)).chain(tip.map(|tip| tip.lamport)).max();
-        if commit.lamport != seen.unwrap_or(0) + 1 {
+        let next = seen.unwrap_or(0) + 1;
+        if !(next..=next.saturating_add(self.cut_off_steps(id, commit))).contains(&commit.lamport) {
             return Err(format!("a commit of {} has a Lamport time that is not one more than what it saw", dot.author));
         }
         let mut bytes = Vec::with_capacity(commit.entries.len());
@@ -466,6 +467,17 @@ impl<S: Snapshot> Node<S> {
             self.apply_record(id, commit, at, bytes);
         }
         Ok(Taken::Applied)
+    }
+
+    /// How far a commit's Lamport time may be ahead of what it names, because its author had also seen commits that were
+    /// cut off since: each of them was one ahead at most.
+    fn cut_off_steps(&self, id: &CircleId, commit: &Commit) -> u64 {
+        let Some(circle) = self.circles.get(id) else { return 0 };
+        let steps = commit.deps.iter().filter(|dep| circle.is_cut_off(dep)).map(|dep| {
+            let held = circle.chains.get(&dep.chain()).map_or(0, |tip| tip.sequence);
+            dep.sequence.saturating_sub(held)
+        });
+        steps.fold(0, u64::saturating_add).min(CUT_OFF_STEPS)
     }
 
     fn lamport_of(&self, id: &CircleId, dot: &Dot) -> Option<u64> {
@@ -643,6 +655,9 @@ impl<S: Snapshot> Node<S> {
 const TOLD_MAX: usize = 40_000;
 /// Info-hashes in one message of holdings.
 const HOLDINGS_AT_ONCE: usize = 2_000;
+
+/// What was cut off makes a Lamport time run ahead by so much at most, whatever a commit says that it saw.
+const CUT_OFF_STEPS: u64 = 65_536;
 
 /// What became of a commit that came.
 #[derive(PartialEq, Eq)]

@@ -324,8 +324,8 @@ impl<S: Snapshot> Node<S> {
 
     /// Takes room for a torrent; pieces that its predecessor has alike are referred to.
     fn lay_out(&mut self, info_hash: &InfoHash, meta: &Metainfo) {
-        let base = self.vault.torrents.get(info_hash).and_then(|torrent| torrent.base);
-        let base = base.and_then(|base| {
+        let base_id = self.vault.torrents.get(info_hash).and_then(|torrent| torrent.base);
+        let base = base_id.and_then(|base| {
             let torrent = self.vault.torrents.get(&base)?;
             let old = self.metainfo(&torrent.circle, &torrent.record)?;
             (old.piece_length == meta.piece_length).then_some(())?;
@@ -339,6 +339,7 @@ impl<S: Snapshot> Node<S> {
         for piece in (0..meta.piece_count()).filter_map(|piece| meta.piece(piece)) {
             let Some((base, layout, old)) = &base else { break };
             let same = old.piece(piece.0).is_some_and(|p| old.piece_hash(p) == meta.piece_hash(piece));
+            let same = same && base_id.is_some_and(|base| self.has_piece(&base, piece));
             let same = same && self.has_piece(base, piece);
             let (first, count) = (piece.0 * per_piece, per_piece.min(chunks - piece.0 * per_piece));
             let from = u64::from(first) * CHUNK_SEALED as u64;

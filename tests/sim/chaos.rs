@@ -152,7 +152,6 @@ impl World {
     /// The one who is to join tries it, by an invite of the first machine's.
     pub fn begin_join(&mut self) {
         let Some((joiner, role)) = self.chaos_state.joining else { return };
-        self.look_if_joined(joiner, role);
         if self.machines[joiner].role.is_some() || self.machines[0].node.is_none() {
             return;
         }
@@ -162,7 +161,9 @@ impl World {
         self.ask(0, task, Op::Invite { circle: Some(CIRCLE.into()), role, time, entropy });
     }
 
-    fn look_if_joined(&mut self, joiner: usize, role: Role) {
+    /// A join whose answer was lost may have become durable all the same.
+    pub fn look_if_joined(&mut self, at: usize) {
+        let Some((joiner, role)) = self.chaos_state.joining.filter(|(joiner, _)| *joiner == at) else { return };
         let Some(node) = &self.machines[joiner].node else { return };
         if node.status().circles.iter().any(|circle| circle.name == CIRCLE) {
             self.machines[joiner].role = Some(role);
@@ -194,7 +195,7 @@ impl World {
 
     /// An answer to what [`World::begin_join`] asked.
     pub fn setup_answered(&mut self, _machine: usize, reply: Option<Reply>) {
-        let Some((joiner, role)) = self.chaos_state.joining else { return };
+        let Some((joiner, _)) = self.chaos_state.joining else { return };
         match reply {
             Some(Ok(Answer::Invite(invite))) if self.machines[joiner].node.is_some() => {
                 let entropy = self.bytes96();
@@ -202,7 +203,7 @@ impl World {
                 self.ask(joiner, task, Op::Join { invite, entropy });
             }
             Some(Ok(Answer::Circle(_))) => {
-                self.look_if_joined(joiner, role);
+                self.look_if_joined(joiner);
                 self.count("joins");
             }
             _ => self.chaos_state.join_failed = true,

@@ -250,6 +250,7 @@ impl World {
             Ok(node) => machine.node = Some(node),
             Err(error) => self.broken(&format!("{} does not start: {error}", self.machines[at].name)),
         }
+        self.look_if_joined(at);
         self.check_durable(at);
         let (now, address) = (self.clock(at), self.machines[at].address);
         if let Some(node) = self.machines[at].node.as_mut() {
