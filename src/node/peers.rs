@@ -436,7 +436,8 @@ impl<S: Snapshot> Node<S> {
         })
     }
 
-    fn tell_addresses(&mut self, conn: ConnId) {
+    /// Tells where everybody is whom the peer may know.
+    pub fn tell_addresses(&mut self, conn: ConnId) {
         let records: Vec<_> = self
             .book
             .iter()

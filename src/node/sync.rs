@@ -91,6 +91,10 @@ impl<S: Snapshot> Node<S> {
             let statements = part.iter().map(|bytes| Bytes2::from(&bytes[..])).collect();
             self.tell(conn, &Control::Statements(Statements { circle: roster.circle, statements }));
         }
+        // What was told of the addresses of those whom the peer did not know it has dropped.
+        if !missing.is_empty() {
+            self.tell_addresses(conn);
+        }
     }
 
     /// Statements came.
