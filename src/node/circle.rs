@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::author::OpenCommit;
 use super::io::OpError;
 use super::{Node, StartError};
-use crate::base::limits::{CIRCLES, RECORD_MAX};
+use crate::base::limits::{CIRCLES, RECORD_MAX, STATEMENT_MAX};
 use crate::base::{CircleId, CommitHash, ConnId, EpochId, Instant, RecordHash, Snapshot, Table};
 use crate::ledger::keys;
 use crate::ledger::values::{CircleEntry, EpochEntry, Value as _};
@@ -105,6 +105,11 @@ impl Circle {
     /// This node's role, if it is in the circle.
     pub fn role(&self) -> Option<Role> {
         self.roster.role_of(&self.me)
+    }
+
+    /// True when both this node and the device are in the circle.
+    pub fn admits(&self, transport: &crate::base::TransportKey) -> bool {
+        self.role().is_some() && self.roster.member_by_transport(transport).is_some()
     }
 
     /// Our own chain.
@@ -320,7 +325,7 @@ impl<S: Snapshot> Node<S> {
 
     /// The circle of that name.
     pub fn circle_named(&self, name: &str) -> Option<CircleId> {
-        self.circles.values().find(|circle| circle.roster.name() == name).map(|circle| circle.id)
+        self.circles.values().find(|circle| self.shown_name(circle) == name).map(|circle| circle.id)
     }
 
     /// Takes a verified statement, stores it, and does what follows. An error is final for this statement.
@@ -332,6 +337,9 @@ impl<S: Snapshot> Node<S> {
     ) -> Result<Added, String> {
         let circle = self.circles.get_mut(id).ok_or("it is of a circle that is not here")?;
         let before = (circle.roster.allowed_transports(), circle.roster.current_epoch());
+        if statement.bytes.len() > STATEMENT_MAX {
+            return Err(format!("it has {} bytes, the limit is {STATEMENT_MAX}", statement.bytes.len()));
+        }
         let (hash, bytes) = (statement.hash, statement.bytes.clone());
         let saying = statement.statement.saying.clone();
         let added = circle.roster.add(statement).map_err(|error| error.to_string())?;
@@ -383,6 +391,7 @@ impl<S: Snapshot> Node<S> {
             let (key, envelope) = (CircleKey(self.fresh()), self.fresh());
             if let Err(error) = self.mint_epoch(&id, suite, key, envelope) {
                 log::error!("no new epoch could be started: {error}");
+                self.plan_epoch(&id);
             }
         }
     }
@@ -439,6 +448,7 @@ impl<S: Snapshot> Node<S> {
                 circle.durable = circle.chains.get(&circle.chain()).map_or(0, |tip| tip.sequence);
             }
             self.load_drafts(&id)?;
+            self.plan_epoch(&id);
         }
         self.start_vault();
         self.tell_trust();

@@ -41,7 +41,8 @@ pub struct Files {
     pins: BTreeMap<DraftKey, Pin>,
     by_inode: BTreeMap<Inode, DraftKey>,
     fetches: Vec<Waiting>,
-    /// Plaintext bytes on their way to be sealed.
+    /// Chunks on their way to be sealed, and their bytes.
+    sealing: usize,
     sealing_bytes: usize,
     /// Writers that wait for them to become fewer.
     throttled: VecDeque<(Ticket, Reply)>,
@@ -104,7 +105,9 @@ impl Files {
 
     /// True when no draft is on its way to being published.
     pub(super) fn is_quiet(&self) -> bool {
-        self.drafts.values().all(|draft| draft.orphan || !draft.dirty)
+        self.drafts
+            .values()
+            .all(|draft| draft.orphan || !draft.dirty || (draft.publishing == Publishing::No && !draft.keep))
     }
 }
 
@@ -335,7 +338,6 @@ impl<S: Snapshot> Node<S> {
             let key = DraftKey { circle: id, object: seen.object, version: None };
             if let Some(draft) = self.files.drafts.get_mut(&key) {
                 draft.staged = Some(place);
-                draft.number += 1;
             }
             self.changed_here(&id, changes, &known);
             return Ok(Answer::Done);
@@ -514,7 +516,7 @@ impl<S: Snapshot> Node<S> {
         if self.files.drafts.contains_key(key) {
             return;
         }
-        let Some(view) = self.files.pinned(key).cloned().or_else(|| self.view(key)) else { return };
+        let Some(view) = self.view(key).or_else(|| self.files.pinned(key).cloned()) else { return };
         let mut draft = Draft::new(self.now.instant, view.body.mode, view.body.mtime);
         draft.number = self.files.draft_number();
         draft.context = view.context.clone();
@@ -651,9 +653,11 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         match draft.base.as_ref().and_then(|view| torrent_of(&view.body)) {
-            Some(info_hash) => {
-                let _ = self.wait_for(Waiter::Fill(key, chunk), info_hash, chunk..=chunk);
-            }
+            Some(info_hash) => match self.wait_for(Waiter::Fill(key, chunk), info_hash, chunk..=chunk) {
+                None => {}
+                Some(Err(error)) => self.fill_failed(key, chunk, error),
+                Some(Ok(_)) => self.fill_failed(key, chunk, OpError::Io("a chunk that is here does not open".into())),
+            },
             None => self.fill_failed(key, chunk, OpError::Io("a chunk of the file is nowhere".into())),
         }
     }
@@ -680,19 +684,21 @@ impl<S: Snapshot> Node<S> {
         draft.filling.remove(&chunk);
         let failed: Vec<_> = std::mem::take(&mut draft.parked).into_iter().collect();
         let fsyncs = std::mem::take(&mut draft.fsyncs);
+        draft.forget_fills();
         for ticket in failed.into_iter().filter_map(|(ticket, _)| ticket).chain(fsyncs) {
             self.reply(ticket, Err(error.clone()));
         }
+        self.publishing_failed(&key, &error);
+        self.drop_if_done(&key);
     }
 
     /// Seals what lies in memory beyond what a draft may keep there, lowest first.
     fn seal_surplus(&mut self, key: DraftKey) {
         let Some(draft) = self.files.drafts.get(&key) else { return };
-        let unsealed = draft.unsealed();
-        if unsealed.len() > OPEN_CHUNKS {
-            for chunk in &unsealed[..unsealed.len() - OPEN_CHUNKS] {
-                self.seal_chunk(key, *chunk);
-            }
+        let surplus = draft.unsealed.len().saturating_sub(OPEN_CHUNKS);
+        let surplus: Vec<u32> = draft.unsealed.iter().copied().take(surplus).collect();
+        for chunk in surplus {
+            self.seal_chunk(key, chunk);
         }
     }
 
@@ -712,18 +718,23 @@ impl<S: Snapshot> Node<S> {
         // A chunk that is still being written must not be punched under the writer's hands: it stays.
         draft.garbage.extend(chunk.placed.filter(|_| chunk.sealing.is_none()).map(|placed| placed.segment));
         chunk.dirty = false;
+        draft.unsealed.remove(&at);
+        draft.sealing += usize::from(chunk.sealing.is_none());
         chunk.sealing = Some(number);
         chunk.placed = Some(super::draft::Placed { segment, epoch: epoch_id, plain: plain as u32 });
+        self.files.sealing += 1;
         self.files.sealing_bytes += plaintext.len();
         self.ask(Asked::Chunk(key, at, number), DiskRequest::Seal { segment, key: chunk_key, plaintext });
     }
 
     /// The disk sealed a chunk.
     pub(super) fn chunk_sealed(&mut self, key: DraftKey, at: u32, number: u64, result: Result<(), DiskError>) {
-        let current = self.files.drafts.get_mut(&key).and_then(|draft| draft.chunks.get_mut(&at));
         let mut bytes = CHUNK_PLAIN;
-        if let Some(chunk) = current.filter(|chunk| chunk.sealing == Some(number)) {
+        if let Some(draft) = self.files.drafts.get_mut(&key)
+            && let Some(chunk) = draft.chunks.get_mut(&at).filter(|chunk| chunk.sealing == Some(number))
+        {
             chunk.sealing = None;
+            draft.sealing -= 1;
             bytes = chunk.placed.map_or(bytes, |placed| placed.plain as usize);
             match &result {
                 Ok(()) if !chunk.dirty && bytes == CHUNK_PLAIN => chunk.data = None,
@@ -733,9 +744,13 @@ impl<S: Snapshot> Node<S> {
                     chunk.placed = None;
                 }
             }
+            if chunk.dirty {
+                draft.unsealed.insert(at);
+            }
         }
+        self.files.sealing = self.files.sealing.saturating_sub(1);
         self.files.sealing_bytes = self.files.sealing_bytes.saturating_sub(bytes);
-        if self.files.drafts.values().all(|draft| !draft.is_sealing()) {
+        if self.files.sealing == 0 {
             self.files.sealing_bytes = 0;
         }
         if let Err(error) = result {
@@ -843,7 +858,6 @@ impl<S: Snapshot> Node<S> {
             draft.mode = mode.map_or(draft.mode, |mode| mode & 0o7777);
             draft.mtime = mtime.unwrap_or(draft.mtime);
             draft.dirty |= mode.is_some() || mtime.is_some();
-            draft.number += 1;
             draft.touched = self.now.instant;
         } else if let Err(error) = self.set_published(&id, &seen, mode, mtime) {
             return Some(Err(error));
@@ -1011,10 +1025,10 @@ impl<S: Snapshot> Node<S> {
         None
     }
 
-    fn seal_for_fsync(&mut self, key: DraftKey) {
+    pub(super) fn seal_for_fsync(&mut self, key: DraftKey) {
         let Some(draft) = self.files.drafts.get(&key) else { return };
         if draft.size > INLINE_MAX as u64 {
-            for chunk in draft.unsealed() {
+            for chunk in draft.unsealed.clone() {
                 self.seal_chunk(key, chunk);
             }
         }

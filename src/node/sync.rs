@@ -10,9 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Node;
+use super::author::COMMIT_BYTES;
 use super::circle::Tip;
 use super::vault::State;
-use crate::base::limits::{CHAINS, COMMIT_RECORDS, SEND_QUEUE, STATEMENT_MAX, STATEMENTS};
+use crate::base::limits::{CHAINS, COMMIT_RECORDS, INCARNATIONS, RECORD_MAX, SEND_QUEUE, STATEMENT_MAX, STATEMENTS};
 use crate::base::{CircleId, ConnId, InfoHash, Instant, RecordHash, Snapshot, StatementHash, Table};
 use crate::keep::holdings::{Holdings, Teller};
 use crate::ledger::keys;
@@ -42,8 +43,10 @@ const PULL_TIME: Duration = Duration::from_secs(20);
 const TELL_TIME: Duration = Duration::from_millis(50);
 /// Bytes of commits and records in one message, unless a single commit is larger.
 const MESSAGE_BYTES: usize = 262_144;
+/// Bytes of the records of one commit: with the commit they fit one frame.
+const COMMIT_RECORD_BYTES: usize = COMMIT_BYTES + RECORD_MAX;
 /// Statements in one message.
-const STATEMENTS_AT_ONCE: usize = 64;
+const STATEMENTS_AT_ONCE: usize = 16;
 
 impl<S: Snapshot> Node<S> {
     /// What each side tells first about a circle.
@@ -83,9 +86,14 @@ impl<S: Snapshot> Node<S> {
             return self.close(conn, "it names more statements than the limit".into());
         }
         let missing = self.circles[&roster.circle].roster.missing_from(&roster.have);
+        // Of the largest statements so many fit one frame.
         for part in missing.chunks(STATEMENTS_AT_ONCE) {
             let statements = part.iter().map(|bytes| Bytes2::from(&bytes[..])).collect();
             self.tell(conn, &Control::Statements(Statements { circle: roster.circle, statements }));
+        }
+        // What was told of the addresses of those whom the peer did not know it has dropped.
+        if !missing.is_empty() {
+            self.tell_addresses(conn);
         }
     }
 
@@ -136,6 +144,7 @@ impl<S: Snapshot> Node<S> {
         if !self.take_heads(conn, &heads) {
             return;
         }
+        self.pull_what_was_forgotten(conn, &heads);
         self.pull_where_behind();
     }
 
@@ -147,9 +156,13 @@ impl<S: Snapshot> Node<S> {
             self.close(conn, "it names more chains than the limit".into());
             return false;
         }
+        let Some(roster) = self.circles.get(&heads.circle).map(|circle| &circle.roster) else { return false };
         if let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(&heads.circle)) {
             for head in &heads.heads {
-                shared.theirs.insert(head.dot.chain(), head.dot.sequence);
+                // Chains of people who were never in the circle are none, whatever a peer says.
+                if roster.member(&head.dot.author).is_some() && shared.theirs.len() < CHAINS {
+                    shared.theirs.insert(head.dot.chain(), head.dot.sequence);
+                }
             }
         }
         true
@@ -175,6 +188,28 @@ impl<S: Snapshot> Node<S> {
             circle.named.clear();
         }
         self.save_circle(id);
+    }
+
+    /// The peer shows another commit of ours than we have under its number: it is asked for the commit itself, which
+    /// proves that a chain of ours was lost here. A lie costs a message.
+    fn pull_what_was_forgotten(&mut self, conn: ConnId, heads: &Heads) {
+        let Some(circle) = self.circles.get(&heads.circle).filter(|circle| circle.pull.is_none()) else { return };
+        let mine = circle.chain();
+        let Some(head) = heads.heads.iter().find(|head| head.dot.chain() == mine) else { return };
+        let sequence = head.dot.sequence;
+        let stored = self.stored_commit(&heads.circle, &mine, sequence);
+        if stored.is_none_or(|stored| stored.hash == head.hash) {
+            return;
+        }
+        let mut ours = self.heads(&heads.circle);
+        for own in ours.heads.iter_mut().filter(|own| own.dot.chain() == mine) {
+            own.dot.sequence = sequence - 1;
+        }
+        ours.heads.retain(|head| head.dot.sequence > 0);
+        if let Some(circle) = self.circles.get_mut(&heads.circle) {
+            circle.pull = Some((conn, self.now.instant + PULL_TIME));
+        }
+        self.tell(conn, &Control::Pull(ours));
     }
 
     /// Pulls, in each circle where no pull is under way, from a peer that has more.
@@ -256,13 +291,17 @@ impl<S: Snapshot> Node<S> {
             }
         }
         while let Some(((_, chain), signed)) = next.pop_first() {
-            if bytes > MESSAGE_BYTES {
+            let mut next_message = Commits { circle: *id, commits: Vec::new(), records: Vec::new(), last: 0 };
+            let more = self.append(&mut next_message, id, &signed);
+            if bytes > 0 && bytes + more > MESSAGE_BYTES {
                 message.last = 0;
                 break;
             }
             let sequence = signed.commit.dot.sequence + 1;
             cursor.insert(chain, sequence);
-            bytes += self.append(&mut message, id, &signed);
+            bytes += more;
+            message.commits.append(&mut next_message.commits);
+            message.records.append(&mut next_message.records);
             if sequence <= circle.told_upto(&chain) {
                 if let Some(signed) = self.stored_commit(id, &chain, sequence) {
                     next.insert((signed.commit.lamport, chain), signed);
@@ -284,7 +323,7 @@ impl<S: Snapshot> Node<S> {
         bytes
     }
 
-    fn stored_commit(&self, id: &CircleId, chain: &Chain, sequence: u64) -> Option<SignedCommit> {
+    pub(super) fn stored_commit(&self, id: &CircleId, chain: &Chain, sequence: u64) -> Option<SignedCommit> {
         let dot = Dot { author: chain.author, incarnation: chain.incarnation, sequence };
         let bytes = self.ledger.get(Table::Commits, &keys::commit(id, &dot)).ok()??;
         SignedCommit::decode(bytes, |_, _, _| true).ok()
@@ -366,8 +405,10 @@ impl<S: Snapshot> Node<S> {
             self.flush_soon();
         }
         if let Some(circle) = self.circles.get_mut(&id) {
-            if let Some((from, _)) = circle.pull.filter(|(from, _)| *from == conn) {
-                circle.pull = (message.last == 0).then_some((from, self.now.instant + PULL_TIME));
+            if let Some((from, until)) = circle.pull.filter(|(from, _)| *from == conn) {
+                // Who sends nothing that counts is given no more time by it.
+                let until = if applied { self.now.instant + PULL_TIME } else { until };
+                circle.pull = (message.last == 0).then_some((from, until));
             }
             if message.last == 1 || gap {
                 if message.last == 1 && !applied {
@@ -431,8 +472,8 @@ impl<S: Snapshot> Node<S> {
         if dot.sequence > held + 1 || commit.deps.iter().any(|dep| lacks_dep(circle, dep)) {
             return Ok(Taken::Gap);
         }
-        if circle.chains.len() >= CHAINS && tip.is_none() {
-            return Err(format!("the circle has more than {CHAINS} chains"));
+        if tip.is_none() && circle.chains.keys().filter(|known| known.author == chain.author).count() >= INCARNATIONS {
+            return Err(format!("{} has more than {INCARNATIONS} chains", dot.author));
         }
         if tip.is_some_and(|tip| tip.hash != commit.previous) {
             self.note_fork(id, &dot);
@@ -449,6 +490,10 @@ impl<S: Snapshot> Node<S> {
             let found = records.get(&entry.record).cloned().or_else(|| self.record_bytes(id, &entry.record));
             let Some(found) = found else { return Ok(Taken::Gap) };
             bytes.push(found);
+        }
+        let total: usize = bytes.iter().map(Bytes::len).sum();
+        if total > COMMIT_RECORD_BYTES {
+            return Err(format!("a commit's records have {total} bytes, the limit is {COMMIT_RECORD_BYTES}"));
         }
         self.close_commit(id);
         self.ledger.put(Table::Commits, keys::commit(id, &dot), signed.bytes.clone());

@@ -97,7 +97,7 @@ impl Vault {
             let fit = if left == 0 { SLAB_UNITS / CHUNK_UNITS } else { left };
             let run = fit.min(end - chunk);
             let bytes = (length - u64::from(chunk) * CHUNK_SEALED as u64).min(u64::from(run) * CHUNK_SEALED as u64);
-            let location = self.take((bytes / UNIT as u64) as u32);
+            let location = self.take(bytes.div_ceil(UNIT as u64) as u32);
             push_extent(extents, Extent { chunk, chunks: run, location });
             chunk += run;
         }
@@ -214,6 +214,9 @@ impl<S: Snapshot> Node<S> {
         let Some(circle) = self.circles.get(id) else { return };
         let Ok(Outer { info: Some(info), .. }) = Outer::decode(bytes) else { return };
         let Ok(metainfo) = Metainfo::from_public(&info) else { return };
+        if !metainfo.length.is_multiple_of(UNIT as u64) {
+            return;
+        }
         let info_hash = metainfo.info_hash(&circle.root_pem);
         self.introduce_torrent(id, info_hash, record, commit.dot);
         self.refer_torrent(&info_hash);
@@ -277,6 +280,16 @@ impl<S: Snapshot> Node<S> {
     pub fn feed_starved(&mut self) {
         let starved = std::mem::take(&mut self.vault.starved);
         self.vault.queue.extend(starved);
+    }
+
+    /// Torrents that nobody online holds any more make room for others.
+    pub fn rest_unoffered(&mut self) {
+        let alone: Vec<_> = self.vault.active.keys().filter(|info_hash| !self.is_offered(info_hash)).copied().collect();
+        for info_hash in alone {
+            self.vault.active.remove(&info_hash);
+            self.swarm.forget(self.now.instant, info_hash);
+            self.vault.starved.insert(info_hash);
+        }
     }
 
     /// One that nobody held is looked at again.
@@ -421,6 +434,9 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         torrent.state = State::Whole;
+        // Where a copy that was coming from friends would have lain is told no more.
+        self.vault.layouts.remove(info_hash);
+        self.vault.dirty.remove(info_hash);
         if self.vault.active.remove(info_hash).is_some() {
             self.swarm.forget(self.now.instant, *info_hash);
         }

@@ -48,9 +48,13 @@ impl Model {
         let hash = hash(content);
         // What comes of this write is known when it is closed.
         self.closed.remove(&inode);
-        if !content.is_empty() && self.known.insert(hash) && self.removed.contains(&machine) {
-            self.cut_off.insert(hash);
-        }
+        match self.removed.contains(&machine) {
+            true if !content.is_empty() && !self.known.contains(&hash) => self.cut_off.insert(hash),
+            // Others may well come to the same bytes, by cutting a file short.
+            false => self.cut_off.remove(&hash),
+            true => false,
+        };
+        self.known.insert(hash);
         let versions = self.versions.entry(inode).or_default();
         versions.push((hash, machine));
         versions.len() - 1
