@@ -44,6 +44,7 @@ impl World {
             let until = self.now + LOOK_US;
             self.run_until(until);
             self.check_waiting();
+            self.look_who_is_removed();
             let Some(why) = self.disagreement() else {
                 agreed += 1;
                 if agreed >= LOOKS {
@@ -127,7 +128,7 @@ impl World {
                     self.broken(&format!("{}: nobody ever wrote what {shown} holds", machine.name));
                 }
                 let hash = model::hash(&content);
-                if self.model.is_cut_off(&hash) {
+                if self.model.cut_off_by(&hash).is_some_and(|by| self.machines[by].removed) {
                     self.broken(&format!("{}: {shown} was written by a member after its removal", machine.name));
                 }
                 if path.ends_with(FORGED) {

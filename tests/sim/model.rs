@@ -28,7 +28,7 @@ pub struct Model {
     pub made: BTreeMap<(usize, u64), bool>,
     /// Who was removed, and what they wrote after it.
     removed: BTreeSet<usize>,
-    cut_off: BTreeSet<Hash>,
+    cut_off: BTreeSet<(Hash, usize)>,
 }
 
 /// See [`Model::closed`].
@@ -49,9 +49,12 @@ impl Model {
         // What comes of this write is known when it is closed.
         self.closed.remove(&inode);
         match self.removed.contains(&machine) {
-            true if !content.is_empty() && !self.known.contains(&hash) => self.cut_off.insert(hash),
+            true if !content.is_empty() && !self.known.contains(&hash) => self.cut_off.insert((hash, machine)),
             // Others may well come to the same bytes, by cutting a file short.
-            false => self.cut_off.remove(&hash),
+            false => {
+                self.cut_off.retain(|(known, _)| *known != hash);
+                false
+            }
             true => false,
         };
         self.known.insert(hash);
@@ -69,8 +72,9 @@ impl Model {
         self.removed.insert(machine);
     }
 
-    pub fn is_cut_off(&self, hash: &Hash) -> bool {
-        self.cut_off.contains(hash)
+    /// Who wrote this after its removal, if somebody did.
+    pub fn cut_off_by(&self, hash: &Hash) -> Option<usize> {
+        self.cut_off.range((*hash, 0)..=(*hash, usize::MAX)).next().map(|(_, machine)| *machine)
     }
 
     pub fn fsynced(&mut self, machine: usize, inode: u64, version: usize) {

@@ -251,12 +251,26 @@ impl World {
             Err(error) => self.broken(&format!("{} does not start: {error}", self.machines[at].name)),
         }
         self.look_if_joined(at);
+        self.move_house(at);
         self.check_durable(at);
         let (now, address) = (self.clock(at), self.machines[at].address);
         if let Some(node) = self.machines[at].node.as_mut() {
             node.listening(now, vec![address]);
         }
         self.deliver(at, Input::Tick);
+    }
+
+    /// Now and then a machine comes back under another address. The first one stays where it is, to be found.
+    fn move_house(&mut self, at: usize) {
+        if at == 0 || !self.unlucky(4) {
+            return;
+        }
+        let port = 7_001 + self.rng.below(1_000) as u16;
+        let machine = &mut self.machines[at];
+        self.addresses.remove(&machine.address);
+        machine.address.set_port(port);
+        self.addresses.insert(machine.address, at);
+        *self.counts.entry("moved addresses".into()).or_default() += 1;
     }
 
     /// The power of a machine is cut.
