@@ -521,8 +521,14 @@ impl<S: Snapshot> Node<S> {
 
     /// Asks for a clean end: drafts are published, everything is made durable.
     fn shutdown(&mut self, ticket: Ticket) -> Option<Reply> {
-        if self.stopping.is_some() {
-            return Some(Ok(Answer::Done));
+        match self.stopping {
+            None => {}
+            Some(STOPPED) => {
+                self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
+                return None;
+            }
+            // Whoever asked first is told when it is done.
+            Some(_) => return Some(Err(OpError::Stopping)),
         }
         self.stopping = Some(ticket);
         self.publish_all();
