@@ -19,6 +19,8 @@ pub struct Node {
     directory: PathBuf,
     watch: Watch,
     process: Option<Child>,
+    /// Killed ones that had not ended: a request in the mount may keep them until the next start.
+    dying: Vec<Child>,
 }
 
 /// What a command came to.
@@ -37,7 +39,7 @@ impl Node {
         fs::create_dir(directory).expect("a node's directory");
         fs::create_dir(directory.join("mount")).expect("a mount point");
         let (name, directory) = (name.to_owned(), directory.to_owned());
-        Self { name, namespace, address, directory, watch, process: None }
+        Self { name, namespace, address, directory, watch, process: None, dying: Vec::new() }
     }
 
     /// Its name, which friends see as well.
@@ -221,9 +223,14 @@ impl Node {
     pub fn kill(&mut self) {
         if let Some(mut child) = self.process.take() {
             let _ = child.kill();
-            let _ = child.wait();
+            let end = std::time::Instant::now() + KILL;
+            while matches!(child.try_wait(), Ok(None)) && std::time::Instant::now() < end {
+                super::pause();
+            }
             self.watch.ended(child.id());
+            self.dying.push(child);
         }
+        self.dying.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
     }
 
     /// Takes away a mount whose node is gone, or any.
@@ -274,7 +281,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
         if self.is_mounted() {
-            let _ = system(&["umount", "-l", &self.mount().to_string_lossy()]);
+            let _ = system(&["umount", "-f", "-l", &self.mount().to_string_lossy()]);
         }
         if std::thread::panicking() {
             let log = self.log();
@@ -288,5 +295,6 @@ impl Drop for Node {
 }
 
 const START: Duration = Duration::from_secs(30);
+const KILL: Duration = Duration::from_millis(500);
 const COMMAND_LIMIT_S: &str = "90";
 const LOG_LINES: usize = 60;
