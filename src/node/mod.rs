@@ -11,13 +11,17 @@ mod author;
 mod circle;
 mod draft;
 mod files;
+mod handles;
 mod invite;
 mod peers;
 mod publish;
 mod read;
 mod summary;
 mod sync;
+mod telling;
 mod vault;
+mod waiting;
+mod writing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
