@@ -31,10 +31,8 @@ impl<S: Snapshot> Node<S> {
         pin.handles += 1;
         // A new reader sees the newest body, and so do the others from now on.
         pin.view = view;
-        if write {
-            if let Some(draft) = self.files.drafts.get_mut(&key) {
-                draft.handles += 1;
-            }
+        if write && let Some(draft) = self.files.drafts.get_mut(&key) {
+            draft.handles += 1;
         }
         handle
     }
@@ -64,10 +62,10 @@ impl<S: Snapshot> Node<S> {
         if self.files.handles.len() >= HANDLES_MAX {
             return Some(Err(OpError::Busy));
         }
-        if write || truncate {
-            if let Err(error) = self.may_write(&key.circle) {
-                return Some(Err(error));
-            }
+        if (write || truncate)
+            && let Err(error) = self.may_write(&key.circle)
+        {
+            return Some(Err(error));
         }
         let handle = self.open_handle(key, inode, write);
         if write || truncate {

@@ -542,12 +542,12 @@ impl<S: Snapshot> Node<S> {
 
     /// Ends the shutdown once no draft is on its way.
     fn shutdown_due(&mut self) {
-        if self.files.is_quiet() {
-            if let Some(ticket) = self.stopping.filter(|ticket| *ticket != STOPPED) {
-                self.stopping = Some(STOPPED);
-                self.flush_at = Some(self.now.instant);
-                self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
-            }
+        if self.files.is_quiet()
+            && let Some(ticket) = self.stopping.filter(|ticket| *ticket != STOPPED)
+        {
+            self.stopping = Some(STOPPED);
+            self.flush_at = Some(self.now.instant);
+            self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
         }
     }
 

@@ -283,10 +283,10 @@ impl<S: Snapshot> Node<S> {
         let mut next: BTreeMap<(u64, Chain), SignedCommit> = BTreeMap::new();
         for chain in circle.chains.keys() {
             let sequence = cursor.get(chain).copied().unwrap_or(1);
-            if sequence <= circle.told_upto(chain) {
-                if let Some(signed) = self.stored_commit(id, chain, sequence) {
-                    next.insert((signed.commit.lamport, *chain), signed);
-                }
+            if sequence <= circle.told_upto(chain)
+                && let Some(signed) = self.stored_commit(id, chain, sequence)
+            {
+                next.insert((signed.commit.lamport, *chain), signed);
             }
         }
         while let Some(((_, chain), signed)) = next.pop_first() {
@@ -301,10 +301,10 @@ impl<S: Snapshot> Node<S> {
             bytes += more;
             message.commits.append(&mut next_message.commits);
             message.records.append(&mut next_message.records);
-            if sequence <= circle.told_upto(&chain) {
-                if let Some(signed) = self.stored_commit(id, &chain, sequence) {
-                    next.insert((signed.commit.lamport, chain), signed);
-                }
+            if sequence <= circle.told_upto(&chain)
+                && let Some(signed) = self.stored_commit(id, &chain, sequence)
+            {
+                next.insert((signed.commit.lamport, chain), signed);
             }
         }
         message

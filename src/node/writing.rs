@@ -258,10 +258,10 @@ impl<S: Snapshot> Node<S> {
         for (ticket, _) in std::mem::take(&mut self.files.throttled) {
             self.reply(ticket, Err(refused.clone()));
         }
-        if let Some(draft) = self.files.drafts.get_mut(&key) {
-            if draft.failed.replace(refused.clone()).is_none() {
-                log::error!("a file being written could not be stored: {error}");
-            }
+        if let Some(draft) = self.files.drafts.get_mut(&key)
+            && draft.failed.replace(refused.clone()).is_none()
+        {
+            log::error!("a file being written could not be stored: {error}");
         }
         self.publishing_failed(&key, &refused);
     }
