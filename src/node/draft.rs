@@ -203,7 +203,8 @@ impl Draft {
     pub fn needs(&self, change: &Change) -> Vec<u32> {
         let mut needed = BTreeSet::new();
         // A short last chunk that will not be the last any more, or not as short, is sealed anew.
-        let short_last = |size: u64| (size % CHUNK_PLAIN as u64 != 0).then(|| (size / CHUNK_PLAIN as u64) as u32);
+        let short_last =
+            |size: u64| (!size.is_multiple_of(CHUNK_PLAIN as u64)).then(|| (size / CHUNK_PLAIN as u64) as u32);
         match change {
             Change::Write(offset, data) => {
                 let start = offset.unwrap_or(self.size);
@@ -277,7 +278,7 @@ impl Draft {
     fn grow(&mut self, size: u64) {
         let old = self.size;
         self.size = size;
-        if old % CHUNK_PLAIN as u64 != 0 {
+        if !old.is_multiple_of(CHUNK_PLAIN as u64) {
             // The chunk that was the last and short becomes longer.
             self.buffer((old / CHUNK_PLAIN as u64) as u32);
         }

@@ -11,13 +11,17 @@ mod author;
 mod circle;
 mod draft;
 mod files;
+mod handles;
 mod invite;
 mod peers;
 mod publish;
 mod read;
 mod summary;
 mod sync;
+mod telling;
 mod vault;
+mod waiting;
+mod writing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -538,12 +542,12 @@ impl<S: Snapshot> Node<S> {
 
     /// Ends the shutdown once no draft is on its way.
     fn shutdown_due(&mut self) {
-        if self.files.is_quiet() {
-            if let Some(ticket) = self.stopping.filter(|ticket| *ticket != STOPPED) {
-                self.stopping = Some(STOPPED);
-                self.flush_at = Some(self.now.instant);
-                self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
-            }
+        if self.files.is_quiet()
+            && let Some(ticket) = self.stopping.filter(|ticket| *ticket != STOPPED)
+        {
+            self.stopping = Some(STOPPED);
+            self.flush_at = Some(self.now.instant);
+            self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
         }
     }
 

@@ -187,12 +187,12 @@ impl<S: Snapshot> Node<S> {
 
     /// Closes a connection for a reason.
     pub fn close(&mut self, conn: ConnId, why: String) {
-        if let Some(peer) = self.peers.conns.get_mut(&conn) {
-            if !peer.closing {
-                peer.closing = true;
-                log::info!("closing the connection to {}: {why}", peer.transport);
-                self.actions.push_back(Action::Close { conn, why });
-            }
+        if let Some(peer) = self.peers.conns.get_mut(&conn)
+            && !peer.closing
+        {
+            peer.closing = true;
+            log::info!("closing the connection to {}: {why}", peer.transport);
+            self.actions.push_back(Action::Close { conn, why });
         }
     }
 

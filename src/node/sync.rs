@@ -12,15 +12,14 @@ use bytes::Bytes;
 use super::Node;
 use super::author::COMMIT_BYTES;
 use super::circle::Tip;
-use super::vault::State;
 use crate::base::limits::{CHAINS, COMMIT_RECORDS, INCARNATIONS, RECORD_MAX, SEND_QUEUE, STATEMENT_MAX, STATEMENTS};
 use crate::base::{CircleId, ConnId, InfoHash, Instant, RecordHash, Snapshot, StatementHash, Table};
-use crate::keep::holdings::{Holdings, Teller};
+use crate::keep::holdings::Holdings;
 use crate::ledger::keys;
 use crate::roster::{Added, Verdict};
 use crate::seal::member::verify;
 use crate::wire::commit::{Commit, SignedCommit};
-use crate::wire::control::{self, Commits, Control, Head, Heads, Roster, Statements};
+use crate::wire::control::{Commits, Control, Head, Heads, Roster, Statements};
 use crate::wire::record::{Bytes2, Chain, Dot, record_hash};
 
 /// What is known of a peer in one circle.
@@ -32,9 +31,9 @@ pub struct Shared {
     /// A pull that is being answered: the next sequence of each chain.
     serving: Option<BTreeMap<Chain, u64>>,
     /// Torrents that became whole and were not told yet.
-    untold: Vec<InfoHash>,
+    pub untold: Vec<InfoHash>,
     /// Torrents told by name since the last summary.
-    told: usize,
+    pub told: usize,
 }
 
 /// A pull without an answer is asked of somebody else after this time.
@@ -61,7 +60,7 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    fn heads(&self, id: &CircleId) -> Heads {
+    pub(super) fn heads(&self, id: &CircleId) -> Heads {
         let mut heads = Vec::new();
         let Some(circle) = self.circles.get(id) else { return Heads { circle: *id, heads } };
         for (chain, tip) in &circle.chains {
@@ -135,7 +134,7 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    fn shares(&self, conn: ConnId, id: &CircleId) -> bool {
+    pub(super) fn shares(&self, conn: ConnId, id: &CircleId) -> bool {
         self.circles.contains_key(id) && self.peers.get(conn).is_some_and(|peer| peer.shares(id))
     }
 
@@ -284,10 +283,10 @@ impl<S: Snapshot> Node<S> {
         let mut next: BTreeMap<(u64, Chain), SignedCommit> = BTreeMap::new();
         for chain in circle.chains.keys() {
             let sequence = cursor.get(chain).copied().unwrap_or(1);
-            if sequence <= circle.told_upto(chain) {
-                if let Some(signed) = self.stored_commit(id, chain, sequence) {
-                    next.insert((signed.commit.lamport, *chain), signed);
-                }
+            if sequence <= circle.told_upto(chain)
+                && let Some(signed) = self.stored_commit(id, chain, sequence)
+            {
+                next.insert((signed.commit.lamport, *chain), signed);
             }
         }
         while let Some(((_, chain), signed)) = next.pop_first() {
@@ -302,10 +301,10 @@ impl<S: Snapshot> Node<S> {
             bytes += more;
             message.commits.append(&mut next_message.commits);
             message.records.append(&mut next_message.records);
-            if sequence <= circle.told_upto(&chain) {
-                if let Some(signed) = self.stored_commit(id, &chain, sequence) {
-                    next.insert((signed.commit.lamport, chain), signed);
-                }
+            if sequence <= circle.told_upto(&chain)
+                && let Some(signed) = self.stored_commit(id, &chain, sequence)
+            {
+                next.insert((signed.commit.lamport, chain), signed);
             }
         }
         message
@@ -599,104 +598,7 @@ impl<S: Snapshot> Node<S> {
             self.tell(conn, &message);
         }
     }
-
-    /// A torrent is whole and durable here.
-    pub fn tell_whole(&mut self, info_hash: &InfoHash) {
-        let Some(torrent) = self.vault.torrents.get(info_hash) else { return };
-        let id = torrent.circle;
-        let conns: Vec<_> = self.peers.in_circle(&id).map(|(conn, _)| conn).collect();
-        for conn in conns {
-            if let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(&id)) {
-                shared.untold.push(*info_hash);
-            }
-        }
-        self.announce_later(&id);
-    }
-
-    fn tell_untold(&mut self, id: &CircleId) {
-        let conns: Vec<_> = self.peers.in_circle(id).map(|(conn, _)| conn).collect();
-        for conn in conns {
-            let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(id)) else { continue };
-            let untold = std::mem::take(&mut shared.untold);
-            shared.told += untold.len();
-            if shared.told > TOLD_MAX {
-                // What the peer remembers by name is bounded: a summary takes its place.
-                shared.told = 0;
-                for message in self.all_holdings(id) {
-                    self.tell(conn, &Control::Holdings(message));
-                }
-                continue;
-            }
-            for part in untold.chunks(HOLDINGS_AT_ONCE) {
-                let message = control::Holdings {
-                    circle: *id,
-                    gone: Vec::new(),
-                    whole: part.to_vec(),
-                    partial: Vec::new(),
-                    reset: 0,
-                    upto: Vec::new(),
-                };
-                self.tell(conn, &Control::Holdings(message));
-            }
-        }
-    }
-
-    /// Everything that is held of a circle, as a summary where that is shorter.
-    fn all_holdings(&self, id: &CircleId) -> Vec<control::Holdings> {
-        let (mut whole, mut partial, mut absent) = (Vec::new(), Vec::new(), Vec::new());
-        for (info_hash, torrent) in self.vault.torrents.iter().filter(|(_, torrent)| torrent.circle == *id) {
-            match torrent.state {
-                State::Whole => whole.push(*info_hash),
-                State::Partial(_) => partial.push(*info_hash),
-                State::Absent => absent.push(*info_hash),
-            }
-        }
-        let heads = self.heads(id).heads;
-        if absent.len() + partial.len() < whole.len() {
-            Teller::new(*id).full(heads.into_iter().map(|head| head.dot).collect(), absent, Vec::new(), partial)
-        } else {
-            Teller::new(*id).full(Vec::new(), Vec::new(), whole, partial)
-        }
-    }
-
-    /// A peer told what it holds.
-    pub fn on_holdings(&mut self, conn: ConnId, message: control::Holdings) {
-        let id = message.circle;
-        if !self.shares(conn, &id) {
-            return;
-        }
-        let sweeping = message.reset == 1 || !message.upto.is_empty();
-        let mut named: Vec<InfoHash> = Vec::new();
-        if !sweeping {
-            named.extend(message.whole.iter().chain(&message.partial).chain(&message.gone));
-        }
-        let applied = match self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(&id)) {
-            Some(shared) => shared.holdings.apply(&message),
-            None => return,
-        };
-        if let Err(error) = applied {
-            return self.close(conn, error.to_string());
-        }
-        if sweeping {
-            named.extend(self.vault.active.keys());
-            self.feed_starved();
-        }
-        for info_hash in named {
-            self.feed_if_starved(&info_hash);
-            if let (true, Some(torrent), Some(peer)) =
-                (self.vault.active.contains_key(&info_hash), self.vault.torrents.get(&info_hash), self.peers.get(conn))
-            {
-                let offer = self.offer_of(peer, &info_hash, torrent);
-                self.swarm.offer(self.now.instant, conn, info_hash, offer);
-            }
-        }
-    }
 }
-
-/// Torrents told by name before a summary replaces them; a peer remembers 65,536.
-const TOLD_MAX: usize = 40_000;
-/// Info-hashes in one message of holdings.
-const HOLDINGS_AT_ONCE: usize = 2_000;
 
 /// What was cut off makes a Lamport time run ahead by so much at most, whatever a commit says that it saw.
 const CUT_OFF_STEPS: u64 = 65_536;

@@ -224,11 +224,11 @@ impl<S: Snapshot> Node<S> {
 
     /// A surviving body is in this torrent.
     pub fn refer_torrent(&mut self, info_hash: &InfoHash) {
-        if let Some(torrent) = self.vault.torrents.get_mut(info_hash) {
-            if !torrent.wanted {
-                torrent.wanted = true;
-                self.vault.queue.push_back(*info_hash);
-            }
+        if let Some(torrent) = self.vault.torrents.get_mut(info_hash)
+            && !torrent.wanted
+        {
+            torrent.wanted = true;
+            self.vault.queue.push_back(*info_hash);
         }
     }
 
@@ -530,7 +530,7 @@ impl<S: Snapshot> Node<S> {
             }
         };
         let from = u64::from(piece.0) * u64::from(meta.piece_length);
-        let segments = segments(&*self.layout(info_hash)?, from, u64::from(meta.piece_size(piece)))?;
+        let segments = segments(&self.layout(info_hash)?, from, u64::from(meta.piece_size(piece)))?;
         Some((meta.piece_hash(piece), segments))
     }
 
@@ -558,10 +558,10 @@ impl<S: Snapshot> Node<S> {
         self.swarm.stored(self.now.instant, *info_hash, piece, stored);
         match stored {
             Stored::Good => {
-                if let Some(Torrent { state: State::Partial(partial), .. }) = self.vault.torrents.get(info_hash) {
-                    if partial.have.is_full() {
-                        self.complete(info_hash);
-                    }
+                if let Some(Torrent { state: State::Partial(partial), .. }) = self.vault.torrents.get(info_hash)
+                    && partial.have.is_full()
+                {
+                    self.complete(info_hash);
                 }
                 self.wake_fetches(info_hash);
             }

@@ -235,6 +235,8 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
         FetchFlag::Everything => Fetch::Everything,
         FetchFlag::OnDemand => Fetch::OnDemand,
     };
+    #[cfg(feature = "mount")]
+    end_killed_node(&config)?;
     let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), fetch)?;
     runtime()?.block_on(serve(config, opened))
 }
@@ -338,12 +340,28 @@ fn reachable(bound: &[SocketAddr]) -> Vec<SocketAddr> {
     found
 }
 
+/// A node before this one was killed, and its mount keeps it from ending: the mount is taken away first.
+#[cfg(feature = "mount")]
+fn end_killed_node(config: &NodeConfig) -> Result<(), RunError> {
+    let Some(directory) = &config.mount else { return Ok(()) };
+    let Ok(state) = crate::os::state::StateDir::open(&config.state) else { return Ok(()) };
+    if state.holder_is_dying() {
+        log::warn!(
+            "a node that was killed cannot end for its mount at {}: it is taken away first",
+            directory.display()
+        );
+        crate::os::fuse::abort_path(directory).map_err(|error| RunError::Mount(error.to_string()))?;
+        state.wait_until_free(END_TIME);
+    }
+    Ok(())
+}
+
 #[cfg(feature = "mount")]
 fn mount(core: &Arc<Core>, directory: &Path, config: &NodeConfig, mounted: &Mounted) -> Result<(), RunError> {
-    use crate::os::fuse::{Mount, MountConfig, unmount_path};
+    use crate::os::fuse::{Mount, MountConfig, is_dead, unmount_path};
 
     // A node that was killed leaves its mount behind, dead: whoever restarts it should not have to know.
-    if fs::metadata(directory).is_err_and(|error| error.raw_os_error() == Some(nix::libc::ENOTCONN)) {
+    if is_dead(directory) {
         log::warn!("a dead mount is at {}: it is taken away first", directory.display());
         unmount_path(directory, true).map_err(|error| RunError::Mount(error.to_string()))?;
     }

@@ -5,6 +5,8 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
 /// A directory that is there and that nobody else can look into.
 ///
@@ -94,6 +96,22 @@ impl StateDir {
         }
         file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(unusable)?;
         Ok(StateLock { _file: file })
+    }
+
+    /// True while the node that holds the directory was killed and cannot end, since the kernel holds one of its threads.
+    pub fn holder_is_dying(&self) -> bool {
+        let Err(StateError::InUse { pid: Some(pid), .. }) = self.lock() else { return false };
+        // proc(5): the state follows the name, which stands in parentheses and may hold any.
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+    }
+
+    /// Waits until nobody holds the directory, for at most `time`.
+    pub fn wait_until_free(&self, time: Duration) {
+        let Ok(file) = private_file().open(self.lock_file()) else { return };
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || tell.send(file.lock()));
+        let _ = told.recv_timeout(time);
     }
 }
 

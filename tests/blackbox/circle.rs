@@ -258,3 +258,19 @@ fn who_joined_meanwhile_is_dialled() {
     c.start_with(&["--listen", "127.0.0.1:0"]);
     wait_until("C has dialled D", patience(), || c.circle()["online"] == 2);
 }
+
+#[test]
+fn a_cut_network_heals() {
+    let Some(world) = World::new("a_cut_network_heals") else { return };
+    let a = world.started("A");
+    let b = world.started("B");
+    b.join(&a.invite("member"));
+    write(&a.friends("before"), b"1");
+    wait_until("B has it", patience(), || b.holds_all(1));
+    world.link(&b, false);
+    write(&a.friends("meanwhile on A"), b"2");
+    write(&b.friends("meanwhile on B"), b"3");
+    world.link(&b, true);
+    wait_until("A and B have both", patience(), || a.holds_all(3) && b.holds_all(3));
+    assert_eq!(digest(&a.friends("")).expect("A's tree is read"), digest(&b.friends("")).expect("B's tree is read"));
+}

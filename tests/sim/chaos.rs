@@ -274,14 +274,14 @@ impl World {
         if machine.role != Some(Role::Reader) || machine.node.is_none() {
             return;
         }
-        let friends = machine.conns.iter().filter_map(|(conn, (link, side))| {
+        let mut friends = machine.conns.iter().filter_map(|(conn, (link, side))| {
             let end = &self.links[link].ends[*side];
             match end.protocol {
                 Protocol::Dustfs(circle) => Some((*conn, circle)),
                 Protocol::Invite => None,
             }
         });
-        let Some((conn, circle)) = friends.last() else { return };
+        let Some((conn, circle)) = friends.next_back() else { return };
         let entries = machine.disk.store.values(Table::Circles);
         let entry = entries.iter().filter_map(|bytes| CircleEntry::decode(bytes).ok()).find(|entry| entry.home == 0);
         let Some(epoch) = entry.and_then(|entry| entry.keys.first().cloned()) else { return };

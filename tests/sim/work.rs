@@ -350,10 +350,10 @@ impl World {
             (Step::Reading(_), Some(Err(_))) => self.release(id, task),
             (Step::Gathering(fetches), None) => self.gather(id, task, fetches),
             (Step::Writing | Step::Truncating, Some(Ok(answer))) => {
-                if let Answer::Written(bytes) = answer {
-                    if bytes == 0 {
-                        self.broken("a write wrote nothing");
-                    }
+                if let Answer::Written(bytes) = answer
+                    && bytes == 0
+                {
+                    self.broken("a write wrote nothing");
                 }
                 task.content = std::mem::take(&mut task.next);
                 task.version = Some(task.next_version);

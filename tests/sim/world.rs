@@ -243,7 +243,7 @@ impl World {
         machine.trust = Trust::default();
         machine.highest = 0;
         let now = self.clock(at);
-        self.note(at, "start", &[], || String::new());
+        self.note(at, "start", &[], String::new);
         let machine = &mut self.machines[at];
         let started = Node::start(now, machine.disk.store.clone(), machine.config.clone(), entropy);
         match started {
@@ -278,7 +278,7 @@ impl World {
         if self.machines[at].node.is_none() {
             return;
         }
-        self.note(at, "crash", &[], || String::new());
+        self.note(at, "crash", &[], String::new);
         *self.counts.entry("crashes".into()).or_default() += 1;
         self.machines[at].disk.cut(&mut self.rng);
         self.stopped(at);

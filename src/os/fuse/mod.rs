@@ -36,7 +36,7 @@ use crate::node::io::{Attr, DirEntry, DiskError, Inode, Op, OpError, ReadPlan, R
 use crate::seal::ChunkKey;
 
 pub use error::MountError;
-pub use mount::unmount_path;
+pub use mount::{abort_path, is_dead, unmount_path};
 pub use stale::StaleSender;
 
 use mount::MountPoint;

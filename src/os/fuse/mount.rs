@@ -60,6 +60,25 @@ pub fn unmount_path(dir: &Path, force: bool) -> Result<(), MountError> {
     }
 }
 
+/// Takes away the mount of a node that was killed and cannot end: where the kernel was being told to forget a name, and
+/// somebody waits for an answer below that very directory, each waits for the other until the connection is aborted.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn abort_path(dir: &Path) -> Result<(), MountError> {
+    let dir = resolve(dir)?;
+    let Some(mounted) = mounted_at(&dir)?.filter(Mounted::is_ours) else { return Ok(()) };
+    // MNT_FORCE aborts what waits for an answer.
+    match umount2(&dir, MntFlags::MNT_FORCE | MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) => Ok(()),
+        Err(Errno::EPERM) => {
+            MountPoint { directory: dir.clone(), connection: mounted.connection }.abort();
+            unmount_by_helper(&dir, true)
+        }
+        Err(error) => Err(failed("unmounting", error)),
+    }
+}
+
 impl MountPoint {
     pub(super) fn directory(&self) -> &Path {
         &self.directory
@@ -100,6 +119,12 @@ impl MountPoint {
 }
 
 /// The directory's path without symlinks, if it can be mounted on.
+/// True when the node that had mounted it died. statfs(2) is always asked of the node: what stat(2) tells may be remembered by
+/// the kernel for a while after the node's end.
+pub fn is_dead(directory: &Path) -> bool {
+    nix::sys::statvfs::statvfs(directory).is_err_and(|error| error == Errno::ENOTCONN)
+}
+
 fn check(directory: &Path) -> Result<PathBuf, MountError> {
     if !Path::new(DEVICE).exists() {
         return Err(MountError::NoDevice);
@@ -107,8 +132,7 @@ fn check(directory: &Path) -> Result<PathBuf, MountError> {
     let dir = resolve(directory)?;
     // First of all, since looking into a mount that nobody serves may wait for ever.
     if let Some(mounted) = mounted_at(&dir)? {
-        let dead = || fs::metadata(&dir).is_err_and(|error| error.raw_os_error() == Some(Errno::ENOTCONN as i32));
-        return Err(if mounted.is_ours() && dead() {
+        return Err(if mounted.is_ours() && is_dead(&dir) {
             MountError::Dead(dir)
         } else {
             MountError::InUse(dir, mounted.kind)

@@ -1,5 +1,6 @@
 //! One node of the built binary: its state, its mount, its process, and what its command line says.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,8 @@ pub struct Node {
     directory: PathBuf,
     watch: Watch,
     process: Option<Child>,
+    /// Killed ones that had not ended: a request in the mount may keep them until the next start.
+    dying: Vec<Child>,
 }
 
 /// What a command came to.
@@ -37,7 +40,7 @@ impl Node {
         fs::create_dir(directory).expect("a node's directory");
         fs::create_dir(directory.join("mount")).expect("a mount point");
         let (name, directory) = (name.to_owned(), directory.to_owned());
-        Self { name, namespace, address, directory, watch, process: None }
+        Self { name, namespace, address, directory, watch, process: None, dying: Vec::new() }
     }
 
     /// Its name, which friends see as well.
@@ -138,7 +141,8 @@ impl Node {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net=/run/netns/{}", self.namespace))
-            .args(["setpriv", "--pdeathsig", "KILL", env!("CARGO_BIN_EXE_dustfs")])
+            .args(["setpriv", "--pdeathsig", "KILL"])
+            .arg(binary())
             .args(arguments)
             .arg("--state")
             .arg(self.state())
@@ -217,20 +221,18 @@ impl Node {
         must(&["kill", &format!("-{signal}"), &self.pid().to_string()]);
     }
 
-    /// SIGKILL. A mount stays behind, dead; `start` again, or `unmount_dead`.
+    /// SIGKILL. A mount stays behind, dead; the next start takes it away.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.process.take() {
             let _ = child.kill();
-            let _ = child.wait();
+            let end = std::time::Instant::now() + KILL;
+            while matches!(child.try_wait(), Ok(None)) && std::time::Instant::now() < end {
+                super::pause();
+            }
             self.watch.ended(child.id());
+            self.dying.push(child);
         }
-    }
-
-    /// Takes away a mount whose node is gone, or any.
-    pub fn unmount_dead(&self) {
-        while self.is_mounted() {
-            must(&["umount", "-l", &self.mount().to_string_lossy()]);
-        }
+        self.dying.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
     }
 
     /// Waits until the process ends by itself.
@@ -274,7 +276,7 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
         if self.is_mounted() {
-            let _ = system(&["umount", "-l", &self.mount().to_string_lossy()]);
+            let _ = system(&["umount", "-f", "-l", &self.mount().to_string_lossy()]);
         }
         if std::thread::panicking() {
             let log = self.log();
@@ -287,6 +289,12 @@ impl Drop for Node {
     }
 }
 
+/// What is tested: `DUSTFS_BINARY`, as a benchmark sets it, else what cargo built for the tests.
+fn binary() -> OsString {
+    std::env::var_os("DUSTFS_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_dustfs").into())
+}
+
 const START: Duration = Duration::from_secs(30);
+const KILL: Duration = Duration::from_millis(500);
 const COMMAND_LIMIT_S: &str = "90";
 const LOG_LINES: usize = 60;

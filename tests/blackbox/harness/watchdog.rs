@@ -82,7 +82,7 @@ fn guard(shared: &Shared, limit: Duration) {
     eprintln!("the test took longer than {} s: its nodes are ended", limit.as_secs());
     for (pid, mount) in &watched.nodes {
         let _ = super::system(&["kill", "-KILL", &pid.to_string()]);
-        let _ = super::system(&["umount", "-l", &mount.to_string_lossy()]);
+        let _ = super::system(&["umount", "-f", "-l", &mount.to_string_lossy()]);
     }
 }
 
