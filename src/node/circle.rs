@@ -213,6 +213,12 @@ impl Circle {
         }
     }
 
+    /// True when somebody who reads was never given the key of an epoch that is held here.
+    fn owes_keys(&self) -> bool {
+        let mut missed = self.roster.recipients().into_iter();
+        missed.any(|member| self.roster.not_given(&member).iter().any(|epoch| self.epochs.contains_key(&epoch.id)))
+    }
+
     /// Takes the keys of earlier epochs that came with a new one: id and key, 32 bytes each.
     fn learn_earlier(&mut self, mut keys: &[u8]) {
         while let Some((id, rest)) = keys.split_first_chunk::<32>() {
@@ -397,7 +403,7 @@ impl<S: Snapshot> Node<S> {
     fn plan_epoch(&mut self, id: &CircleId) {
         let now = self.now.instant;
         let Some(circle) = self.circles.get_mut(id) else { return };
-        if !circle.roster.needs_epoch() {
+        if !circle.roster.needs_epoch() && !circle.owes_keys() {
             circle.mint = None;
             return;
         }

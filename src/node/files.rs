@@ -437,13 +437,17 @@ impl<S: Snapshot> Node<S> {
             }
             self.ensure_draft(&key);
         }
+        let mut seen = seen;
         if let Some(draft) = self.files.drafts.get_mut(&key) {
             draft.mode = mode.map_or(draft.mode, |mode| mode & 0o7777);
             draft.mtime = mtime.unwrap_or(draft.mtime);
             draft.dirty |= mode.is_some() || mtime.is_some();
             draft.touched = self.now.instant;
-        } else if let Err(error) = self.set_published(&id, &seen, mode, mtime) {
-            return Some(Err(error));
+        } else {
+            match self.set_published(&id, &seen, mode, mtime) {
+                Ok(now) => seen = now,
+                Err(error) => return Some(Err(error)),
+            }
         }
         match size {
             Some(size) => {
@@ -462,14 +466,15 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    /// New mode and time of a body that is published: a body with the same content.
+    /// New mode and time of a body that is published: a body with the same content. The loser of a conflict becomes a
+    /// file of its own by it, lest it win. Returns where the body is now.
     pub(super) fn set_published(
         &mut self,
         id: &CircleId,
         seen: &Seen,
         mode: Option<u32>,
         mtime: Option<crate::base::WallTime>,
-    ) -> Result<(), OpError> {
+    ) -> Result<Seen, OpError> {
         let circle = self.circles.get(id).ok_or(OpError::NotFound)?;
         if seen.object == circle.tree.root() {
             return Err(OpError::NotPermitted("the root of a circle has no attributes to set".into()));
@@ -480,13 +485,19 @@ impl<S: Snapshot> Node<S> {
         body.mode = mode.map_or(body.mode, |mode| mode & 0o7777);
         body.mtime = mtime.unwrap_or(body.mtime);
         if body == version.body {
-            return Ok(());
+            return Ok(*seen);
         }
         let context = circle.tree.body_context(seen);
         let info = self.public_info(id, &record);
+        let key = DraftKey { circle: *id, object: seen.object, version: seen.version };
+        if seen.version.is_some() {
+            let (now, dot) = self.publish_beside(&key, body, info)?;
+            self.move_handles(&key, now, dot);
+            return Ok(now.seen());
+        }
         let (dot, changes) = self.author(id, seen.object, Value::Body(body), context, info)?;
         self.changed_here(id, changes, &[]);
-        self.repin(&DraftKey { circle: *id, object: seen.object, version: seen.version }, dot);
-        Ok(())
+        self.repin(&key, dot);
+        Ok(*seen)
     }
 }

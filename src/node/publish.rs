@@ -253,9 +253,10 @@ impl<S: Snapshot> Node<S> {
         draft.publishing = Publishing::No;
         let body = Body { kind: Kind::File, mode: draft.mode, mtime: draft.mtime, size: draft.size, content };
         let (staged, context) = (draft.staged.clone(), draft.context.clone());
+        let info = torrent.as_ref().map(|(info, ..)| info.clone());
         let published = match key.version {
-            None => self.publish_records(&key, staged, body, context, &torrent).map(|dot| (key, dot)),
-            Some(_) => self.publish_beside(&key, body, &torrent),
+            None => self.publish_records(&key, staged, body, context, info).map(|dot| (key, dot)),
+            Some(_) => self.publish_beside(&key, body, info),
         };
         match published {
             Ok((now, dot)) => {
@@ -277,9 +278,8 @@ impl<S: Snapshot> Node<S> {
         staged: Option<Place>,
         body: Body,
         context: Context,
-        torrent: &Option<(PublicInfo, InfoHash, Vec<Extent>)>,
+        info: Option<PublicInfo>,
     ) -> Result<Dot, OpError> {
-        let info = torrent.as_ref().map(|(info, ..)| info.clone());
         if let Some(place) = staged {
             let (_, changes) = self.author(&key.circle, key.object, Value::Place(place), Context::default(), None)?;
             self.changed_here(&key.circle, changes, &[]);
@@ -291,18 +291,18 @@ impl<S: Snapshot> Node<S> {
 
     /// What was written to the loser of a conflict becomes a file of its own, under the name that the loser showed, so
     /// that the winner keeps its name.
-    fn publish_beside(
+    pub(super) fn publish_beside(
         &mut self,
         key: &DraftKey,
         body: Body,
-        torrent: &Option<(PublicInfo, InfoHash, Vec<Extent>)>,
+        info: Option<PublicInfo>,
     ) -> Result<(DraftKey, Dot), OpError> {
         let circle = self.circles.get(&key.circle).ok_or(OpError::NotFound)?;
         let (parent, name) = circle.tree.location(&key.seen()).ok_or(OpError::NotFound)?;
         let name = Name::new(&name).map_err(|error| OpError::Invalid(error.to_string()))?;
         let now = DraftKey { circle: key.circle, object: self.fresh_object(), version: None };
         let place = Place { parent, name, deleted: None };
-        let dot = self.publish_records(&now, Some(place), body, Context::default(), torrent)?;
+        let dot = self.publish_records(&now, Some(place), body, Context::default(), info)?;
         let circle = self.circles.get(&key.circle).ok_or(OpError::NotFound)?;
         let (context, _) = circle.tree.place_context(&key.object);
         if let Some(place) = circle.tree.delete_place(&key.seen()) {

@@ -24,6 +24,8 @@ use crate::wire::record::{Dot, Outer};
 const CHUNK_UNITS: u32 = (CHUNK_SEALED / UNIT) as u32;
 /// Torrents that the swarm is given at once.
 const ACTIVE: usize = 256;
+/// Commits beside the first that a torrent is known by.
+const ALSO_MAX: usize = 7;
 /// Layouts of whole torrents kept decoded.
 const LAYOUTS: usize = 64;
 
@@ -51,6 +53,8 @@ pub struct Torrent {
     pub circle: CircleId,
     pub record: RecordHash,
     pub introduced: Dot,
+    /// Further commits that named it, mostly none: who tells what it holds by a summary may know it by any of them.
+    also: Vec<Dot>,
     /// Some surviving body is in it; for caches, always.
     pub wanted: bool,
     /// A reader asked for it, whatever the policy.
@@ -180,6 +184,7 @@ impl<S: Snapshot> Node<S> {
                     circle: entry.circle,
                     record: entry.record,
                     introduced: entry.introduced,
+                    also: Vec::new(),
                     wanted: false,
                     asked: false,
                     base: None,
@@ -198,15 +203,19 @@ impl<S: Snapshot> Node<S> {
 
     /// A record named this torrent.
     pub fn introduce_torrent(&mut self, circle: &CircleId, info_hash: InfoHash, record: RecordHash, dot: Dot) {
-        self.vault.torrents.entry(info_hash).or_insert(Torrent {
+        let torrent = self.vault.torrents.entry(info_hash).or_insert(Torrent {
             circle: *circle,
             record,
             introduced: dot,
+            also: Vec::new(),
             wanted: false,
             asked: false,
             base: None,
             state: State::Absent,
         });
+        if torrent.introduced != dot && torrent.also.len() < ALSO_MAX && !torrent.also.contains(&dot) {
+            torrent.also.push(dot);
+        }
     }
 
     /// A cache mirrors what the public part of a record tells of.
@@ -596,7 +605,8 @@ impl<S: Snapshot> Node<S> {
     /// What a peer is believed to hold of a torrent: what it told, and that authors hold what they wrote.
     pub fn offer_of(&self, peer: &super::peers::Peer, info_hash: &InfoHash, torrent: &Torrent) -> Offer {
         use crate::keep::holdings::Offer as Told;
-        let told = peer.holdings(&torrent.circle).map(|h| h.offer(info_hash, &[torrent.introduced]));
+        let introduced = [&[torrent.introduced], &torrent.also[..]].concat();
+        let told = peer.holdings(&torrent.circle).map(|h| h.offer(info_hash, &introduced));
         match told {
             Some(Told::Whole) => Offer::Whole,
             Some(Told::Partial) => Offer::Partial,

@@ -394,6 +394,30 @@ fn an_epoch_is_usable_while_nobody_else_knows_its_key() {
     assert_eq!(a.current_epoch(), Some(fourth));
 }
 
+/// One keeper admitted a member while another removed one, or took the member itself for removed: nobody had given it
+/// the key of the epoch that followed, and what was sealed under it stayed closed for good.
+#[test]
+fn an_epoch_that_somebody_was_never_given_is_handed_on_with_a_later_one() {
+    let mut a = circle();
+    for n in [2, 3] {
+        say(&mut a, 1, admit(n, Role::Keeper)).unwrap();
+    }
+    let saying = epoch(&a);
+    say(&mut a, 1, saying).unwrap();
+    let mut b = a.clone();
+    say(&mut a, 1, admit(4, Role::Reader)).unwrap();
+    say(&mut b, 2, remove(3)).unwrap();
+    let saying = epoch(&b);
+    let missed = say(&mut b, 2, saying).unwrap().hash;
+    join(&mut a, &mut b);
+    let ids = |roster: &Roster, n| roster.not_given(&member(n)).iter().map(|epoch| epoch.id).collect::<Vec<_>>();
+    assert_eq!(ids(&a, 4), [missed], "its admission brought the one before");
+    assert_eq!((ids(&a, 1), ids(&a, 2)), (vec![], vec![]));
+    let saying = epoch(&a);
+    say(&mut a, 2, saying).unwrap();
+    assert_eq!(ids(&a, 4), [], "whoever starts an epoch hands on what was missed");
+}
+
 #[test]
 fn a_removal_elsewhere_ends_an_epoch_that_did_not_see_it() {
     let mut a = circle();
