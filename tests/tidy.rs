@@ -22,18 +22,16 @@ const ROOMS: [(&str, &[&str]); 14] = [
     ("pair", F1),
     ("roster", F1),
     ("keep", F1),
-    ("panel", F1),
     ("node", F2),
     ("lan", F3),
     ("os", F4),
 ];
 const F0: &[&str] = &["base", "wire", "seal", "cert"];
 const F1: &[&str] = &["base", "wire", "seal", "cert", "ledger"];
-const F2: &[&str] = &["base", "wire", "seal", "cert", "ledger", "swarm", "tree", "pair", "roster", "keep", "panel"];
-const F3: &[&str] =
-    &["base", "wire", "seal", "cert", "ledger", "swarm", "tree", "pair", "roster", "keep", "panel", "node"];
+const F2: &[&str] = &["base", "wire", "seal", "cert", "ledger", "swarm", "tree", "pair", "roster", "keep"];
+const F3: &[&str] = &["base", "wire", "seal", "cert", "ledger", "swarm", "tree", "pair", "roster", "keep", "node"];
 const F4: &[&str] =
-    &["base", "wire", "seal", "cert", "ledger", "swarm", "tree", "pair", "roster", "keep", "panel", "node", "lan"];
+    &["base", "wire", "seal", "cert", "ledger", "swarm", "tree", "pair", "roster", "keep", "node", "lan"];
 
 /// Crates that only `os` may use, in tests as well.
 const OS_CRATES: [&str; 15] = [
@@ -305,7 +303,7 @@ fn arrows_point_down() {
         ("src/tree/a.rs", "#[cfg(test)] mod tests { use crate::swarm::X; }"),
         ("src/tree/a.rs", "use crate::*;"),
         ("src/tree/a.rs", "type T<'a> = &'a crate::keep::T;"),
-        ("src/tree/a.rs", "macro_rules! m { () => { $crate::panel::f() } }"),
+        ("src/tree/a.rs", "macro_rules! m { () => { $crate::keep::f() } }"),
         ("src/tree/a.rs", "const C: char = '\"'; use crate::swarm::X; const D: char = '\"';"),
         ("src/node/a.rs", "use crate::lan::api::Call;"),
         ("src/lan/a.rs", "use crate::os::run;"),
