@@ -46,6 +46,8 @@ pub const ADDRESSES: usize = 16;
 pub const ADDRESS_MAX: usize = 2_048;
 /// Chains (author and incarnation) of one circle.
 pub const CHAINS: usize = 4_096;
+/// Chains of one author: each loss of memory begins one.
+pub const INCARNATIONS: usize = 64;
 /// Circles of one node.
 pub const CIRCLES: usize = 32;
 /// Torrents of one circle that a peer may tell of one by one, beside its summary.

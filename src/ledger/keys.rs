@@ -7,7 +7,7 @@
 //! commits     circle(32) author(32) incarnation(4) sequence(8)
 //! records     circle(32) hash(32)
 //! torrents    info-hash(20)
-//! drafts      circle(32) object(16)
+//! drafts      circle(32) object(16), of a conflict's loser then author(32) incarnation(4) sequence(8)
 //! addresses   transport key(32)
 //! ```
 
@@ -38,15 +38,31 @@ pub fn record(circle: &CircleId, hash: &RecordHash) -> Vec<u8> {
     [&circle.0[..], &hash.0].concat()
 }
 
-/// Key in `drafts`.
-pub fn draft(circle: &CircleId, object: &ObjectId) -> Vec<u8> {
-    [&circle.0[..], &object.0].concat()
+/// Key in `drafts`; `version` names the loser of a conflict.
+pub fn draft(circle: &CircleId, object: &ObjectId, version: Option<&Dot>) -> Vec<u8> {
+    let mut key = [&circle.0[..], &object.0].concat();
+    if let Some(dot) = version {
+        key.extend_from_slice(&dot.author.0);
+        key.extend_from_slice(&dot.incarnation.to_be_bytes());
+        key.extend_from_slice(&dot.sequence.to_be_bytes());
+    }
+    key
+}
+
+/// What a key in `drafts` says besides the circle.
+pub fn draft_of(key: &[u8]) -> Option<(ObjectId, Option<Dot>)> {
+    let object = ObjectId::from_slice(key.get(32..48)?)?;
+    match key.get(48..)? {
+        [] => Some((object, None)),
+        // The rest is laid out as the end of a key in `commits`, which has 32 bytes before it too.
+        _ => Some((object, Some(commit_dot(&key[16..])?))),
+    }
 }
 
 /// The range of all keys that begin with a circle.
 pub fn of_circle(circle: &CircleId) -> (Vec<u8>, Vec<u8>) {
     let mut end = circle.0.to_vec();
-    end.extend_from_slice(&[0xff; 64]);
+    end.extend_from_slice(&[0xff; 80]);
     (circle.0.to_vec(), end)
 }
 

@@ -99,10 +99,10 @@ impl<S: Snapshot> Ledger<S> {
 
 impl<S: Snapshot> Snapshot for Ledger<S> {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        if !self.overlay.is_empty() {
-            if let Some((_, value)) = self.overlay.get(&(table, key.to_vec())) {
-                return Ok(value.clone());
-            }
+        if !self.overlay.is_empty()
+            && let Some((_, value)) = self.overlay.get(&(table, key.to_vec()))
+        {
+            return Ok(value.clone());
         }
         self.store.get(table, key)
     }

@@ -115,7 +115,7 @@ pub fn encode_extents(extents: &[Extent]) -> Vec<u8> {
 
 /// Extents from their bytes.
 pub fn decode_extents(bytes: &[u8]) -> Result<Vec<Extent>, WireError> {
-    if bytes.len() % 16 != 0 {
+    if !bytes.len().is_multiple_of(16) {
         return Err(WireError::Malformed("extents in the ledger", "their length is broken".into()));
     }
     let word = |line: &[u8], at: usize| {

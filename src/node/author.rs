@@ -36,7 +36,7 @@ impl OpenCommit {
 }
 
 /// A commit takes no further record once its records have so many bytes.
-const COMMIT_BYTES: usize = 262_144;
+pub const COMMIT_BYTES: usize = 262_144;
 
 impl<S: Snapshot> Node<S> {
     /// Refuses where this node may not write, or has no key to write with.

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use super::author::OpenCommit;
 use super::io::OpError;
 use super::{Node, StartError};
-use crate::base::limits::{CIRCLES, RECORD_MAX};
+use crate::base::limits::{CIRCLES, RECORD_MAX, STATEMENT_MAX};
 use crate::base::{CircleId, CommitHash, ConnId, EpochId, Instant, RecordHash, Snapshot, Table};
 use crate::ledger::keys;
 use crate::ledger::values::{CircleEntry, EpochEntry, Value as _};
@@ -105,6 +105,11 @@ impl Circle {
     /// This node's role, if it is in the circle.
     pub fn role(&self) -> Option<Role> {
         self.roster.role_of(&self.me)
+    }
+
+    /// True when both this node and the device are in the circle.
+    pub fn admits(&self, transport: &crate::base::TransportKey) -> bool {
+        self.role().is_some() && self.roster.member_by_transport(transport).is_some()
     }
 
     /// Our own chain.
@@ -208,6 +213,20 @@ impl Circle {
         }
     }
 
+    /// Takes the keys of earlier epochs that came with a new one: id and key, 32 bytes each.
+    fn learn_earlier(&mut self, mut keys: &[u8]) {
+        while let Some((id, rest)) = keys.split_first_chunk::<32>() {
+            let Some((key, rest)) = rest.split_first_chunk::<32>() else { return };
+            keys = rest;
+            let id = crate::base::StatementHash(*id);
+            let Some(epoch) = self.roster.epoch(&id).filter(|_| !self.epochs.contains_key(&id)) else { continue };
+            if let Some(suite) = Suite::from_number(epoch.suite) {
+                let number = epoch.number;
+                self.learn_epoch(id, number, suite, CircleKey(*key));
+            }
+        }
+    }
+
     /// Takes an epoch's key.
     pub fn learn_epoch(&mut self, id: EpochId, number: u64, suite: Suite, key: CircleKey) {
         let keys = EpochKeys::derive(&self.id, number, suite, &key);
@@ -247,6 +266,9 @@ impl From<[u8; 96]> for CircleEntropy {
     }
 }
 
+/// Keys of earlier epochs that one statement hands out at most: they must fit it with those of all members.
+const HANDED_MAX: usize = 256;
+
 impl<S: Snapshot> Node<S> {
     /// Founds a circle whose first keeper this node is. Returns its id.
     pub fn found(&mut self, name: &str, home: bool, suite: Suite, entropy: [u8; 96]) -> Result<CircleId, OpError> {
@@ -279,7 +301,9 @@ impl<S: Snapshot> Node<S> {
         Ok(id)
     }
 
-    /// Starts an epoch with a fresh circle key, sealed to all who read now.
+    /// Starts an epoch with a fresh circle key, sealed to all who read now. With it each is handed the keys of earlier
+    /// epochs that it was never given, such as one that was started while it was being admitted elsewhere: what was
+    /// sealed under it is the new member's to read as well.
     pub fn mint_epoch(
         &mut self,
         id: &CircleId,
@@ -291,11 +315,20 @@ impl<S: Snapshot> Node<S> {
         let circle = self.circles.get_mut(id).ok_or(OpError::NotFound)?;
         let number = circle.roster.next_epoch_number();
         let mut sealed = Vec::new();
+        let mut handed = 0;
         for (at, member) in circle.roster.recipients().into_iter().enumerate() {
             use sha2::{Digest, Sha256};
             let entropy =
                 Sha256::new().chain_update(envelope_entropy).chain_update((at as u64).to_be_bytes()).finalize().into();
-            match envelope::seal_to(&member, entropy, &key.0) {
+            let mut keys = Zeroizing::new(key.0.to_vec());
+            for epoch in circle.roster.not_given(&member) {
+                if let Some(held) = circle.epochs.get(&epoch.id).filter(|_| handed < HANDED_MAX) {
+                    keys.extend_from_slice(&epoch.id.0);
+                    keys.extend_from_slice(&held.key.0);
+                    handed += 1;
+                }
+            }
+            match envelope::seal_to(&member, entropy, &keys) {
                 Ok(bytes) => sealed.push(KeyFor { member, sealed: Bytes2::from(bytes) }),
                 // A key that is no point on the curve can never open anything: it gets nothing.
                 Err(error) => log::warn!("no epoch key for member {member}: {error}"),
@@ -320,7 +353,7 @@ impl<S: Snapshot> Node<S> {
 
     /// The circle of that name.
     pub fn circle_named(&self, name: &str) -> Option<CircleId> {
-        self.circles.values().find(|circle| circle.roster.name() == name).map(|circle| circle.id)
+        self.circles.values().find(|circle| self.shown_name(circle) == name).map(|circle| circle.id)
     }
 
     /// Takes a verified statement, stores it, and does what follows. An error is final for this statement.
@@ -332,6 +365,9 @@ impl<S: Snapshot> Node<S> {
     ) -> Result<Added, String> {
         let circle = self.circles.get_mut(id).ok_or("it is of a circle that is not here")?;
         let before = (circle.roster.allowed_transports(), circle.roster.current_epoch());
+        if statement.bytes.len() > STATEMENT_MAX {
+            return Err(format!("it has {} bytes, the limit is {STATEMENT_MAX}", statement.bytes.len()));
+        }
         let (hash, bytes) = (statement.hash, statement.bytes.clone());
         let saying = statement.statement.saying.clone();
         let added = circle.roster.add(statement).map_err(|error| error.to_string())?;
@@ -383,6 +419,7 @@ impl<S: Snapshot> Node<S> {
             let (key, envelope) = (CircleKey(self.fresh()), self.fresh());
             if let Err(error) = self.mint_epoch(&id, suite, key, envelope) {
                 log::error!("no new epoch could be started: {error}");
+                self.plan_epoch(&id);
             }
         }
     }
@@ -394,11 +431,11 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         let Some(mine) = sealed.iter().find(|key| key.member == self.me.device.member) else { return };
-        let key =
-            envelope::open(&self.me.member, &mine.sealed).ok().and_then(|key| <[u8; 32]>::try_from(&key[..]).ok());
-        match (key, Suite::from_number(suite)) {
-            (Some(key), Some(suite)) => {
-                circle.learn_epoch(epoch, number, suite, CircleKey(key));
+        let opened = Zeroizing::new(envelope::open(&self.me.member, &mine.sealed).unwrap_or_default());
+        match (opened.split_first_chunk::<32>(), Suite::from_number(suite)) {
+            (Some((key, earlier)), Some(suite)) => {
+                circle.learn_epoch(epoch, number, suite, CircleKey(*key));
+                circle.learn_earlier(earlier);
                 self.save_circle(id);
                 self.reload_tree(id);
             }
@@ -439,6 +476,7 @@ impl<S: Snapshot> Node<S> {
                 circle.durable = circle.chains.get(&circle.chain()).map_or(0, |tip| tip.sequence);
             }
             self.load_drafts(&id)?;
+            self.plan_epoch(&id);
         }
         self.start_vault();
         self.tell_trust();

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::io::{Op, OpError, Segment};
 use crate::base::limits::CHUNK_PLAIN;
 use crate::base::{EpochId, Instant, Ticket, WallTime};
-use crate::wire::record::{Body, Context, Dot, Place};
+use crate::wire::record::{Body, Content, Context, Dot, Place};
 
 /// A body version that is open: shown to readers until the last handle closes, and the base of a draft.
 #[derive(Clone, Debug)]
@@ -18,6 +18,8 @@ pub struct View {
     pub dot: Dot,
     pub body: Body,
     pub record: crate::base::RecordHash,
+    /// What a body written over exactly this one supersedes.
+    pub context: Context,
 }
 
 /// See the module.
@@ -33,6 +35,10 @@ pub struct Draft {
     pub mode: u32,
     pub mtime: WallTime,
     pub chunks: BTreeMap<u32, Chunk>,
+    /// Chunks in memory that are newer than what is sealed and not on their way.
+    pub unsealed: BTreeSet<u32>,
+    /// Chunks on their way.
+    pub sealing: usize,
     /// Open handles that write.
     pub handles: u32,
     pub dirty: bool,
@@ -47,6 +53,8 @@ pub struct Draft {
     pub number: u64,
     pub fsyncs: Vec<Ticket>,
     pub publishing: Publishing,
+    /// It is to be made durable as it is, though nobody waits: the node stops.
+    pub keep: bool,
     /// Renames that wait until it is published: whatever a cut leaves under the new name is a whole file.
     pub renames: Vec<(Ticket, Op)>,
     /// Why its last chunk could not be stored, until one could.
@@ -149,6 +157,8 @@ impl Draft {
             mode,
             mtime,
             chunks: BTreeMap::new(),
+            unsealed: BTreeSet::new(),
+            sealing: 0,
             handles: 0,
             dirty: false,
             touched: now,
@@ -158,6 +168,7 @@ impl Draft {
             number: 0,
             fsyncs: Vec::new(),
             publishing: Publishing::No,
+            keep: false,
             renames: Vec::new(),
             failed: None,
             garbage: Vec::new(),
@@ -192,7 +203,8 @@ impl Draft {
     pub fn needs(&self, change: &Change) -> Vec<u32> {
         let mut needed = BTreeSet::new();
         // A short last chunk that will not be the last any more, or not as short, is sealed anew.
-        let short_last = |size: u64| (size % CHUNK_PLAIN as u64 != 0).then(|| (size / CHUNK_PLAIN as u64) as u32);
+        let short_last =
+            |size: u64| (!size.is_multiple_of(CHUNK_PLAIN as u64)).then(|| (size / CHUNK_PLAIN as u64) as u32);
         match change {
             Change::Write(offset, data) => {
                 let start = offset.unwrap_or(self.size);
@@ -210,9 +222,8 @@ impl Draft {
                     }
                 }
             }
-            Change::Truncate(size) if *size < self.size => needed.extend(short_last(*size)),
-            Change::Truncate(size) if *size > self.size => needed.extend(short_last(self.size)),
-            Change::Truncate(_) => {}
+            Change::Truncate(size) if *size <= self.size => needed.extend(short_last(*size)),
+            Change::Truncate(_) => needed.extend(short_last(self.size)),
         }
         needed.retain(|chunk| !self.is_in_memory(*chunk));
         needed.into_iter().collect()
@@ -251,7 +262,9 @@ impl Draft {
                 self.size = *size;
                 self.base_size = self.base_size.min(*size);
                 let count = self.chunk_count();
-                self.chunks.split_off(&count);
+                let cut = self.chunks.split_off(&count);
+                self.sealing -= cut.values().filter(|chunk| chunk.sealing.is_some()).count();
+                self.unsealed.split_off(&count);
                 if size % CHUNK_PLAIN as u64 != 0 {
                     let last = count - 1;
                     let length = self.plain_length(last);
@@ -265,7 +278,7 @@ impl Draft {
     fn grow(&mut self, size: u64) {
         let old = self.size;
         self.size = size;
-        if old % CHUNK_PLAIN as u64 != 0 {
+        if !old.is_multiple_of(CHUNK_PLAIN as u64) {
             // The chunk that was the last and short becomes longer.
             self.buffer((old / CHUNK_PLAIN as u64) as u32);
         }
@@ -276,6 +289,9 @@ impl Draft {
         let length = self.plain_length(chunk);
         let entry = self.chunks.entry(chunk).or_default();
         entry.dirty = true;
+        if entry.sealing.is_none() {
+            self.unsealed.insert(chunk);
+        }
         let data = entry.data.get_or_insert_with(|| Data::Open(Vec::with_capacity(length))).open();
         if data.len() < length {
             data.resize(length, 0);
@@ -298,14 +314,16 @@ impl Draft {
         self.chunks.entry(chunk).or_default().data = Some(Data::Open(data));
     }
 
-    /// Chunks in memory that are newer than what is sealed and not on their way.
-    pub fn unsealed(&self) -> Vec<u32> {
-        self.chunks.iter().filter(|(_, chunk)| chunk.dirty && chunk.sealing.is_none()).map(|(at, _)| *at).collect()
-    }
-
     /// True while seals are under way.
     pub fn is_sealing(&self) -> bool {
-        self.chunks.values().any(|chunk| chunk.sealing.is_some())
+        self.sealing > 0
+    }
+
+    /// What is in memory for a change that was refused, and could be read again, is let go.
+    pub fn forget_fills(&mut self) {
+        if !matches!(self.base.as_ref().map(|base| &base.body.content), Some(Content::Inline(_))) {
+            self.chunks.retain(|_, chunk| chunk.dirty || chunk.placed.is_some() || chunk.sealing.is_some());
+        }
     }
 
     /// Chunks that nothing was ever written to, within the file.
@@ -377,7 +395,7 @@ mod tests {
             let mut model = base.clone();
             for _ in 0..30 {
                 let change = if rng.chance(1, 4) {
-                    Change::Truncate(rng.below(250_000))
+                    Change::Truncate(if rng.chance(1, 4) { draft.size } else { rng.below(250_000) })
                 } else {
                     let mut data = vec![0; rng.below(70_000) as usize + 1];
                     rng.fill(&mut data);

@@ -1,18 +1,15 @@
-//! File operations that change something: names at once in the tree, bytes in drafts.
+//! File operations on names and attributes, which the tree shows at once; bytes are `writing`'s, handles `handles`'.
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::Bytes;
-
-use super::draft::{Change, Data, Draft, Publishing, View};
-use super::io::{Answer, Attr, DiskError, DiskRequest, Handle, Inode, OpError, Reply, Stale};
-use super::read::{Spot, torrent_of};
-use super::{Asked, Effect, Node};
-use crate::base::limits::{
-    CHUNK_PLAIN, DEPTH_MAX, DIRTY_MAX, FILE_MAX, INLINE_MAX, QUIET_TIME, READ_TIME, SYMLINK_MAX,
-};
-use crate::base::{CircleId, InfoHash, Instant, ObjectId, Snapshot, Ticket};
-use crate::seal::chunk::sealed_chunk_length;
+use super::Node;
+use super::draft::{Change, Draft, Publishing, View};
+use super::handles::{Open, Pin};
+use super::io::{Answer, Handle, Inode, OpError, Reply, Stale};
+use super::read::Spot;
+use super::waiting::Waiting;
+use crate::base::limits::{DEPTH_MAX, FILE_MAX, SYMLINK_MAX};
+use crate::base::{CircleId, ObjectId, Snapshot, Ticket};
 use crate::tree::{Changes, Seen};
 use crate::wire::WireError;
 use crate::wire::record::{Body, Content, Context, Dot, Kind, Name, Place, Value};
@@ -35,53 +32,21 @@ impl DraftKey {
 #[derive(Default)]
 pub struct Files {
     pub(super) drafts: BTreeMap<DraftKey, Draft>,
-    handles: BTreeMap<Handle, Open>,
-    next_handle: u64,
+    pub(super) handles: BTreeMap<Handle, Open>,
+    pub(super) next_handle: u64,
     last_draft: u64,
-    pins: BTreeMap<DraftKey, Pin>,
-    by_inode: BTreeMap<Inode, DraftKey>,
-    fetches: Vec<Waiting>,
-    /// Plaintext bytes on their way to be sealed.
-    sealing_bytes: usize,
+    pub(super) pins: BTreeMap<DraftKey, Pin>,
+    pub(super) by_inode: BTreeMap<Inode, DraftKey>,
+    pub(super) fetches: Vec<Waiting>,
+    /// Chunks on their way to be sealed, and their bytes.
+    pub(super) sealing: usize,
+    pub(super) sealing_bytes: usize,
     /// Writers that wait for them to become fewer.
-    throttled: VecDeque<(Ticket, Reply)>,
+    pub(super) throttled: VecDeque<(Ticket, Reply)>,
 }
 
-struct Open {
-    key: DraftKey,
-    write: bool,
-}
-
-/// The body that open handles are shown.
-struct Pin {
-    handles: u32,
-    view: Option<View>,
-}
-
-/// A read, or a change of a draft, that waits for chunks to come from friends.
-struct Waiting {
-    who: Waiter,
-    info_hash: InfoHash,
-    chunks: std::ops::RangeInclusive<u32>,
-    deadline: Instant,
-    /// When it ends if nobody who has it is online.
-    alone_until: Instant,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Waiter {
-    Read(Ticket),
-    Fill(DraftKey, u32),
-}
-
-/// So long a read waits for somebody who has the bytes to come online.
-const ALONE_TIME: std::time::Duration = std::time::Duration::from_secs(8);
-/// Reads that may wait at once.
-const WAITING_MAX: usize = 4_096;
-/// Chunks of one draft that may lie partly written in memory.
-const OPEN_CHUNKS: usize = 16;
 /// Open handles of a node.
-const HANDLES_MAX: usize = 65_536;
+pub(super) const HANDLES_MAX: usize = 65_536;
 
 impl Files {
     pub(super) fn draft(&self, key: &DraftKey) -> Option<&Draft> {
@@ -104,7 +69,9 @@ impl Files {
 
     /// True when no draft is on its way to being published.
     pub(super) fn is_quiet(&self) -> bool {
-        self.drafts.values().all(|draft| draft.orphan || !draft.dirty)
+        self.drafts
+            .values()
+            .all(|draft| draft.orphan || !draft.dirty || (draft.publishing == Publishing::No && !draft.keep))
     }
 }
 
@@ -152,7 +119,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// The entry of a name, if there is one.
-    fn entry(&self, id: &CircleId, directory: &ObjectId, name: &[u8]) -> Option<Seen> {
+    pub(super) fn entry(&self, id: &CircleId, directory: &ObjectId, name: &[u8]) -> Option<Seen> {
         self.circles.get(id)?.tree.lookup(directory, name)
     }
 
@@ -172,7 +139,7 @@ impl<S: Snapshot> Node<S> {
         self.stale(stale);
     }
 
-    fn check_depth(&self, id: &CircleId, directory: &ObjectId) -> Result<(), OpError> {
+    pub(super) fn check_depth(&self, id: &CircleId, directory: &ObjectId) -> Result<(), OpError> {
         let circle = self.circles.get(id).ok_or(OpError::NotFound)?;
         if circle.tree.depth(directory, DEPTH_MAX) >= DEPTH_MAX {
             return Err(OpError::Invalid(format!("directories are nested deeper than {DEPTH_MAX}")));
@@ -180,7 +147,7 @@ impl<S: Snapshot> Node<S> {
         Ok(())
     }
 
-    fn create(&mut self, parent: Inode, name: &[u8], mode: u32) -> Reply {
+    pub(super) fn create(&mut self, parent: Inode, name: &[u8], mode: u32) -> Reply {
         let (id, directory) = self.directory(parent)?;
         self.may_write(&id)?;
         if self.files.handles.len() >= HANDLES_MAX {
@@ -210,7 +177,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// Makes a directory or a symlink, which is published at once.
-    fn make(&mut self, parent: Inode, name: &[u8], kind: Kind, mode: u32, target: Option<Vec<u8>>) -> Reply {
+    pub(super) fn make(&mut self, parent: Inode, name: &[u8], kind: Kind, mode: u32, target: Option<Vec<u8>>) -> Reply {
         let (id, directory) = self.directory(parent)?;
         self.may_write(&id)?;
         let name = Name::new(name).map_err(refused)?;
@@ -238,7 +205,7 @@ impl<S: Snapshot> Node<S> {
         self.attr_of(&id, &Seen { object, version: None }).map(Answer::Entry)
     }
 
-    fn remove(&mut self, parent: Inode, name: &[u8], directory: bool) -> Reply {
+    pub(super) fn remove(&mut self, parent: Inode, name: &[u8], directory: bool) -> Reply {
         let (id, dir) = self.directory(parent)?;
         self.may_write(&id)?;
         let seen = self.entry(&id, &dir, name).ok_or(OpError::NotFound)?;
@@ -255,7 +222,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// Deletes what is shown there, published or staged; an open draft of it goes on unseen.
-    fn delete(&mut self, id: &CircleId, seen: &Seen, known: (Inode, &[u8])) -> Result<(), OpError> {
+    pub(super) fn delete(&mut self, id: &CircleId, seen: &Seen, known: (Inode, &[u8])) -> Result<(), OpError> {
         let key = DraftKey { circle: *id, object: seen.object, version: seen.version };
         if let Some(draft) = self.files.drafts.get_mut(&key) {
             draft.orphan = true;
@@ -289,7 +256,14 @@ impl<S: Snapshot> Node<S> {
         Ok(())
     }
 
-    fn rename(&mut self, parent: Inode, name: &[u8], new_parent: Inode, new_name: &[u8], no_replace: bool) -> Reply {
+    pub(super) fn rename(
+        &mut self,
+        parent: Inode,
+        name: &[u8],
+        new_parent: Inode,
+        new_name: &[u8],
+        no_replace: bool,
+    ) -> Reply {
         let (id, dir) = self.directory(parent)?;
         let (new_id, new_dir) = self.directory(new_parent)?;
         self.may_write(&id)?;
@@ -335,7 +309,6 @@ impl<S: Snapshot> Node<S> {
             let key = DraftKey { circle: id, object: seen.object, version: None };
             if let Some(draft) = self.files.drafts.get_mut(&key) {
                 draft.staged = Some(place);
-                draft.number += 1;
             }
             self.changed_here(&id, changes, &known);
             return Ok(Answer::Done);
@@ -353,7 +326,7 @@ impl<S: Snapshot> Node<S> {
 
     /// A file that was never published and is renamed over another, or was synced, is published first: a cut in between
     /// must neither take the other away nor bring the file back under its old name.
-    fn waits_for_publishing(
+    pub(super) fn waits_for_publishing(
         &mut self,
         ticket: Ticket,
         op: &super::Op,
@@ -395,7 +368,7 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    fn is_below(&self, id: &CircleId, directory: &ObjectId, above: &ObjectId) -> bool {
+    pub(super) fn is_below(&self, id: &CircleId, directory: &ObjectId, above: &ObjectId) -> bool {
         let Some(circle) = self.circles.get(id) else { return false };
         let mut at = *directory;
         for _ in 0..=DEPTH_MAX {
@@ -411,7 +384,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// The loser of a conflict becomes a file of its own under a new name, and leaves the conflict.
-    fn materialize(
+    pub(super) fn materialize(
         &mut self,
         id: &CircleId,
         seen: &Seen,
@@ -438,374 +411,7 @@ impl<S: Snapshot> Node<S> {
         Ok(object)
     }
 
-    fn open_handle(&mut self, key: DraftKey, inode: Inode, write: bool) -> Handle {
-        self.files.next_handle += 1;
-        let handle = Handle(self.files.next_handle);
-        self.files.handles.insert(handle, Open { key, write });
-        self.files.by_inode.insert(inode, key);
-        let view = self.view(&key);
-        let pin = self.files.pins.entry(key).or_insert(Pin { handles: 0, view: None });
-        pin.handles += 1;
-        // A new reader sees the newest body, and so do the others from now on.
-        pin.view = view;
-        if write {
-            if let Some(draft) = self.files.drafts.get_mut(&key) {
-                draft.handles += 1;
-            }
-        }
-        handle
-    }
-
-    /// The body as it is published now.
-    fn view(&self, key: &DraftKey) -> Option<View> {
-        let version = self.circles.get(&key.circle)?.tree.body(&key.seen())?;
-        if self.circles[&key.circle].tree.is_staged(&key.object) {
-            return None;
-        }
-        Some(View { dot: version.dot?, body: version.body, record: version.record })
-    }
-
-    fn open(&mut self, ticket: Ticket, inode: Inode, write: bool, truncate: bool) -> Option<Reply> {
-        let key = match self.file_key(inode) {
-            Ok(key) => key,
-            Err(error) => return Some(Err(error)),
-        };
-        if self.files.handles.len() >= HANDLES_MAX {
-            return Some(Err(OpError::Busy));
-        }
-        if write || truncate {
-            if let Err(error) = self.may_write(&key.circle) {
-                return Some(Err(error));
-            }
-        }
-        let handle = self.open_handle(key, inode, write);
-        if write || truncate {
-            self.ensure_draft(&key);
-        }
-        if truncate {
-            // A truncation to nothing needs no chunk of the base, so it is applied at once.
-            self.change(None, key, Change::Truncate(0));
-        }
-        let _ = ticket;
-        Some(Ok(Answer::Opened(handle)))
-    }
-
-    fn file_key(&self, inode: Inode) -> Result<DraftKey, OpError> {
-        match self.spot(inode)? {
-            Spot::Top => Err(OpError::IsDirectory),
-            Spot::In(circle, seen) => match self.kind(&circle, &seen)? {
-                Kind::File => Ok(DraftKey { circle, object: seen.object, version: seen.version }),
-                Kind::Directory => Err(OpError::IsDirectory),
-                Kind::Symlink => Err(OpError::Invalid("it is a symbolic link".into())),
-            },
-        }
-    }
-
-    /// A draft over the published body, if there is none yet.
-    pub(super) fn ensure_draft(&mut self, key: &DraftKey) {
-        if self.files.drafts.contains_key(key) {
-            return;
-        }
-        let Some(view) = self.files.pinned(key).cloned().or_else(|| self.view(key)) else { return };
-        let mut draft = Draft::new(self.now.instant, view.body.mode, view.body.mtime);
-        draft.number = self.files.draft_number();
-        if let Some(circle) = self.circles.get(&key.circle) {
-            draft.context = circle.tree.body_context(&key.seen());
-        }
-        draft.size = view.body.size;
-        draft.base_size = view.body.size;
-        if let Content::Inline(bytes) = &view.body.content {
-            let chunk = super::draft::Chunk { data: Some(Data::Shared(bytes.clone())), ..Default::default() };
-            draft.chunks.insert(0, chunk);
-            draft.base_size = 0;
-        }
-        draft.base = Some(view);
-        draft.handles = self.files.handles.values().filter(|open| open.write && open.key == *key).count() as u32;
-        self.files.drafts.insert(*key, draft);
-    }
-
-    fn write(&mut self, ticket: Ticket, handle: Handle, offset: Option<u64>, data: Bytes) -> Option<Reply> {
-        let Some(open) = self.files.handles.get(&handle).filter(|open| open.write) else {
-            return Some(Err(OpError::BadHandle));
-        };
-        let key = open.key;
-        if let Err(error) = self.may_write(&key.circle) {
-            return Some(Err(error));
-        }
-        if data.is_empty() {
-            return Some(Ok(Answer::Written(0)));
-        }
-        self.ensure_draft(&key);
-        let Some(draft) = self.files.drafts.get(&key) else { return Some(Err(OpError::BadHandle)) };
-        if let Some(error) = draft.failed.clone() {
-            // What could not be stored stays in memory, and is tried again: nothing more is taken until it could.
-            self.publish(key);
-            return Some(Err(error));
-        }
-        let end = offset.unwrap_or(draft.size).saturating_add(data.len() as u64);
-        if end > FILE_MAX {
-            return Some(Err(OpError::TooLarge));
-        }
-        self.change(Some(ticket), key, Change::Write(offset, data))
-    }
-
-    /// Applies a change, now or when the chunks that it needs are in memory.
-    fn change(&mut self, ticket: Option<Ticket>, key: DraftKey, change: Change) -> Option<Reply> {
-        let Some(draft) = self.files.drafts.get_mut(&key) else { return Some(Err(OpError::BadHandle)) };
-        if draft.parked.is_empty() {
-            let needs = draft.needs(&change);
-            if needs.is_empty() {
-                return self.apply_change(ticket, key, &change);
-            }
-            draft.parked.push_back((ticket, change));
-            self.fill_chunks(key, &needs);
-        } else if draft.parked.len() >= PARKED_MAX {
-            return Some(Err(OpError::Busy));
-        } else {
-            draft.parked.push_back((ticket, change));
-        }
-        None
-    }
-
-    fn apply_change(&mut self, ticket: Option<Ticket>, key: DraftKey, change: &Change) -> Option<Reply> {
-        let now = self.now;
-        let draft = self.files.drafts.get_mut(&key)?;
-        if draft.handles > 0 && draft.publishing == Publishing::Sealing && draft.renames.is_empty() {
-            // Somebody writes on before the last close was published: what they leave is published, not a half of it.
-            draft.publishing = Publishing::No;
-        }
-        let (full, written) = draft.apply(now.instant, now.wall, change);
-        for chunk in full {
-            self.seal_chunk(key, chunk);
-        }
-        self.seal_surplus(key);
-        let reply = Ok(match change {
-            Change::Write(..) => Answer::Written(written as u32),
-            Change::Truncate(_) => match self.attr_of(&key.circle, &key.seen()) {
-                Ok(attr) => Answer::Entry(attr),
-                Err(error) => return Some(Err(error)),
-            },
-        });
-        match ticket {
-            Some(ticket) if self.files.sealing_bytes > DIRTY_MAX => {
-                self.files.throttled.push_back((ticket, reply));
-                None
-            }
-            _ => Some(reply),
-        }
-    }
-
-    /// Parked changes whose chunks have come are applied.
-    fn apply_parked(&mut self, key: DraftKey) {
-        loop {
-            let Some(draft) = self.files.drafts.get_mut(&key) else { return };
-            let Some((ticket, change)) = draft.parked.front().cloned() else { break };
-            let needs = draft.needs(&change);
-            if !needs.is_empty() {
-                self.fill_chunks(key, &needs);
-                return;
-            }
-            draft.parked.pop_front();
-            let reply = self.apply_change(ticket, key, &change);
-            if let (Some(ticket), Some(reply)) = (ticket, reply) {
-                self.reply(ticket, reply);
-            }
-        }
-        self.go_on(key);
-    }
-
-    /// Brings the first chunk of a file that has become small into memory; whatever waits goes on then.
-    pub(super) fn want_first_chunk(&mut self, key: DraftKey) {
-        self.fill_chunks(key, &[0]);
-    }
-
-    fn fill_chunks(&mut self, key: DraftKey, chunks: &[u32]) {
-        for chunk in chunks {
-            let Some(draft) = self.files.drafts.get_mut(&key) else { return };
-            if !draft.filling.insert(*chunk) {
-                continue;
-            }
-            self.fill_chunk(key, *chunk);
-        }
-    }
-
-    fn fill_chunk(&mut self, key: DraftKey, chunk: u32) {
-        use super::draft::Source;
-        let Some(draft) = self.files.drafts.get(&key) else { return };
-        let found = match draft.source(chunk) {
-            Source::Placed(placed) => {
-                let epoch = self.circles.get(&key.circle).and_then(|circle| circle.epochs.get(&placed.epoch));
-                epoch.map(|epoch| (placed.segment, epoch.keys.chunk_key()))
-            }
-            Source::Base => draft.base.as_ref().and_then(|view| self.torrent_chunk(&key.circle, view, chunk)),
-            Source::Memory(_) | Source::Zeros => return,
-        };
-        if let Some((segment, chunk_key)) = found {
-            self.ask(Asked::Fill(key, chunk), DiskRequest::Unseal { segment, key: chunk_key });
-            return;
-        }
-        match draft.base.as_ref().and_then(|view| torrent_of(&view.body)) {
-            Some(info_hash) => {
-                let _ = self.wait_for(Waiter::Fill(key, chunk), info_hash, chunk..=chunk);
-            }
-            None => self.fill_failed(key, chunk, OpError::Io("a chunk of the file is nowhere".into())),
-        }
-    }
-
-    /// The disk read a chunk for a draft.
-    pub(super) fn chunk_filled(&mut self, key: DraftKey, chunk: u32, result: Result<Bytes, DiskError>) {
-        match result {
-            Ok(plain) => {
-                if let Some(draft) = self.files.drafts.get_mut(&key) {
-                    draft.fill(chunk, &plain);
-                }
-                self.apply_parked(key);
-            }
-            Err(error) => {
-                log::error!("a chunk of a file being written could not be read: {error}");
-                self.fill_failed(key, chunk, OpError::Io(error.to_string()));
-            }
-        }
-    }
-
-    /// Changes that needed the chunk fail; the draft stays as it was.
-    fn fill_failed(&mut self, key: DraftKey, chunk: u32, error: OpError) {
-        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
-        draft.filling.remove(&chunk);
-        let failed: Vec<_> = std::mem::take(&mut draft.parked).into_iter().collect();
-        let fsyncs = std::mem::take(&mut draft.fsyncs);
-        for ticket in failed.into_iter().filter_map(|(ticket, _)| ticket).chain(fsyncs) {
-            self.reply(ticket, Err(error.clone()));
-        }
-    }
-
-    /// Seals what lies in memory beyond what a draft may keep there, lowest first.
-    fn seal_surplus(&mut self, key: DraftKey) {
-        let Some(draft) = self.files.drafts.get(&key) else { return };
-        let unsealed = draft.unsealed();
-        if unsealed.len() > OPEN_CHUNKS {
-            for chunk in &unsealed[..unsealed.len() - OPEN_CHUNKS] {
-                self.seal_chunk(key, *chunk);
-            }
-        }
-    }
-
-    /// Sends a chunk to be sealed and written to a place of its own.
-    pub(super) fn seal_chunk(&mut self, key: DraftKey, at: u32) {
-        let Some(circle) = self.circles.get(&key.circle) else { return };
-        let Some((epoch_id, chunk_key)) = circle.current().map(|(id, epoch)| (id, epoch.keys.chunk_key())) else {
-            return;
-        };
-        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
-        let plain = draft.plain_length(at);
-        let number = draft.number;
-        let Some(chunk) = draft.chunks.get_mut(&at) else { return };
-        let Some(data) = chunk.data.as_mut() else { return };
-        let plaintext = data.share();
-        let segment = self.vault.take_chunk(sealed_chunk_length(plain) as u32);
-        // A chunk that is still being written must not be punched under the writer's hands: it stays.
-        draft.garbage.extend(chunk.placed.filter(|_| chunk.sealing.is_none()).map(|placed| placed.segment));
-        chunk.dirty = false;
-        chunk.sealing = Some(number);
-        chunk.placed = Some(super::draft::Placed { segment, epoch: epoch_id, plain: plain as u32 });
-        self.files.sealing_bytes += plaintext.len();
-        self.ask(Asked::Chunk(key, at, number), DiskRequest::Seal { segment, key: chunk_key, plaintext });
-    }
-
-    /// The disk sealed a chunk.
-    pub(super) fn chunk_sealed(&mut self, key: DraftKey, at: u32, number: u64, result: Result<(), DiskError>) {
-        let current = self.files.drafts.get_mut(&key).and_then(|draft| draft.chunks.get_mut(&at));
-        let mut bytes = CHUNK_PLAIN;
-        if let Some(chunk) = current.filter(|chunk| chunk.sealing == Some(number)) {
-            chunk.sealing = None;
-            bytes = chunk.placed.map_or(bytes, |placed| placed.plain as usize);
-            match &result {
-                Ok(()) if !chunk.dirty && bytes == CHUNK_PLAIN => chunk.data = None,
-                Ok(()) => {}
-                Err(_) => {
-                    chunk.dirty = true;
-                    chunk.placed = None;
-                }
-            }
-        }
-        self.files.sealing_bytes = self.files.sealing_bytes.saturating_sub(bytes);
-        if self.files.drafts.values().all(|draft| !draft.is_sealing()) {
-            self.files.sealing_bytes = 0;
-        }
-        if let Err(error) = result {
-            self.seal_failed(key, error);
-            return;
-        }
-        if let Some(draft) = self.files.drafts.get_mut(&key) {
-            draft.failed = None;
-        }
-        while self.files.sealing_bytes <= DIRTY_MAX {
-            let Some((ticket, reply)) = self.files.throttled.pop_front() else { break };
-            self.reply(ticket, reply);
-        }
-        self.go_on(key);
-    }
-
-    fn seal_failed(&mut self, key: DraftKey, error: DiskError) {
-        let refused = OpError::from(error.clone());
-        for (ticket, _) in std::mem::take(&mut self.files.throttled) {
-            self.reply(ticket, Err(refused.clone()));
-        }
-        if let Some(draft) = self.files.drafts.get_mut(&key) {
-            if draft.failed.replace(refused.clone()).is_none() {
-                log::error!("a file being written could not be stored: {error}");
-            }
-        }
-        self.publishing_failed(&key, &refused);
-    }
-
-    fn release(&mut self, handle: Handle) -> Reply {
-        let Open { key, write } = self.files.handles.remove(&handle).ok_or(OpError::BadHandle)?;
-        if write {
-            if let Some(draft) = self.files.drafts.get_mut(&key) {
-                draft.handles = draft.handles.saturating_sub(1);
-            }
-            self.publish(key);
-            self.drop_if_done(&key);
-        }
-        if let Some(pin) = self.files.pins.get_mut(&key) {
-            pin.handles -= 1;
-            if pin.handles == 0 {
-                let shown = pin.view.as_ref().map(|view| view.dot);
-                self.files.pins.remove(&key);
-                self.files.by_inode.retain(|_, open| *open != key);
-                if self.view(&key).map(|view| view.dot) != shown {
-                    let inode = self.inode_of(&key.circle, &key.seen());
-                    self.stale(vec![Stale::Inode(inode)]);
-                }
-            }
-        }
-        Ok(Answer::Done)
-    }
-
-    /// What was open as the loser of a conflict is open as a file of its own from now on.
-    pub(super) fn move_handles(&mut self, from: &DraftKey, to: DraftKey) {
-        for open in self.files.handles.values_mut().filter(|open| open.key == *from) {
-            open.key = to;
-        }
-        for key in self.files.by_inode.values_mut().filter(|key| *key == from) {
-            *key = to;
-        }
-        if let Some(pin) = self.files.pins.remove(from) {
-            self.files.pins.insert(to, pin);
-            self.repin(&to);
-        }
-    }
-
-    /// The pinned view of a file that was published here moves on with it.
-    pub(super) fn repin(&mut self, key: &DraftKey) {
-        let view = self.view(key);
-        if let Some(pin) = self.files.pins.get_mut(key) {
-            pin.view = view;
-        }
-    }
-
-    fn set_attr(
+    pub(super) fn set_attr(
         &mut self,
         ticket: Ticket,
         inode: Inode,
@@ -837,7 +443,6 @@ impl<S: Snapshot> Node<S> {
             draft.mode = mode.map_or(draft.mode, |mode| mode & 0o7777);
             draft.mtime = mtime.unwrap_or(draft.mtime);
             draft.dirty |= mode.is_some() || mtime.is_some();
-            draft.number += 1;
             draft.touched = self.now.instant;
         } else if let Err(error) = self.set_published(&id, &seen, mode, mtime) {
             return Some(Err(error));
@@ -860,7 +465,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// New mode and time of a body that is published: a body with the same content.
-    fn set_published(
+    pub(super) fn set_published(
         &mut self,
         id: &CircleId,
         seen: &Seen,
@@ -881,159 +486,9 @@ impl<S: Snapshot> Node<S> {
         }
         let context = circle.tree.body_context(seen);
         let info = self.public_info(id, &record);
-        let (_, changes) = self.author(id, seen.object, Value::Body(body), context, info)?;
+        let (dot, changes) = self.author(id, seen.object, Value::Body(body), context, info)?;
         self.changed_here(id, changes, &[]);
-        self.repin(&DraftKey { circle: *id, object: seen.object, version: seen.version });
+        self.repin(&DraftKey { circle: *id, object: seen.object, version: seen.version }, dot);
         Ok(())
     }
-
-    /// Waits until a span of a file is here.
-    fn fetch(&mut self, ticket: Ticket, inode: Inode, offset: u64, length: u32) -> Option<Reply> {
-        let spot = self.spot(inode).and_then(|spot| match spot {
-            Spot::Top => Err(OpError::IsDirectory),
-            Spot::In(id, seen) => Ok((id, seen)),
-        });
-        let (id, seen) = match spot {
-            Ok(spot) => spot,
-            Err(error) => return Some(Err(error)),
-        };
-        let key = DraftKey { circle: id, object: seen.object, version: seen.version };
-        let body = match self.files.draft(&key) {
-            Some(draft) => draft.base.as_ref().map(|base| base.body.clone()),
-            None => self.body(&id, &seen).ok(),
-        };
-        let Some((body, info_hash)) = body.and_then(|body| Some((torrent_of(&body)?, body)).map(|(h, b)| (b, h)))
-        else {
-            return Some(Ok(Answer::Done));
-        };
-        let last = body.size.saturating_sub(1).min(offset.saturating_add(u64::from(length).max(1)) - 1);
-        let chunks = (offset / CHUNK_PLAIN as u64) as u32..=(last / CHUNK_PLAIN as u64) as u32;
-        self.wait_for(Waiter::Read(ticket), info_hash, chunks)
-    }
-
-    fn wait_for(&mut self, who: Waiter, info_hash: InfoHash, chunks: std::ops::RangeInclusive<u32>) -> Option<Reply> {
-        if chunks.clone().all(|chunk| self.has_chunk(&info_hash, chunk)) {
-            return Some(Ok(Answer::Done));
-        }
-        if self.files.fetches.len() >= WAITING_MAX {
-            return Some(Err(OpError::Busy));
-        }
-        let now = self.now.instant;
-        self.fetch_now(&info_hash, chunks.clone(), now + READ_TIME);
-        self.files.fetches.push(Waiting {
-            who,
-            info_hash,
-            chunks,
-            deadline: now + READ_TIME,
-            alone_until: now + ALONE_TIME,
-        });
-        None
-    }
-
-    /// A piece of this torrent has come: reads that have all they wait for go on, the others are given time anew.
-    pub(super) fn wake_fetches(&mut self, info_hash: &InfoHash) {
-        let waiting = std::mem::take(&mut self.files.fetches);
-        let deadline = self.now.instant + READ_TIME;
-        for mut fetch in waiting {
-            if fetch.info_hash != *info_hash {
-                self.files.fetches.push(fetch);
-            } else if fetch.chunks.clone().all(|chunk| self.has_chunk(info_hash, chunk)) {
-                match fetch.who {
-                    Waiter::Read(ticket) => self.reply(ticket, Ok(Answer::Done)),
-                    Waiter::Fill(key, chunk) => self.fill_chunk(key, chunk),
-                }
-            } else {
-                fetch.deadline = deadline;
-                self.files.fetches.push(fetch);
-            }
-        }
-    }
-
-    /// Reads that have waited too long end.
-    pub(super) fn end_fetches(&mut self) {
-        let now = self.now.instant;
-        let waiting = std::mem::take(&mut self.files.fetches);
-        for mut fetch in waiting {
-            let alone = !self.is_offered(&fetch.info_hash);
-            if !alone {
-                fetch.alone_until = now + ALONE_TIME;
-            }
-            let error = match (fetch.deadline <= now, alone && fetch.alone_until <= now) {
-                (_, true) => OpError::Unreachable,
-                (true, false) => OpError::TimedOut,
-                (false, false) => {
-                    self.files.fetches.push(fetch);
-                    continue;
-                }
-            };
-            match fetch.who {
-                Waiter::Read(ticket) => self.reply(ticket, Err(error)),
-                Waiter::Fill(key, chunk) => self.fill_failed(key, chunk, error),
-            }
-        }
-    }
-
-    /// Somebody no longer waits.
-    pub(super) fn cancel(&mut self, ticket: Ticket) {
-        let before = self.files.fetches.len();
-        self.files.fetches.retain(|fetch| fetch.who != Waiter::Read(ticket));
-        if self.files.fetches.len() != before {
-            self.reply(ticket, Err(OpError::Interrupted));
-        }
-    }
-
-    fn fsync(&mut self, ticket: Ticket, inode: Inode) -> Option<Reply> {
-        let key = match self.spot(inode) {
-            Ok(Spot::In(circle, seen)) => DraftKey { circle, object: seen.object, version: seen.version },
-            Ok(Spot::Top) => {
-                self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
-                return None;
-            }
-            Err(error) => return Some(Err(error)),
-        };
-        if let Some(error) = &self.trouble {
-            return Some(Err(error.clone().into()));
-        }
-        match self.files.drafts.get_mut(&key) {
-            Some(draft) if draft.dirty && !draft.orphan => {
-                draft.fsyncs.push(ticket);
-                self.seal_for_fsync(key);
-                self.go_on(key);
-            }
-            _ => self.when_durable(Effect::Reply(ticket, Ok(Answer::Done))),
-        }
-        None
-    }
-
-    fn seal_for_fsync(&mut self, key: DraftKey) {
-        let Some(draft) = self.files.drafts.get(&key) else { return };
-        if draft.size > INLINE_MAX as u64 {
-            for chunk in draft.unsealed() {
-                self.seal_chunk(key, chunk);
-            }
-        }
-    }
-
-    /// When something here is due.
-    pub(super) fn files_timeout(&self) -> Option<Instant> {
-        let reads = self.files.fetches.iter().map(|fetch| fetch.deadline.min(fetch.alone_until));
-        let quiet = self
-            .files
-            .drafts
-            .values()
-            .filter(|draft| {
-                draft.dirty && !draft.orphan && draft.publishing == Publishing::No && draft.parked.is_empty()
-            })
-            .map(|draft| draft.touched + QUIET_TIME);
-        reads.chain(quiet).min()
-    }
-
-    /// What stat tells of a handle's file, for tests and the simulator.
-    pub fn attr_of_handle(&self, handle: Handle) -> Result<Attr, OpError> {
-        let open = self.files.handles.get(&handle).ok_or(OpError::BadHandle)?;
-        self.attr_of(&open.key.circle, &open.key.seen())
-    }
 }
-
-/// Changes of one draft that may wait for a chunk.
-const PARKED_MAX: usize = 256;

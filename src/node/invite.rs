@@ -257,7 +257,12 @@ impl<S: Snapshot> Node<S> {
             leaf: leaf.into(),
             root_secret: (role == Role::Keeper).then(|| Secret(**root)),
             epochs: epochs.collect(),
-            addresses: self.book.iter().map(|signed| signed.bytes.clone()).collect(),
+            addresses: self
+                .book
+                .iter()
+                .filter(|signed| circle.roster.member_by_transport(&signed.transport).is_some())
+                .map(|signed| signed.bytes.clone())
+                .collect(),
         })
     }
 
@@ -286,11 +291,6 @@ impl<S: Snapshot> Node<S> {
         if self.circles.contains_key(&id) {
             return self.install_anew(&id, &welcome, statements_of(&roster));
         }
-        for statement in roster.statements() {
-            let bytes = statement.bytes.clone();
-            self.ledger.put(Table::Statements, keys::statement(&id, &statement.hash), bytes);
-        }
-        let name = roster.name().to_string();
         let mut circle = super::circle::Circle::new(roster, false, welcome.leaf.clone(), self.me.device.member);
         circle.root_seed = root.map(|secret| zeroize::Zeroizing::new(secret.0));
         for epoch in &welcome.epochs {
@@ -300,6 +300,10 @@ impl<S: Snapshot> Node<S> {
         if role.reads() && circle.current().is_none() {
             return Err(refused("it has no key to read with".into()));
         }
+        for statement in circle.roster.statements() {
+            let bytes = statement.bytes.clone();
+            self.ledger.put(Table::Statements, keys::statement(&id, &statement.hash), bytes);
+        }
         self.circles.insert(id, circle);
         self.name_authors(&id);
         self.save_circle(&id);
@@ -308,7 +312,7 @@ impl<S: Snapshot> Node<S> {
         self.roster_changed(&id);
         self.root_changed();
         self.flush_at = Some(self.now.instant);
-        Ok(name)
+        Ok(self.circles.get(&id).map(|circle| self.shown_name(circle)).unwrap_or_default())
     }
 
     /// Takes from a welcome to a circle that is here what is new of it; its chains and its tree stay.
@@ -366,7 +370,7 @@ impl<S: Snapshot> Node<S> {
     fn try_remove(&mut self, circle: Option<String>, who: &str, entropy: [u8; 96]) -> Result<(), OpError> {
         let mut found: BTreeSet<(CircleId, MemberKey)> = BTreeSet::new();
         for held in self.circles.values() {
-            if circle.as_ref().is_some_and(|name| name != held.roster.name()) {
+            if circle.as_ref().is_some_and(|name| *name != self.shown_name(held)) {
                 continue;
             }
             for member in held.roster.current() {
@@ -389,6 +393,7 @@ impl<S: Snapshot> Node<S> {
         if held.role() != Some(Role::Keeper) {
             return Err(OpError::NotPermitted("only a keeper of the circle removes: ask one to".into()));
         }
+        // A chain that is not named ends before its first commit; incarnations are bounded, so that all fit.
         let cuts = held
             .chains
             .iter()

@@ -11,13 +11,17 @@ mod author;
 mod circle;
 mod draft;
 mod files;
+mod handles;
 mod invite;
 mod peers;
 mod publish;
 mod read;
 mod summary;
 mod sync;
+mod telling;
 mod vault;
+mod waiting;
+mod writing;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -89,6 +93,8 @@ pub struct Node<S> {
     /// What happens when the batch that is gathering, and the one that is flying, are durable.
     effects: Vec<Effect>,
     flying_effects: Vec<Effect>,
+    /// Space to be given back once all that was asked of the disk up to a ticket is answered.
+    punches: VecDeque<(Ticket, Vec<Segment>)>,
     /// When the gathering batch goes to the disk at the latest.
     flush_at: Option<Instant>,
     /// Why the disk could not, until it can again.
@@ -218,6 +224,7 @@ impl<S: Snapshot> Node<S> {
             asked: BTreeMap::new(),
             effects: Vec::new(),
             flying_effects: Vec::new(),
+            punches: VecDeque::new(),
             flush_at: None,
             trouble: None,
             stopping: None,
@@ -371,8 +378,8 @@ impl<S: Snapshot> Node<S> {
             Effect::Announce(circle) => self.announce_later(&circle),
             Effect::Whole(info_hash) => self.tell_whole(&info_hash),
             Effect::Punch(segments) => {
-                self.vault.freed += 1;
-                self.ask(Asked::Punch, DiskRequest::Punch { segments });
+                self.punches.push_back((Ticket(self.next_ticket), segments));
+                self.punch_due();
             }
             Effect::Frame(conn, payload) => self.send(conn, 0, payload, Bytes::new()),
         }
@@ -422,6 +429,21 @@ impl<S: Snapshot> Node<S> {
             (Asked::Punch, Done::Punched(_)) => {}
             (_, done) => log::error!("the disk gave an answer of another kind than was asked: {done:?}"),
         }
+        self.punch_due();
+    }
+
+    /// Punches what nothing that was asked of the disk before may still read.
+    fn punch_due(&mut self) {
+        while let Some((asked_by_then, _)) = self.punches.front() {
+            let reads = |asked: &Asked| matches!(asked, Asked::Upload(_) | Asked::Fill(..) | Asked::Hash(..));
+            if self.asked.range(..=*asked_by_then).any(|(_, asked)| reads(asked)) {
+                return;
+            }
+            if let Some((_, segments)) = self.punches.pop_front() {
+                self.vault.freed += 1;
+                self.ask(Asked::Punch, DiskRequest::Punch { segments });
+            }
+        }
     }
 
     fn ask(&mut self, asked: Asked, request: DiskRequest) {
@@ -442,6 +464,9 @@ impl<S: Snapshot> Node<S> {
     fn send(&mut self, conn: ConnId, channel: u32, head: Bytes, body: Bytes) {
         if !self.peers.queue(conn, head.len() + body.len()) {
             return;
+        }
+        if head.len() + body.len() > crate::base::limits::FRAME_MAX {
+            return self.close(conn, "what is to be sent is over a frame's limit".into());
         }
         if channel == 0 {
             self.swarm.charge(conn, head.len() + body.len());
@@ -500,8 +525,14 @@ impl<S: Snapshot> Node<S> {
 
     /// Asks for a clean end: drafts are published, everything is made durable.
     fn shutdown(&mut self, ticket: Ticket) -> Option<Reply> {
-        if self.stopping.is_some() {
-            return Some(Ok(Answer::Done));
+        match self.stopping {
+            None => {}
+            Some(STOPPED) => {
+                self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
+                return None;
+            }
+            // Whoever asked first is told when it is done.
+            Some(_) => return Some(Err(OpError::Stopping)),
         }
         self.stopping = Some(ticket);
         self.publish_all();
@@ -511,12 +542,12 @@ impl<S: Snapshot> Node<S> {
 
     /// Ends the shutdown once no draft is on its way.
     fn shutdown_due(&mut self) {
-        if self.files.is_quiet() {
-            if let Some(ticket) = self.stopping.filter(|ticket| *ticket != STOPPED) {
-                self.stopping = Some(STOPPED);
-                self.flush_at = Some(self.now.instant);
-                self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
-            }
+        if self.files.is_quiet()
+            && let Some(ticket) = self.stopping.filter(|ticket| *ticket != STOPPED)
+        {
+            self.stopping = Some(STOPPED);
+            self.flush_at = Some(self.now.instant);
+            self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
         }
     }
 

@@ -9,6 +9,7 @@ use core::net::SocketAddr;
 use super::io::{Action, Connected, Protocol};
 use super::sync::Shared;
 use super::{Node, StartError};
+use crate::base::limits::SEND_QUEUE;
 use crate::base::{CircleId, ConnId, Instant, MemberKey, Snapshot, Table, Ticket, TransportKey};
 use crate::keep::holdings::Holdings;
 use crate::roster::address::SignedAddress;
@@ -141,7 +142,7 @@ impl<S: Snapshot> Node<S> {
         let hello = Hello {
             version: VERSIONS.0,
             lowest: VERSIONS.1,
-            circles: self.circles.values().filter(|circle| circle.role().is_some()).map(|circle| circle.id).collect(),
+            circles: self.circles.values().filter(|circle| circle.admits(&transport)).map(|circle| circle.id).collect(),
             member: Some(self.me.device.member),
             signature: Some(Bytes2::from(&self.me.member.sign(&signed)[..])),
         };
@@ -180,17 +181,18 @@ impl<S: Snapshot> Node<S> {
         if peer.counted {
             self.dials.disconnected(self.now.instant, &mut self.rng, peer.transport);
         }
+        self.rest_unoffered();
         self.pull_where_behind();
     }
 
     /// Closes a connection for a reason.
     pub fn close(&mut self, conn: ConnId, why: String) {
-        if let Some(peer) = self.peers.conns.get_mut(&conn) {
-            if !peer.closing {
-                peer.closing = true;
-                log::info!("closing the connection to {}: {why}", peer.transport);
-                self.actions.push_back(Action::Close { conn, why });
-            }
+        if let Some(peer) = self.peers.conns.get_mut(&conn)
+            && !peer.closing
+        {
+            peer.closing = true;
+            log::info!("closing the connection to {}: {why}", peer.transport);
+            self.actions.push_back(Action::Close { conn, why });
         }
     }
 
@@ -199,6 +201,9 @@ impl<S: Snapshot> Node<S> {
         let Some(peer) = self.peers.conns.get(&conn) else { return };
         if peer.closing {
             return;
+        }
+        if peer.queued > 8 * SEND_QUEUE {
+            return self.close(conn, "it asks for more than it takes".into());
         }
         if peer.protocol == Protocol::Invite {
             self.invite_frame(conn, payload);
@@ -324,14 +329,14 @@ impl<S: Snapshot> Node<S> {
                 continue;
             }
             let fits = here && allowed.contains(&peer.transport);
-            if !fits && peer.circles.remove(id).is_some() && peer.circles.is_empty() {
+            if !fits && peer.circles.remove(id).is_some() {
                 lost.push(*conn);
             } else if fits && !peer.circles.contains_key(id) {
                 gained.push((*conn, peer.transport));
             }
         }
         for conn in lost {
-            self.close(conn, "the device was removed from the circle".into());
+            self.close(conn, "the device is in one circle less".into());
         }
         // The circles in common are agreed in hello: a connection that gained one is made anew.
         for (conn, _) in gained {
@@ -431,7 +436,8 @@ impl<S: Snapshot> Node<S> {
         })
     }
 
-    fn tell_addresses(&mut self, conn: ConnId) {
+    /// Tells where everybody is whom the peer may know.
+    pub fn tell_addresses(&mut self, conn: ConnId) {
         let records: Vec<_> = self
             .book
             .iter()

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::draft::{Draft, Placed, Publishing, Source};
+use super::draft::{Draft, Placed, Publishing, Source, View};
 use super::files::DraftKey;
 use super::io::{Answer, DiskError, DiskRequest, Hashed, OpError, Segment};
 use super::vault::push_extent;
@@ -12,8 +12,11 @@ use crate::base::{CircleId, EpochId, InfoHash, Location, RecordHash, Snapshot, T
 use crate::ledger::keys;
 use crate::ledger::values::{DraftEntry, Extent, Value as _};
 use crate::seal::chunk::sealed_length;
+use crate::tree::Seen;
 use crate::wire::metainfo::{Metainfo, piece_length_for};
-use crate::wire::record::{Body, Bytes2, Content, Context, Kind, Name, Outer, Place, PublicInfo, TorrentRef, Value};
+use crate::wire::record::{
+    Body, Bytes2, Content, Context, Dot, Kind, Name, Outer, Place, PublicInfo, TorrentRef, Value,
+};
 
 /// Chunks of zeros that are sealed at once for a file's holes.
 const HOLES_AT_ONCE: usize = 64;
@@ -28,6 +31,9 @@ impl<S: Snapshot> Node<S> {
         if draft.publishing == Publishing::No {
             draft.publishing = Publishing::Sealing;
         }
+        if let Err(error) = self.may_write(&key.circle) {
+            return self.publishing_failed(&key, &error);
+        }
         self.go_on(key);
     }
 
@@ -35,7 +41,13 @@ impl<S: Snapshot> Node<S> {
     pub(super) fn publish_all(&mut self) {
         let keys: Vec<_> = self.files.drafts.keys().copied().collect();
         for key in keys {
+            if let Some(draft) = self.files.drafts.get_mut(&key).filter(|draft| draft.dirty && !draft.orphan) {
+                // Whatever hinders publishing, it is there at the next start.
+                draft.keep = true;
+                self.seal_for_fsync(key);
+            }
             self.publish(key);
+            self.go_on(key);
         }
     }
 
@@ -70,7 +82,7 @@ impl<S: Snapshot> Node<S> {
         if !draft.parked.is_empty() {
             return;
         }
-        if !draft.fsyncs.is_empty() && !draft.is_sealing() {
+        if (draft.keep || !draft.fsyncs.is_empty()) && !draft.is_sealing() {
             self.store_draft(key);
         }
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
@@ -81,7 +93,7 @@ impl<S: Snapshot> Node<S> {
             self.publish_inline(key);
             return;
         }
-        for chunk in draft.unsealed() {
+        for chunk in draft.unsealed.clone() {
             self.seal_chunk(key, chunk);
         }
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
@@ -131,13 +143,16 @@ impl<S: Snapshot> Node<S> {
     /// The places of all chunks of a draft, in order, with the epoch of each; `None` if the base is not here.
     fn places(&self, key: &DraftKey) -> Option<Vec<(Segment, EpochId)>> {
         let draft = self.files.drafts.get(key)?;
+        let mut find = draft.base.as_ref().map(|view| self.chunk_finder(&key.circle, view));
+        let torrent = draft.base.as_ref().and_then(|view| match &view.body.content {
+            Content::Torrent(torrent) => Some(torrent),
+            _ => None,
+        });
         (0..draft.chunk_count())
             .map(|chunk| match draft.source(chunk) {
                 Source::Base => {
-                    let view = draft.base.as_ref()?;
-                    let (segment, _) = self.torrent_chunk(&key.circle, view, chunk)?;
-                    let Content::Torrent(torrent) = &view.body.content else { return None };
-                    Some((segment, super::read::epoch_of(torrent, chunk)?))
+                    let (segment, _) = find.as_mut()?(chunk)?;
+                    Some((segment, super::read::epoch_of(torrent?, chunk)?))
                 }
                 _ => draft.chunks.get(&chunk)?.placed.map(|placed| (placed.segment, placed.epoch)),
             })
@@ -197,8 +212,8 @@ impl<S: Snapshot> Node<S> {
             }
             return self.rename_unpublished(renames);
         }
-        let (Some(places), Some(circle)) = (self.places(&key), self.circles.get(&key.circle)) else { return };
-        let Some(draft) = self.files.drafts.get(&key) else { return };
+        let Some(places) = self.places(&key) else { return self.fetch_base(key) };
+        let (Some(draft), Some(circle)) = (self.files.drafts.get(&key), self.circles.get(&key.circle)) else { return };
         let length = sealed_length(draft.size);
         let old = draft.base.as_ref().and_then(|view| self.metainfo(&key.circle, &view.record));
         let piece_length = piece_length_for(length, old.map(|old| old.piece_length));
@@ -207,7 +222,7 @@ impl<S: Snapshot> Node<S> {
             Ok(metainfo) => metainfo.info_hash(&circle.root_pem),
             Err(error) => {
                 log::error!("a file could not be published: {error}");
-                return;
+                return self.publishing_failed(&key, &OpError::Io(error.to_string()));
             }
         };
         let mut runs: Vec<(u32, EpochId)> = Vec::new();
@@ -232,15 +247,15 @@ impl<S: Snapshot> Node<S> {
         let body = Body { kind: Kind::File, mode: draft.mode, mtime: draft.mtime, size: draft.size, content };
         let (staged, context) = (draft.staged.clone(), draft.context.clone());
         let published = match key.version {
-            None => self.publish_records(&key, staged, body, context, &torrent).map(|()| key),
+            None => self.publish_records(&key, staged, body, context, &torrent).map(|dot| (key, dot)),
             Some(_) => self.publish_beside(&key, body, &torrent),
         };
         match published {
-            Ok(now) => {
+            Ok((now, dot)) => {
                 if let Some((_, info_hash, extents)) = torrent {
                     self.own_torrent(&info_hash, extents);
                 }
-                self.rebase(&key, &now);
+                self.rebase(&key, &now, dot);
             }
             Err(error) => {
                 log::warn!("a file could not be published: {error}");
@@ -256,15 +271,15 @@ impl<S: Snapshot> Node<S> {
         body: Body,
         context: Context,
         torrent: &Option<(PublicInfo, InfoHash, Vec<Extent>)>,
-    ) -> Result<(), OpError> {
+    ) -> Result<Dot, OpError> {
         let info = torrent.as_ref().map(|(info, ..)| info.clone());
         if let Some(place) = staged {
             let (_, changes) = self.author(&key.circle, key.object, Value::Place(place), Context::default(), None)?;
             self.changed_here(&key.circle, changes, &[]);
         }
-        let (_, changes) = self.author(&key.circle, key.object, Value::Body(body), context, info)?;
+        let (dot, changes) = self.author(&key.circle, key.object, Value::Body(body), context, info)?;
         self.changed_here(&key.circle, changes, &[]);
-        Ok(())
+        Ok(dot)
     }
 
     /// What was written to the loser of a conflict becomes a file of its own, under the name that the loser showed, so
@@ -274,24 +289,25 @@ impl<S: Snapshot> Node<S> {
         key: &DraftKey,
         body: Body,
         torrent: &Option<(PublicInfo, InfoHash, Vec<Extent>)>,
-    ) -> Result<DraftKey, OpError> {
+    ) -> Result<(DraftKey, Dot), OpError> {
         let circle = self.circles.get(&key.circle).ok_or(OpError::NotFound)?;
         let (parent, name) = circle.tree.location(&key.seen()).ok_or(OpError::NotFound)?;
         let name = Name::new(&name).map_err(|error| OpError::Invalid(error.to_string()))?;
         let now = DraftKey { circle: key.circle, object: self.fresh_object(), version: None };
         let place = Place { parent, name, deleted: None };
-        self.publish_records(&now, Some(place), body, Context::default(), torrent)?;
+        let dot = self.publish_records(&now, Some(place), body, Context::default(), torrent)?;
         let circle = self.circles.get(&key.circle).ok_or(OpError::NotFound)?;
         let (context, _) = circle.tree.place_context(&key.object);
         if let Some(place) = circle.tree.delete_place(&key.seen()) {
             let (_, changes) = self.author(&key.circle, key.object, Value::Place(place), context, None)?;
             self.changed_here(&key.circle, changes, &[]);
         }
-        Ok(now)
+        Ok((now, dot))
     }
 
-    /// A draft that was published goes on from what it published, as `now`, or ends with its last handle.
-    fn rebase(&mut self, key: &DraftKey, now: &DraftKey) {
+    /// A draft that was published goes on from what it published, as `now`, or ends with its last handle. What it
+    /// published is its base also where a friend's body won: a writer's bytes never come to lie in another's file.
+    fn rebase(&mut self, key: &DraftKey, now: &DraftKey, dot: Dot) {
         let Some(draft) = self.files.drafts.remove(key) else { return };
         self.forget_stored_draft(key);
         for ticket in draft.fsyncs {
@@ -299,9 +315,9 @@ impl<S: Snapshot> Node<S> {
         }
         self.punch_later(draft.garbage);
         if now == key {
-            self.repin(key);
+            self.repin(key, dot);
         } else {
-            self.move_handles(key, *now);
+            self.move_handles(key, *now, dot);
         }
         if draft.handles > 0 {
             self.ensure_draft(now);
@@ -342,29 +358,30 @@ impl<S: Snapshot> Node<S> {
         let sealed = draft.chunks.values().filter(|chunk| chunk.sealing.is_none()).filter_map(|chunk| chunk.placed);
         draft.garbage.extend(sealed.map(|placed| placed.segment));
         self.punch_later(draft.garbage);
+        let renames = draft.renames.into_iter().map(|(ticket, _)| ticket);
+        let parked = draft.parked.into_iter().filter_map(|(ticket, _)| ticket);
+        for ticket in parked.chain(draft.fsyncs).chain(renames) {
+            self.reply(ticket, Err(OpError::NotFound));
+        }
     }
 
     /// True when the ledger has an entry of this draft.
     pub(super) fn is_stored(&self, key: &DraftKey) -> bool {
-        let at = keys::draft(&key.circle, &key.object);
+        let at = keys::draft(&key.circle, &key.object, key.version.as_ref());
         matches!(crate::base::Snapshot::get(&self.ledger, Table::Drafts, &at), Ok(Some(_)))
     }
 
     /// The ledger's entry of a draft goes with the next batch.
     pub(super) fn forget_stored_draft(&mut self, key: &DraftKey) {
         if self.is_stored(key) {
-            self.ledger.delete(Table::Drafts, keys::draft(&key.circle, &key.object));
+            self.ledger.delete(Table::Drafts, keys::draft(&key.circle, &key.object, key.version.as_ref()));
             self.flush_soon();
         }
     }
 
     /// Makes a draft durable as it is, for those who wait in fsync.
     fn store_draft(&mut self, key: DraftKey) {
-        if self
-            .files
-            .drafts
-            .get(&key)
-            .is_some_and(|draft| draft.size > INLINE_MAX as u64 && !draft.unsealed().is_empty())
+        if self.files.drafts.get(&key).is_some_and(|draft| draft.size > INLINE_MAX as u64 && !draft.unsealed.is_empty())
         {
             self.seal_unsealed(key);
             return;
@@ -416,11 +433,12 @@ impl<S: Snapshot> Node<S> {
         };
         let fsyncs = std::mem::take(&mut draft.fsyncs);
         let garbage = std::mem::take(&mut draft.garbage);
+        draft.keep = false;
         let mut nonce = [0; 12];
         nonce.copy_from_slice(&nonce_seed[..12]);
         let mut bytes = epoch.0.to_vec();
         bytes.extend(keys_of.keys.seal_draft(nonce, &entry.encode()));
-        self.ledger.put(Table::Drafts, keys::draft(&key.circle, &key.object), bytes);
+        self.ledger.put(Table::Drafts, keys::draft(&key.circle, &key.object, key.version.as_ref()), bytes);
         self.punch_later(garbage);
         for ticket in fsyncs {
             self.effects.push(Effect::Reply(ticket, Ok(Answer::Done)));
@@ -428,7 +446,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     fn seal_unsealed(&mut self, key: DraftKey) {
-        let chunks = self.files.drafts.get(&key).map(Draft::unsealed).unwrap_or_default();
+        let chunks = self.files.drafts.get(&key).map(|draft| draft.unsealed.clone()).unwrap_or_default();
         for chunk in chunks {
             self.seal_chunk(key, chunk);
         }
@@ -442,33 +460,38 @@ impl<S: Snapshot> Node<S> {
             found.push((key.to_vec(), Bytes::copy_from_slice(value)));
             true
         })?;
-        for (key, value) in found {
-            let Some(object) = key.get(32..).and_then(crate::base::ObjectId::from_slice) else { continue };
-            match self.open_stored_draft(id, object, &value) {
-                Some(mut draft) => {
-                    draft.number = self.files.draft_number();
-                    let key = DraftKey { circle: *id, object, version: None };
-                    self.stage_draft(&key, &draft);
-                    for chunk in draft.chunks.values() {
-                        if let Some(placed) = chunk.placed {
-                            let unit = (placed.segment.offset / UNIT as u64) as u32;
-                            let location = Location { slab: placed.segment.slab, unit };
-                            self.vault.occupy(location, (CHUNK_SEALED / UNIT) as u32);
-                        }
-                    }
-                    self.files.drafts.insert(key, draft);
-                }
-                None => log::warn!("a draft in the ledger does not open: it is left there"),
-            }
+        for (at, value) in found {
+            let Some((object, version)) = keys::draft_of(&at) else { continue };
+            let key = DraftKey { circle: *id, object, version };
+            let Some(entry) = self.open_draft_entry(id, &value) else {
+                log::warn!("a draft in the ledger does not open: it is left there");
+                continue;
+            };
+            let Some(mut draft) = self.draft_from(&key, entry) else {
+                log::warn!("a draft in the ledger has lost what it was written over: it is left there");
+                continue;
+            };
+            draft.number = self.files.draft_number();
+            self.stage_draft(&key, &draft);
+            self.files.drafts.insert(key, draft);
         }
         Ok(())
     }
 
-    fn open_stored_draft(&self, id: &CircleId, object: crate::base::ObjectId, value: &[u8]) -> Option<Draft> {
+    /// Opens a stored draft. What it says it lies on is taken, whatever becomes of it.
+    fn open_draft_entry(&mut self, id: &CircleId, value: &[u8]) -> Option<DraftEntry> {
         let circle = self.circles.get(id)?;
         let epoch = EpochId::from_slice(value.get(..32)?)?;
         let plain = circle.epochs.get(&epoch)?.keys.open_draft(&value[32..]).ok()?;
         let entry = DraftEntry::decode(&plain).ok()?;
+        for line in entry.chunks.chunks_exact(20) {
+            let location = Location { slab: word(line, 1), unit: word(line, 2) };
+            self.vault.occupy(location, (CHUNK_SEALED / UNIT) as u32);
+        }
+        Some(entry)
+    }
+
+    fn draft_from(&self, key: &DraftKey, entry: DraftEntry) -> Option<Draft> {
         let mut draft = Draft::new(self.now.instant, entry.mode, WallTime(entry.mtime));
         draft.context = entry.context;
         draft.size = entry.size;
@@ -478,9 +501,7 @@ impl<S: Snapshot> Node<S> {
             draft.staged = Some(Place { parent, name: Name::new(&name).ok()?, deleted: None });
         }
         if let Some(dot) = entry.base {
-            let version = circle.tree.body(&crate::tree::Seen::of(object)).filter(|version| version.dot == Some(dot));
-            let version = version.or_else(|| circle.tree.body(&crate::tree::Seen { object, version: Some(dot) }));
-            draft.base = version.map(|version| super::draft::View { dot, body: version.body, record: version.record });
+            draft.base = self.view_at(key, &dot, &draft.context);
             if draft.base.is_none() && draft.base_size > 0 {
                 return None;
             }
@@ -488,16 +509,42 @@ impl<S: Snapshot> Node<S> {
         if let Some(bytes) = entry.inline {
             let data = Some(super::draft::Data::Shared(bytes.into_vec().into()));
             draft.chunks.insert(0, super::draft::Chunk { data, dirty: true, ..Default::default() });
+            draft.unsealed.insert(0);
             draft.base_size = 0;
         }
         for line in entry.chunks.chunks_exact(20) {
-            let word = |at: usize| u32::from_be_bytes(line[at * 4..at * 4 + 4].try_into().expect("five words of four"));
-            let sealed = crate::seal::chunk::sealed_chunk_length(word(3) as usize) as u32;
-            let segment = Segment::at(Location { slab: word(1), unit: word(2) }, sealed);
-            let placed = Placed { segment, epoch: *entry.epochs.get(word(4) as usize)?, plain: word(3) };
-            draft.chunks.insert(word(0), super::draft::Chunk { placed: Some(placed), ..Default::default() });
+            let sealed = crate::seal::chunk::sealed_chunk_length(word(line, 3) as usize) as u32;
+            let segment = Segment::at(Location { slab: word(line, 1), unit: word(line, 2) }, sealed);
+            let epoch = *entry.epochs.get(word(line, 4) as usize)?;
+            let placed = Placed { segment, epoch, plain: word(line, 3) };
+            draft.chunks.insert(word(line, 0), super::draft::Chunk { placed: Some(placed), ..Default::default() });
         }
         Some(draft)
+    }
+
+    /// A body version by its dot: in the tree, or, where somebody superseded it since, from its record. `context` is
+    /// what is superseded by what is written over it.
+    fn view_at(&self, key: &DraftKey, dot: &Dot, context: &Context) -> Option<View> {
+        let circle = self.circles.get(&key.circle)?;
+        let shown = [None, Some(*dot)].into_iter().find_map(|version| {
+            circle.tree.body(&Seen { object: key.object, version }).filter(|body| body.dot == Some(*dot))
+        });
+        if let Some(version) = shown {
+            let context = context.clone();
+            return Some(View { dot: *dot, body: version.body, record: version.record, context });
+        }
+        let commit = self.stored_commit(&key.circle, &dot.chain(), dot.sequence)?.commit;
+        (0..commit.entries.len()).find_map(|at| {
+            let record = commit.entries[at].record;
+            let bytes = self.record_bytes(&key.circle, &record)?;
+            let version = circle.open_record(&commit, at, &bytes).ok()??;
+            match version.value {
+                Value::Body(body) if version.object == key.object => {
+                    Some(View { dot: *dot, body, record, context: context.clone() })
+                }
+                _ => None,
+            }
+        })
     }
 
     fn stage_draft(&mut self, key: &DraftKey, draft: &Draft) {
@@ -535,6 +582,11 @@ impl<S: Snapshot> Node<S> {
     pub(super) fn public_info(&self, id: &CircleId, record: &RecordHash) -> Option<PublicInfo> {
         Outer::decode(&self.record_bytes(id, record)?).ok()?.info
     }
+}
+
+/// A 32-bit number of a stored draft's line.
+fn word(line: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(line[at * 4..at * 4 + 4].try_into().expect("a line has five words of four bytes"))
 }
 
 /// The hashes of pieces whose chunks are all still the base's.

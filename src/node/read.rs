@@ -32,10 +32,18 @@ const PLAN_MAX: u32 = 1 << 24;
 
 impl<S: Snapshot> Node<S> {
     /// Circles that this node may read, by name.
-    pub(super) fn shown_circles(&self) -> Vec<&super::circle::Circle> {
-        let mut shown: Vec<_> = self.circles.values().filter(|circle| circle.role().is_some_and(Role::reads)).collect();
-        shown.sort_by_key(|circle| (circle.roster.name().to_string(), circle.id));
+    pub(super) fn shown_circles(&self) -> Vec<(String, &super::circle::Circle)> {
+        let readable = self.circles.values().filter(|circle| circle.role().is_some_and(Role::reads));
+        let mut shown: Vec<_> = readable.map(|circle| (self.shown_name(circle), circle)).collect();
+        shown.sort_by(|a, b| a.0.cmp(&b.0));
         shown
+    }
+
+    /// The name that a circle goes by here: of two that were founded under one name, each with a piece of its id.
+    pub(super) fn shown_name(&self, circle: &super::circle::Circle) -> String {
+        let name = circle.roster.name();
+        let twins = self.circles.values().filter(|other| other.roster.name() == name).count();
+        if twins > 1 { format!("{name} ({})", circle.id) } else { name.to_string() }
     }
 
     fn only_circle(&self) -> Option<&super::circle::Circle> {
@@ -54,16 +62,12 @@ impl<S: Snapshot> Node<S> {
         if let Some(key) = self.files.by_inode(inode) {
             return Ok(Spot::In(key.circle, Seen { object: key.object, version: key.version }));
         }
-        for circle in self.circles.values() {
-            let root = circle.tree.root();
-            if root.inode() == inode.0 {
-                return Ok(Spot::In(circle.id, Seen { object: root, version: None }));
-            }
-            if let Some(seen) = circle.tree.by_inode(inode.0) {
-                return Ok(Spot::In(circle.id, seen));
-            }
+        // Roots come first: no object of one circle can stand before the root of another.
+        if let Some(circle) = self.circles.values().find(|circle| circle.tree.root().inode() == inode.0) {
+            return Ok(Spot::In(circle.id, Seen::of(circle.tree.root())));
         }
-        Err(OpError::NotFound)
+        let found = self.circles.values().find_map(|circle| Some((circle.id, circle.tree.by_inode(inode.0)?)));
+        found.map(|(id, seen)| Spot::In(id, seen)).ok_or(OpError::NotFound)
     }
 
     /// The inode under which something is shown.
@@ -123,8 +127,8 @@ impl<S: Snapshot> Node<S> {
         }
         match self.spot(parent)? {
             Spot::Top => {
-                let found = self.shown_circles().into_iter().find(|circle| circle.roster.name().as_bytes() == name);
-                let circle = found.ok_or(OpError::NotFound)?;
+                let found = self.shown_circles().into_iter().find(|(shown, _)| shown.as_bytes() == name);
+                let (_, circle) = found.ok_or(OpError::NotFound)?;
                 Ok(self.root_attr(Inode(circle.tree.root().inode())))
             }
             Spot::In(id, seen) => {
@@ -171,10 +175,10 @@ impl<S: Snapshot> Node<S> {
             Spot::Top => Ok(self
                 .shown_circles()
                 .into_iter()
-                .map(|circle| DirEntry {
+                .map(|(name, circle)| DirEntry {
                     inode: Inode(circle.tree.root().inode()),
                     kind: Kind::Directory,
-                    name: circle.roster.name().as_bytes().to_vec(),
+                    name: name.into_bytes(),
                 })
                 .filter(|entry| after.is_none_or(|after| entry.name.as_slice() > after))
                 .take(limit)
@@ -293,6 +297,16 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// The sealed place of a torrent's chunk and the key that opens it, if the chunk is here.
+    pub(super) fn chunk_finder<'a>(
+        &'a self,
+        id: &CircleId,
+        view: &'a View,
+    ) -> impl FnMut(u32) -> Option<(super::io::Segment, Arc<ChunkKey>)> + 'a {
+        let mut reader = TorrentReader::of(self, id, Some(&view.body));
+        move |chunk| reader.find(self, view.body.size, chunk)
+    }
+
+    /// One chunk by [`Self::chunk_finder`].
     pub(super) fn torrent_chunk(
         &self,
         id: &CircleId,
@@ -317,8 +331,8 @@ impl<S: Snapshot> Node<S> {
     /// Everything that the kernel knows below the root may have changed.
     pub(super) fn root_changed(&mut self) {
         let mut stale: Vec<Stale> = vec![Stale::Inode(Inode::ROOT)];
-        for circle in self.shown_circles() {
-            stale.push(Stale::Entry(Inode::ROOT, circle.roster.name().as_bytes().to_vec()));
+        for (shown, circle) in self.shown_circles() {
+            stale.push(Stale::Entry(Inode::ROOT, shown.into_bytes()));
             for (name, ..) in circle.tree.list(&circle.tree.root(), None, ROOT_ENTRIES) {
                 stale.push(Stale::Entry(Inode::ROOT, name.to_vec()));
             }

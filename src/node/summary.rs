@@ -47,7 +47,7 @@ impl<S: Snapshot> Node<S> {
             }
         }
         CircleStatus {
-            name: circle.roster.name().into(),
+            name: self.shown_name(circle),
             id: circle.id.hex(),
             role: circle.role().unwrap_or(Role::Cache),
             members: circle.roster.current().count() as u64,
@@ -74,7 +74,7 @@ impl<S: Snapshot> Node<S> {
                     self.peers.in_circle(&circle.id).find(|(_, peer)| peer.transport == member.device.transport);
                 let traffic = self.traffic_with(&member.device.transport);
                 friends.push(Friend {
-                    circle: circle.roster.name().into(),
+                    circle: self.shown_name(circle),
                     name: member.name.clone(),
                     device: member.device.id().hex(),
                     role: member.role,
@@ -110,7 +110,7 @@ impl<S: Snapshot> Node<S> {
             let length = self.vault.active.get(&progress.info_hash).map_or(0, |meta| meta.length);
             Transfer {
                 info_hash: progress.info_hash.hex(),
-                circle: circle.map(|circle| circle.roster.name().to_string()).unwrap_or_default(),
+                circle: circle.map(|circle| self.shown_name(circle)).unwrap_or_default(),
                 name: circle.and_then(|circle| file_name(circle, &progress.info_hash)),
                 have_bytes: length.saturating_sub(progress.missing_bytes),
                 total_bytes: length,

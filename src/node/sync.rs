@@ -10,16 +10,16 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::Node;
+use super::author::COMMIT_BYTES;
 use super::circle::Tip;
-use super::vault::State;
-use crate::base::limits::{CHAINS, COMMIT_RECORDS, SEND_QUEUE, STATEMENT_MAX, STATEMENTS};
+use crate::base::limits::{CHAINS, COMMIT_RECORDS, INCARNATIONS, RECORD_MAX, SEND_QUEUE, STATEMENT_MAX, STATEMENTS};
 use crate::base::{CircleId, ConnId, InfoHash, Instant, RecordHash, Snapshot, StatementHash, Table};
-use crate::keep::holdings::{Holdings, Teller};
+use crate::keep::holdings::Holdings;
 use crate::ledger::keys;
 use crate::roster::{Added, Verdict};
 use crate::seal::member::verify;
 use crate::wire::commit::{Commit, SignedCommit};
-use crate::wire::control::{self, Commits, Control, Head, Heads, Roster, Statements};
+use crate::wire::control::{Commits, Control, Head, Heads, Roster, Statements};
 use crate::wire::record::{Bytes2, Chain, Dot, record_hash};
 
 /// What is known of a peer in one circle.
@@ -31,9 +31,9 @@ pub struct Shared {
     /// A pull that is being answered: the next sequence of each chain.
     serving: Option<BTreeMap<Chain, u64>>,
     /// Torrents that became whole and were not told yet.
-    untold: Vec<InfoHash>,
+    pub untold: Vec<InfoHash>,
     /// Torrents told by name since the last summary.
-    told: usize,
+    pub told: usize,
 }
 
 /// A pull without an answer is asked of somebody else after this time.
@@ -42,8 +42,10 @@ const PULL_TIME: Duration = Duration::from_secs(20);
 const TELL_TIME: Duration = Duration::from_millis(50);
 /// Bytes of commits and records in one message, unless a single commit is larger.
 const MESSAGE_BYTES: usize = 262_144;
+/// Bytes of the records of one commit: with the commit they fit one frame.
+const COMMIT_RECORD_BYTES: usize = COMMIT_BYTES + RECORD_MAX;
 /// Statements in one message.
-const STATEMENTS_AT_ONCE: usize = 64;
+const STATEMENTS_AT_ONCE: usize = 16;
 
 impl<S: Snapshot> Node<S> {
     /// What each side tells first about a circle.
@@ -58,7 +60,7 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    fn heads(&self, id: &CircleId) -> Heads {
+    pub(super) fn heads(&self, id: &CircleId) -> Heads {
         let mut heads = Vec::new();
         let Some(circle) = self.circles.get(id) else { return Heads { circle: *id, heads } };
         for (chain, tip) in &circle.chains {
@@ -83,9 +85,14 @@ impl<S: Snapshot> Node<S> {
             return self.close(conn, "it names more statements than the limit".into());
         }
         let missing = self.circles[&roster.circle].roster.missing_from(&roster.have);
+        // Of the largest statements so many fit one frame.
         for part in missing.chunks(STATEMENTS_AT_ONCE) {
             let statements = part.iter().map(|bytes| Bytes2::from(&bytes[..])).collect();
             self.tell(conn, &Control::Statements(Statements { circle: roster.circle, statements }));
+        }
+        // What was told of the addresses of those whom the peer did not know it has dropped.
+        if !missing.is_empty() {
+            self.tell_addresses(conn);
         }
     }
 
@@ -127,7 +134,7 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    fn shares(&self, conn: ConnId, id: &CircleId) -> bool {
+    pub(super) fn shares(&self, conn: ConnId, id: &CircleId) -> bool {
         self.circles.contains_key(id) && self.peers.get(conn).is_some_and(|peer| peer.shares(id))
     }
 
@@ -136,6 +143,7 @@ impl<S: Snapshot> Node<S> {
         if !self.take_heads(conn, &heads) {
             return;
         }
+        self.pull_what_was_forgotten(conn, &heads);
         self.pull_where_behind();
     }
 
@@ -147,9 +155,13 @@ impl<S: Snapshot> Node<S> {
             self.close(conn, "it names more chains than the limit".into());
             return false;
         }
+        let Some(roster) = self.circles.get(&heads.circle).map(|circle| &circle.roster) else { return false };
         if let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(&heads.circle)) {
             for head in &heads.heads {
-                shared.theirs.insert(head.dot.chain(), head.dot.sequence);
+                // Chains of people who were never in the circle are none, whatever a peer says.
+                if roster.member(&head.dot.author).is_some() && shared.theirs.len() < CHAINS {
+                    shared.theirs.insert(head.dot.chain(), head.dot.sequence);
+                }
             }
         }
         true
@@ -175,6 +187,28 @@ impl<S: Snapshot> Node<S> {
             circle.named.clear();
         }
         self.save_circle(id);
+    }
+
+    /// The peer shows another commit of ours than we have under its number: it is asked for the commit itself, which
+    /// proves that a chain of ours was lost here. A lie costs a message.
+    fn pull_what_was_forgotten(&mut self, conn: ConnId, heads: &Heads) {
+        let Some(circle) = self.circles.get(&heads.circle).filter(|circle| circle.pull.is_none()) else { return };
+        let mine = circle.chain();
+        let Some(head) = heads.heads.iter().find(|head| head.dot.chain() == mine) else { return };
+        let sequence = head.dot.sequence;
+        let stored = self.stored_commit(&heads.circle, &mine, sequence);
+        if stored.is_none_or(|stored| stored.hash == head.hash) {
+            return;
+        }
+        let mut ours = self.heads(&heads.circle);
+        for own in ours.heads.iter_mut().filter(|own| own.dot.chain() == mine) {
+            own.dot.sequence = sequence - 1;
+        }
+        ours.heads.retain(|head| head.dot.sequence > 0);
+        if let Some(circle) = self.circles.get_mut(&heads.circle) {
+            circle.pull = Some((conn, self.now.instant + PULL_TIME));
+        }
+        self.tell(conn, &Control::Pull(ours));
     }
 
     /// Pulls, in each circle where no pull is under way, from a peer that has more.
@@ -249,24 +283,28 @@ impl<S: Snapshot> Node<S> {
         let mut next: BTreeMap<(u64, Chain), SignedCommit> = BTreeMap::new();
         for chain in circle.chains.keys() {
             let sequence = cursor.get(chain).copied().unwrap_or(1);
-            if sequence <= circle.told_upto(chain) {
-                if let Some(signed) = self.stored_commit(id, chain, sequence) {
-                    next.insert((signed.commit.lamport, *chain), signed);
-                }
+            if sequence <= circle.told_upto(chain)
+                && let Some(signed) = self.stored_commit(id, chain, sequence)
+            {
+                next.insert((signed.commit.lamport, *chain), signed);
             }
         }
         while let Some(((_, chain), signed)) = next.pop_first() {
-            if bytes > MESSAGE_BYTES {
+            let mut next_message = Commits { circle: *id, commits: Vec::new(), records: Vec::new(), last: 0 };
+            let more = self.append(&mut next_message, id, &signed);
+            if bytes > 0 && bytes + more > MESSAGE_BYTES {
                 message.last = 0;
                 break;
             }
             let sequence = signed.commit.dot.sequence + 1;
             cursor.insert(chain, sequence);
-            bytes += self.append(&mut message, id, &signed);
-            if sequence <= circle.told_upto(&chain) {
-                if let Some(signed) = self.stored_commit(id, &chain, sequence) {
-                    next.insert((signed.commit.lamport, chain), signed);
-                }
+            bytes += more;
+            message.commits.append(&mut next_message.commits);
+            message.records.append(&mut next_message.records);
+            if sequence <= circle.told_upto(&chain)
+                && let Some(signed) = self.stored_commit(id, &chain, sequence)
+            {
+                next.insert((signed.commit.lamport, chain), signed);
             }
         }
         message
@@ -284,7 +322,7 @@ impl<S: Snapshot> Node<S> {
         bytes
     }
 
-    fn stored_commit(&self, id: &CircleId, chain: &Chain, sequence: u64) -> Option<SignedCommit> {
+    pub(super) fn stored_commit(&self, id: &CircleId, chain: &Chain, sequence: u64) -> Option<SignedCommit> {
         let dot = Dot { author: chain.author, incarnation: chain.incarnation, sequence };
         let bytes = self.ledger.get(Table::Commits, &keys::commit(id, &dot)).ok()??;
         SignedCommit::decode(bytes, |_, _, _| true).ok()
@@ -366,8 +404,10 @@ impl<S: Snapshot> Node<S> {
             self.flush_soon();
         }
         if let Some(circle) = self.circles.get_mut(&id) {
-            if let Some((from, _)) = circle.pull.filter(|(from, _)| *from == conn) {
-                circle.pull = (message.last == 0).then_some((from, self.now.instant + PULL_TIME));
+            if let Some((from, until)) = circle.pull.filter(|(from, _)| *from == conn) {
+                // Who sends nothing that counts is given no more time by it.
+                let until = if applied { self.now.instant + PULL_TIME } else { until };
+                circle.pull = (message.last == 0).then_some((from, until));
             }
             if message.last == 1 || gap {
                 if message.last == 1 && !applied {
@@ -431,8 +471,8 @@ impl<S: Snapshot> Node<S> {
         if dot.sequence > held + 1 || commit.deps.iter().any(|dep| lacks_dep(circle, dep)) {
             return Ok(Taken::Gap);
         }
-        if circle.chains.len() >= CHAINS && tip.is_none() {
-            return Err(format!("the circle has more than {CHAINS} chains"));
+        if tip.is_none() && circle.chains.keys().filter(|known| known.author == chain.author).count() >= INCARNATIONS {
+            return Err(format!("{} has more than {INCARNATIONS} chains", dot.author));
         }
         if tip.is_some_and(|tip| tip.hash != commit.previous) {
             self.note_fork(id, &dot);
@@ -449,6 +489,10 @@ impl<S: Snapshot> Node<S> {
             let found = records.get(&entry.record).cloned().or_else(|| self.record_bytes(id, &entry.record));
             let Some(found) = found else { return Ok(Taken::Gap) };
             bytes.push(found);
+        }
+        let total: usize = bytes.iter().map(Bytes::len).sum();
+        if total > COMMIT_RECORD_BYTES {
+            return Err(format!("a commit's records have {total} bytes, the limit is {COMMIT_RECORD_BYTES}"));
         }
         self.close_commit(id);
         self.ledger.put(Table::Commits, keys::commit(id, &dot), signed.bytes.clone());
@@ -476,9 +520,10 @@ impl<S: Snapshot> Node<S> {
         steps.fold(0, u64::saturating_add).min(CUT_OFF_STEPS)
     }
 
+    /// The Lamport time of a commit that is held; of one that was cut off, that of the last before the cut.
     fn lamport_of(&self, id: &CircleId, dot: &Dot) -> Option<u64> {
         let tip = self.circles.get(id)?.chains.get(&dot.chain())?;
-        if tip.sequence == dot.sequence {
+        if tip.sequence <= dot.sequence {
             return Some(tip.lamport);
         }
         self.stored_commit(id, &dot.chain(), dot.sequence).map(|signed| signed.commit.lamport)
@@ -553,104 +598,7 @@ impl<S: Snapshot> Node<S> {
             self.tell(conn, &message);
         }
     }
-
-    /// A torrent is whole and durable here.
-    pub fn tell_whole(&mut self, info_hash: &InfoHash) {
-        let Some(torrent) = self.vault.torrents.get(info_hash) else { return };
-        let id = torrent.circle;
-        let conns: Vec<_> = self.peers.in_circle(&id).map(|(conn, _)| conn).collect();
-        for conn in conns {
-            if let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(&id)) {
-                shared.untold.push(*info_hash);
-            }
-        }
-        self.announce_later(&id);
-    }
-
-    fn tell_untold(&mut self, id: &CircleId) {
-        let conns: Vec<_> = self.peers.in_circle(id).map(|(conn, _)| conn).collect();
-        for conn in conns {
-            let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(id)) else { continue };
-            let untold = std::mem::take(&mut shared.untold);
-            shared.told += untold.len();
-            if shared.told > TOLD_MAX {
-                // What the peer remembers by name is bounded: a summary takes its place.
-                shared.told = 0;
-                for message in self.all_holdings(id) {
-                    self.tell(conn, &Control::Holdings(message));
-                }
-                continue;
-            }
-            for part in untold.chunks(HOLDINGS_AT_ONCE) {
-                let message = control::Holdings {
-                    circle: *id,
-                    gone: Vec::new(),
-                    whole: part.to_vec(),
-                    partial: Vec::new(),
-                    reset: 0,
-                    upto: Vec::new(),
-                };
-                self.tell(conn, &Control::Holdings(message));
-            }
-        }
-    }
-
-    /// Everything that is held of a circle, as a summary where that is shorter.
-    fn all_holdings(&self, id: &CircleId) -> Vec<control::Holdings> {
-        let (mut whole, mut partial, mut absent) = (Vec::new(), Vec::new(), Vec::new());
-        for (info_hash, torrent) in self.vault.torrents.iter().filter(|(_, torrent)| torrent.circle == *id) {
-            match torrent.state {
-                State::Whole => whole.push(*info_hash),
-                State::Partial(_) => partial.push(*info_hash),
-                State::Absent => absent.push(*info_hash),
-            }
-        }
-        let heads = self.heads(id).heads;
-        if absent.len() + partial.len() < whole.len() {
-            Teller::new(*id).full(heads.into_iter().map(|head| head.dot).collect(), absent, Vec::new(), partial)
-        } else {
-            Teller::new(*id).full(Vec::new(), Vec::new(), whole, partial)
-        }
-    }
-
-    /// A peer told what it holds.
-    pub fn on_holdings(&mut self, conn: ConnId, message: control::Holdings) {
-        let id = message.circle;
-        if !self.shares(conn, &id) {
-            return;
-        }
-        let sweeping = message.reset == 1 || !message.upto.is_empty();
-        let mut named: Vec<InfoHash> = Vec::new();
-        if !sweeping {
-            named.extend(message.whole.iter().chain(&message.partial).chain(&message.gone));
-        }
-        let applied = match self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(&id)) {
-            Some(shared) => shared.holdings.apply(&message),
-            None => return,
-        };
-        if let Err(error) = applied {
-            return self.close(conn, error.to_string());
-        }
-        if sweeping {
-            named.extend(self.vault.active.keys());
-            self.feed_starved();
-        }
-        for info_hash in named {
-            self.feed_if_starved(&info_hash);
-            if let (true, Some(torrent), Some(peer)) =
-                (self.vault.active.contains_key(&info_hash), self.vault.torrents.get(&info_hash), self.peers.get(conn))
-            {
-                let offer = self.offer_of(peer, &info_hash, torrent);
-                self.swarm.offer(self.now.instant, conn, info_hash, offer);
-            }
-        }
-    }
 }
-
-/// Torrents told by name before a summary replaces them; a peer remembers 65,536.
-const TOLD_MAX: usize = 40_000;
-/// Info-hashes in one message of holdings.
-const HOLDINGS_AT_ONCE: usize = 2_000;
 
 /// What was cut off makes a Lamport time run ahead by so much at most, whatever a commit says that it saw.
 const CUT_OFF_STEPS: u64 = 65_536;

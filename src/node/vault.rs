@@ -97,7 +97,7 @@ impl Vault {
             let fit = if left == 0 { SLAB_UNITS / CHUNK_UNITS } else { left };
             let run = fit.min(end - chunk);
             let bytes = (length - u64::from(chunk) * CHUNK_SEALED as u64).min(u64::from(run) * CHUNK_SEALED as u64);
-            let location = self.take((bytes / UNIT as u64) as u32);
+            let location = self.take(bytes.div_ceil(UNIT as u64) as u32);
             push_extent(extents, Extent { chunk, chunks: run, location });
             chunk += run;
         }
@@ -214,6 +214,9 @@ impl<S: Snapshot> Node<S> {
         let Some(circle) = self.circles.get(id) else { return };
         let Ok(Outer { info: Some(info), .. }) = Outer::decode(bytes) else { return };
         let Ok(metainfo) = Metainfo::from_public(&info) else { return };
+        if !metainfo.length.is_multiple_of(UNIT as u64) {
+            return;
+        }
         let info_hash = metainfo.info_hash(&circle.root_pem);
         self.introduce_torrent(id, info_hash, record, commit.dot);
         self.refer_torrent(&info_hash);
@@ -221,11 +224,11 @@ impl<S: Snapshot> Node<S> {
 
     /// A surviving body is in this torrent.
     pub fn refer_torrent(&mut self, info_hash: &InfoHash) {
-        if let Some(torrent) = self.vault.torrents.get_mut(info_hash) {
-            if !torrent.wanted {
-                torrent.wanted = true;
-                self.vault.queue.push_back(*info_hash);
-            }
+        if let Some(torrent) = self.vault.torrents.get_mut(info_hash)
+            && !torrent.wanted
+        {
+            torrent.wanted = true;
+            self.vault.queue.push_back(*info_hash);
         }
     }
 
@@ -277,6 +280,16 @@ impl<S: Snapshot> Node<S> {
     pub fn feed_starved(&mut self) {
         let starved = std::mem::take(&mut self.vault.starved);
         self.vault.queue.extend(starved);
+    }
+
+    /// Torrents that nobody online holds any more make room for others.
+    pub fn rest_unoffered(&mut self) {
+        let alone: Vec<_> = self.vault.active.keys().filter(|info_hash| !self.is_offered(info_hash)).copied().collect();
+        for info_hash in alone {
+            self.vault.active.remove(&info_hash);
+            self.swarm.forget(self.now.instant, info_hash);
+            self.vault.starved.insert(info_hash);
+        }
     }
 
     /// One that nobody held is looked at again.
@@ -421,6 +434,9 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         torrent.state = State::Whole;
+        // Where a copy that was coming from friends would have lain is told no more.
+        self.vault.layouts.remove(info_hash);
+        self.vault.dirty.remove(info_hash);
         if self.vault.active.remove(info_hash).is_some() {
             self.swarm.forget(self.now.instant, *info_hash);
         }
@@ -503,11 +519,18 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    /// A piece of an active torrent: its hash, and where it lies or will lie.
+    /// A piece of a torrent: its hash, and where it lies or will lie. Also of one that rests: a piece of it may have been
+    /// on its way to the disk when another failed.
     fn piece_place(&self, info_hash: &InfoHash, piece: PieceIndex) -> Option<([u8; 20], Vec<Segment>)> {
-        let meta = self.vault.active.get(info_hash)?;
+        let meta = match self.vault.active.get(info_hash) {
+            Some(meta) => meta.clone(),
+            None => {
+                let torrent = self.vault.torrents.get(info_hash)?;
+                self.metainfo(&torrent.circle, &torrent.record)?
+            }
+        };
         let from = u64::from(piece.0) * u64::from(meta.piece_length);
-        let segments = segments(&*self.layout(info_hash)?, from, u64::from(meta.piece_size(piece)))?;
+        let segments = segments(&self.layout(info_hash)?, from, u64::from(meta.piece_size(piece)))?;
         Some((meta.piece_hash(piece), segments))
     }
 
@@ -535,10 +558,10 @@ impl<S: Snapshot> Node<S> {
         self.swarm.stored(self.now.instant, *info_hash, piece, stored);
         match stored {
             Stored::Good => {
-                if let Some(Torrent { state: State::Partial(partial), .. }) = self.vault.torrents.get(info_hash) {
-                    if partial.have.is_full() {
-                        self.complete(info_hash);
-                    }
+                if let Some(Torrent { state: State::Partial(partial), .. }) = self.vault.torrents.get(info_hash)
+                    && partial.have.is_full()
+                {
+                    self.complete(info_hash);
                 }
                 self.wake_fetches(info_hash);
             }

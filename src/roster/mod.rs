@@ -320,6 +320,18 @@ impl Roster {
         self.view.epochs.iter().filter_map(|at| view::epoch(&self.history, &self.state, *at))
     }
 
+    /// The epochs whose key a member that reads was not given, newest first: neither as a recipient, nor with its
+    /// admission by one that knew it. An epoch that was started while it was being admitted is such a one.
+    pub fn not_given(&self, member: &MemberKey) -> Vec<EpochView<'_>> {
+        let admits = self.state.admitted().filter_map(|(_, standing)| standing.admit);
+        let mut own = admits.filter(|at| self.history.device(*at).is_some_and(|device| device.member == *member));
+        let admit = own.next().filter(|at| self.history.granted(*at).is_some_and(Role::reads));
+        let seen = |at: usize| admit.is_some_and(|admit| self.history.line(admit).past.contains(at));
+        let unseen = self.view.epochs.iter().rev().filter(|at| !seen(**at));
+        let views = unseen.filter_map(|at| view::epoch(&self.history, &self.state, *at));
+        views.filter(|epoch| epoch.keys.iter().all(|key| key.member != *member)).collect()
+    }
+
     /// One epoch.
     pub fn epoch(&self, id: &EpochId) -> Option<EpochView<'_>> {
         view::epoch(&self.history, &self.state, self.history.position(id)?)

@@ -42,13 +42,11 @@ impl Swarm {
             None => {}
         }
         let Some(conn) = self.conns.get_mut(&id) else { return };
-        let is_wanted = self.torrents.get(&info_hash).is_some_and(|torrent| torrent.fetch.is_some());
-        if !conn.has_slot_for_peer() || !(is_wanted || share.is_some()) {
+        // Without a share the peer has no right to know of the torrent, though it be wanted here.
+        let Some((layout, have)) = share.filter(|_| conn.has_slot_for_peer()) else {
             return self.events.push_back(Event::Shut { conn: id, channel });
-        }
-        if let Some((layout, have)) = share {
-            self.torrents.entry(info_hash).or_insert_with(|| Torrent::new(layout, have));
-        }
+        };
+        self.torrents.entry(info_hash).or_insert_with(|| Torrent::new(layout, have));
         let Some(torrent) = self.torrents.get_mut(&info_hash) else { return };
         torrent.channels.insert(id, channel);
         conn.insert(channel, Session::new(info_hash, torrent.layout, false, false));

@@ -46,8 +46,11 @@ fn installed(tool: &str) -> bool {
     std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).any(|dir| dir.join(tool).exists())
 }
 
-/// Everything below a directory: mode, time of files, and content.
-fn listing(root: &Path) -> io::Result<BTreeMap<Vec<u8>, (u32, i64, i64, Vec<u8>)>> {
+/// Mode, time of files in seconds and nanoseconds, and content.
+type Seen = (u32, i64, i64, Vec<u8>);
+
+/// Everything below a directory.
+fn listing(root: &Path) -> io::Result<BTreeMap<Vec<u8>, Seen>> {
     let mut found = BTreeMap::new();
     let mut left = vec![root.to_owned()];
     while let Some(directory) = left.pop() {

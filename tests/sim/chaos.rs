@@ -25,7 +25,7 @@ pub struct Chaos {
     crashes: bool,
     disks: bool,
     lies: bool,
-    removal: bool,
+    removals: u32,
     end: u64,
     /// Who is to join, and as what.
     joining: Option<(usize, Role)>,
@@ -45,7 +45,7 @@ impl World {
             crashes: self.rng.chance(1, 2),
             disks: self.rng.chance(1, 3),
             lies: self.rng.chance(1, 3),
-            removal: self.rng.chance(1, 4),
+            removals: self.rng.below(6).saturating_sub(3) as u32,
             end,
             joining: latecomer,
             ..Chaos::default()
@@ -71,8 +71,9 @@ impl World {
         self.push(delay, Event::Chaos);
         let at = self.anybody();
         let state = &self.chaos_state;
-        let (cuts, crashes, disks, lies, removal) = (state.cuts, state.crashes, state.disks, state.lies, state.removal);
-        match self.rng.below(14) {
+        let (cuts, crashes, disks, lies, removals) =
+            (state.cuts, state.crashes, state.disks, state.lies, state.removals);
+        match self.rng.below(15) {
             0 | 1 if cuts => self.partition(),
             2 if cuts => self.groups.iter_mut().for_each(|group| *group = 0),
             3 | 4 if cuts => {
@@ -112,7 +113,7 @@ impl World {
                 self.count("liars");
             }
             12 if lies => self.forge(at),
-            12 if removal => self.remove(at),
+            14 if removals > 0 => self.remove(at),
             13 => self.begin_join(),
             _ => {}
         }
@@ -134,19 +135,31 @@ impl World {
         }
     }
 
+    /// Some keeper removes a member, perhaps while it is being removed itself. The first keeper is never removed.
     fn remove(&mut self, at: usize) {
-        let gone = &self.machines[at];
-        if at == 0 || gone.removed || gone.role.is_none() || self.machines[0].node.is_none() {
+        let by = self.anybody();
+        let (keeper, gone) = (&self.machines[by], &self.machines[at]);
+        let may = keeper.role == Some(Role::Keeper) && keeper.node.is_some() && by != at;
+        if at == 0 || gone.removed || gone.role.is_none() || !may {
             return;
         }
         let member = gone.name.clone();
-        self.chaos_state.removal = false;
+        self.chaos_state.removals -= 1;
         self.count("removals");
         self.machines[at].removed = true;
         self.model.cut_off(at);
         let entropy = self.bytes96();
-        let task = self.new_task(0, What::Once);
-        self.ask(0, task, Op::Remove { circle: Some(CIRCLE.into()), member, entropy });
+        let task = self.new_task(by, What::Once);
+        self.ask(by, task, Op::Remove { circle: Some(CIRCLE.into()), member, entropy });
+    }
+
+    /// Who was removed in the end, by the first keeper's roster.
+    pub fn look_who_is_removed(&mut self) {
+        let Some(node) = &self.machines[0].node else { return };
+        let friends: Vec<_> = node.friends().into_iter().filter(|friend| friend.circle == CIRCLE).collect();
+        for machine in self.machines.iter_mut().skip(1) {
+            machine.removed = friends.iter().any(|friend| friend.name == machine.name && friend.removed);
+        }
     }
 
     /// The one who is to join tries it, by an invite of the first machine's.
@@ -182,6 +195,8 @@ impl World {
             if self.machines[joiner].role.is_some() {
                 return;
             }
+            let rest = self.now + 1_000_000;
+            self.run_until(rest);
         }
         self.broken(&format!("{} cannot join", self.machines[joiner].name));
     }
@@ -259,14 +274,14 @@ impl World {
         if machine.role != Some(Role::Reader) || machine.node.is_none() {
             return;
         }
-        let friends = machine.conns.iter().filter_map(|(conn, (link, side))| {
+        let mut friends = machine.conns.iter().filter_map(|(conn, (link, side))| {
             let end = &self.links[link].ends[*side];
             match end.protocol {
                 Protocol::Dustfs(circle) => Some((*conn, circle)),
                 Protocol::Invite => None,
             }
         });
-        let Some((conn, circle)) = friends.last() else { return };
+        let Some((conn, circle)) = friends.next_back() else { return };
         let entries = machine.disk.store.values(Table::Circles);
         let entry = entries.iter().filter_map(|bytes| CircleEntry::decode(bytes).ok()).find(|entry| entry.home == 0);
         let Some(epoch) = entry.and_then(|entry| entry.keys.first().cloned()) else { return };

@@ -18,6 +18,8 @@ use super::world::World;
 const AGREE_US: u64 = 1_500_000_000;
 /// How often that is looked at.
 const LOOK_US: u64 = 5_000_000;
+/// So often in a row: a file that could not be published is tried again after some seconds.
+const LOOKS: u32 = 6;
 
 impl World {
     fn readers(&self) -> Vec<usize> {
@@ -37,11 +39,20 @@ impl World {
     /// Lets time pass until all agree.
     pub fn settle(&mut self) {
         let end = self.now + AGREE_US;
+        let mut agreed = 0;
         loop {
             let until = self.now + LOOK_US;
             self.run_until(until);
             self.check_waiting();
-            let Some(why) = self.disagreement() else { return };
+            self.look_who_is_removed();
+            let Some(why) = self.disagreement() else {
+                agreed += 1;
+                if agreed >= LOOKS {
+                    return;
+                }
+                continue;
+            };
+            agreed = 0;
             if self.now > end {
                 self.broken(&format!("no agreement: {why}"));
             }
@@ -117,7 +128,7 @@ impl World {
                     self.broken(&format!("{}: nobody ever wrote what {shown} holds", machine.name));
                 }
                 let hash = model::hash(&content);
-                if self.model.is_cut_off(&hash) {
+                if self.model.cut_off_by(&hash).is_some_and(|by| self.machines[by].removed) {
                     self.broken(&format!("{}: {shown} was written by a member after its removal", machine.name));
                 }
                 if path.ends_with(FORGED) {

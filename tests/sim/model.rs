@@ -20,13 +20,15 @@ pub struct Model {
     fsynced: BTreeMap<(usize, u64), usize>,
     /// Inodes that somebody tried to delete or to replace.
     pub deleted: BTreeSet<u64>,
+    /// Who changed attributes, which is a version with the content that was seen.
+    pub touched: BTreeSet<(u64, usize)>,
     /// What a machine wrote last and closed, where nothing went wrong.
     pub closed: BTreeMap<u64, Closed>,
     /// Directories and links that an fsync covers.
     pub made: BTreeMap<(usize, u64), bool>,
     /// Who was removed, and what they wrote after it.
     removed: BTreeSet<usize>,
-    cut_off: BTreeSet<Hash>,
+    cut_off: BTreeSet<(Hash, usize)>,
 }
 
 /// See [`Model::closed`].
@@ -44,9 +46,18 @@ impl Model {
     /// A content that is about to be written. Returns its number.
     pub fn write(&mut self, machine: usize, inode: u64, content: &[u8]) -> usize {
         let hash = hash(content);
-        if !content.is_empty() && self.known.insert(hash) && self.removed.contains(&machine) {
-            self.cut_off.insert(hash);
-        }
+        // What comes of this write is known when it is closed.
+        self.closed.remove(&inode);
+        match self.removed.contains(&machine) {
+            true if !content.is_empty() && !self.known.contains(&hash) => self.cut_off.insert((hash, machine)),
+            // Others may well come to the same bytes, by cutting a file short.
+            false => {
+                self.cut_off.retain(|(known, _)| *known != hash);
+                false
+            }
+            true => false,
+        };
+        self.known.insert(hash);
         let versions = self.versions.entry(inode).or_default();
         versions.push((hash, machine));
         versions.len() - 1
@@ -61,8 +72,9 @@ impl Model {
         self.removed.insert(machine);
     }
 
-    pub fn is_cut_off(&self, hash: &Hash) -> bool {
-        self.cut_off.contains(hash)
+    /// Who wrote this after its removal, if somebody did.
+    pub fn cut_off_by(&self, hash: &Hash) -> Option<usize> {
+        self.cut_off.range((*hash, 0)..=(*hash, usize::MAX)).next().map(|(_, machine)| *machine)
     }
 
     pub fn fsynced(&mut self, machine: usize, inode: u64, version: usize) {
@@ -85,6 +97,13 @@ impl Model {
         self.made.retain(|(at, _), durable| *at != machine || *durable);
     }
 
+    /// What a machine does not show when it ends, it need not show when it starts: others may have deleted it, or it
+    /// went with a directory that showed as one with another.
+    pub fn forget_unseen(&mut self, machine: usize, shows: impl Fn(u64) -> bool) {
+        self.fsynced.retain(|(at, inode), _| *at != machine || shows(*inode));
+        self.made.retain(|(at, inode), _| *at != machine || shows(*inode));
+    }
+
     /// Everything that a machine had acknowledged is durable: it was shut down.
     pub fn shut_down(&mut self, machine: usize) {
         for closed in self.closed.values_mut().filter(|closed| closed.machine == machine) {
@@ -99,9 +118,14 @@ impl Model {
         }
     }
 
+    fn is_touched_beside(&self, machine: usize, inode: u64) -> bool {
+        self.touched.range((inode, 0)..=(inode, usize::MAX)).any(|(_, by)| *by != machine)
+    }
+
     /// Only this machine wrote the file, and nobody tried to delete it.
     pub fn is_private(&self, machine: usize, inode: u64) -> bool {
         !self.deleted.contains(&inode)
+            && !self.is_touched_beside(machine, inode)
             && self.versions.get(&inode).is_some_and(|versions| versions.iter().all(|(_, by)| *by == machine))
     }
 }
@@ -114,7 +138,8 @@ pub fn gather(disk: &Disk, plan: &ReadPlan) -> Result<Vec<u8>, Missing> {
             ReadPart::Bytes(bytes) => out.extend_from_slice(bytes),
             ReadPart::Zeros(zeros) => out.resize(out.len() + zeros, 0),
             ReadPart::Chunk { segment, key, skip, take } => {
-                let plain = disk.unseal(*segment, key).map_err(|error| Missing::Broken(error.to_string()))?;
+                let plain =
+                    disk.unseal(*segment, key).map_err(|error| Missing::Broken(format!("{segment:?}: {error}")))?;
                 let span = plain.get(*skip..skip + take).ok_or(Missing::Broken("a chunk is too short".into()))?;
                 out.extend_from_slice(span);
             }
@@ -143,7 +168,7 @@ impl World {
         let machine = &self.machines[at];
         let (Some(node), false) = (&machine.node, machine.removed) else { return };
         for ((_, inode), version) in self.model.fsynced.range((at, 0)..(at + 1, 0)) {
-            if self.model.deleted.contains(inode) {
+            if self.model.deleted.contains(inode) || self.model.is_touched_beside(at, *inode) {
                 continue;
             }
             let versions = &self.model.versions[inode];

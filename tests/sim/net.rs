@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use core::net::SocketAddr;
+use dustfs::base::limits::SEND_QUEUE;
 use dustfs::base::{ConnId, Ticket, TransportKey};
 use dustfs::node::io::{Connected, Input, Protocol, Trust};
 
@@ -30,6 +31,8 @@ pub struct End {
     free_at: u64,
     /// When it arrives.
     arrives_at: u64,
+    /// Bytes that were given out and have not left.
+    backlog: usize,
 }
 
 /// Rate and delay between two machines.
@@ -41,6 +44,9 @@ pub struct Wire {
 
 /// Bytes after which the kernel tells that it took them.
 const CREDIT: usize = 65_536;
+/// Bytes that a node may have given out for one connection: blocks up to the queue's limit, pulls up to half of it, and
+/// what is told without being asked.
+const BACKLOG_MAX: usize = 3 * SEND_QUEUE;
 /// Connections with one key, as `os::net` allows.
 const PER_KEY: usize = 8;
 
@@ -116,14 +122,14 @@ impl World {
         let mut end = |machine: usize, peer: usize| {
             let conn = self.machines[machine].next_conn();
             let peer = self.machines[peer].transport;
-            End { machine, conn, protocol, peer, open: true, closing: false, free_at: now, arrives_at: now }
+            End { machine, conn, protocol, peer, open: true, closing: false, free_at: now, arrives_at: now, backlog: 0 }
         };
         let ends = [end(from, to), end(to, from)];
         let conns = [ends[0].conn, ends[1].conn];
         let link = self.next_link;
         self.next_link += 1;
-        for side in 0..2 {
-            self.machines[ends[side].machine].conns.insert(ends[side].conn, (link, side));
+        for (side, end) in ends.iter().enumerate() {
+            self.machines[end.machine].conns.insert(end.conn, (link, side));
         }
         self.links.insert(link, Link { ends });
         let (dialler, listener) = (self.machines[from].transport, self.machines[to].transport);
@@ -153,7 +159,8 @@ impl World {
         if !end.open || end.closing {
             return;
         }
-        let start = end.free_at.max(self.now);
+        end.backlog += payload.len();
+        let (backlog, start) = (end.backlog, end.free_at.max(self.now));
         let mut sent = Vec::new();
         let (mut gone, mut left) = (0, payload.len());
         while left > 0 {
@@ -168,11 +175,15 @@ impl World {
         for (at, bytes) in sent {
             self.push_at(at, Event::Sent { link, side, bytes });
         }
+        if backlog > BACKLOG_MAX {
+            self.broken(&format!("{} has given out {backlog} bytes for one connection", self.machines[from].name));
+        }
         self.push_at(arrives, Event::Arrive { link, side: 1 - side, channel, payload });
     }
 
     pub fn sent(&mut self, link: u64, side: usize, bytes: usize) {
-        let Some(end) = self.links.get(&link).map(|link| &link.ends[side]) else { return };
+        let Some(end) = self.links.get_mut(&link).map(|link| &mut link.ends[side]) else { return };
+        end.backlog -= bytes;
         if end.open && !end.closing {
             let (machine, conn) = (end.machine, end.conn);
             self.deliver(machine, Input::Sent { conn, bytes });

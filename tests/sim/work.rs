@@ -1,7 +1,7 @@
 //! What people do with their files: tasks that ask one operation after the other, each after the answer to the last.
 
 use dustfs::base::WallTime;
-use dustfs::node::io::{Answer, Attr, DirEntry, Handle, Inode, Input, Op, OpError, Reply};
+use dustfs::node::io::{Answer, Attr, DirEntry, Handle, Inode, Input, Op, OpError, ReadPlan, Reply};
 use dustfs::wire::record::Kind;
 use dustfs::wire::statement::Role;
 
@@ -34,6 +34,8 @@ pub struct Task {
     step: Step,
     /// Nothing went wrong.
     clean: bool,
+    /// How the file is to be read, and how often space had been given up when that was planned.
+    plan: Option<(ReadPlan, u64)>,
 }
 
 /// See [`Task`].
@@ -57,6 +59,8 @@ enum Step {
     Opening,
     /// The content is being read: how often it was fetched.
     Reading(u32),
+    /// What was planned is read, and how often it was fetched before.
+    Gathering(u32),
     Writing,
     Truncating,
     Syncing,
@@ -82,6 +86,7 @@ impl World {
             left: 0,
             step: Step::Opening,
             clean: true,
+            plan: None,
         };
         self.tasks.insert(id, task);
         id
@@ -138,7 +143,7 @@ impl World {
 
     fn work(&mut self, machine: usize) -> Option<()> {
         let directory = self.directory(machine)?;
-        match self.rng.below(20) {
+        match self.rng.below(23) {
             0..6 => self.begin_write(machine, directory)?,
             6..9 => self.begin_read(machine, directory)?,
             9..11 => {
@@ -154,6 +159,7 @@ impl World {
             11..16 => self.rename(machine, directory)?,
             16 => {
                 let entry = self.entry(machine, directory)?;
+                self.model.touched.insert((entry.inode.0, machine));
                 self.once(
                     machine,
                     Op::SetAttr {
@@ -164,11 +170,12 @@ impl World {
                     },
                 );
             }
+            20..23 => self.move_directory(machine)?,
             17 => {
                 let task = self.new_task(machine, What::SyncAll);
                 self.ask(machine, task, Op::Fsync { inode: directory });
             }
-            _ => {
+            18 | 19 => {
                 let entry = self.entry(machine, directory)?;
                 self.model.deleted.insert(entry.inode.0);
                 let op = match entry.kind {
@@ -177,7 +184,24 @@ impl World {
                 };
                 self.once(machine, op);
             }
+            _ => {}
         }
+        Some(())
+    }
+
+    /// Moves one directory of the root into another: where two do it apart, cycles come of it.
+    fn move_directory(&mut self, machine: usize) -> Option<()> {
+        let root = self.root_of(machine)?;
+        let entries = self.machines[machine].node.as_ref()?.list(root, None, usize::MAX).ok()?;
+        let directories: Vec<_> = entries.into_iter().filter(|entry| entry.kind == Kind::Directory).collect();
+        let (from, into) = (self.pick(&directories)?, self.pick(&directories)?);
+        let name = from.name.clone();
+        if let Ok(replaced) = self.machines[machine].node.as_ref()?.lookup(into.inode, &name) {
+            self.model.deleted.insert(replaced.inode.0);
+        }
+        let op =
+            Op::Rename { parent: root, name: from.name, new_parent: into.inode, new_name: name, no_replace: false };
+        self.once(machine, op);
         Some(())
     }
 
@@ -208,10 +232,8 @@ impl World {
         };
         let found = self.machines[machine].node.as_ref()?.lookup(parent, &name);
         let writing = |world: &Self, attr: &Attr| {
-            world
-                .tasks
-                .values()
-                .any(|task| task.machine == machine && task.kind == What::Write && task.inode == attr.inode.0)
+            let mut writers = world.tasks.values().filter(|task| task.machine == machine && task.kind == What::Write);
+            writers.any(|task| task.inode == attr.inode.0 || world.inode_of(task) == attr.inode.0)
         };
         let op = match found {
             Ok(attr) if attr.kind == Kind::File && !writing(self, &attr) => {
@@ -240,6 +262,13 @@ impl World {
         self.tasks.get_mut(&task)?.left = 1 + self.rng.below(5) as u32;
         self.ask(machine, task, op);
         Some(())
+    }
+
+    /// The file that a task has open: the loser of a conflict is another one once it was written to.
+    fn inode_of(&self, task: &Task) -> u64 {
+        let node = self.machines[task.machine].node.as_ref();
+        let attr = node.zip(task.handle).and_then(|(node, handle)| node.attr_of_handle(handle).ok());
+        attr.map_or(task.inode, |attr| attr.inode.0)
     }
 
     fn begin_read(&mut self, machine: usize, directory: Inode) -> Option<()> {
@@ -296,6 +325,11 @@ impl World {
     }
 
     fn turn(&mut self, id: u64, task: &mut Task, reply: Option<Reply>) {
+        let inode = self.inode_of(task);
+        if inode != std::mem::replace(&mut task.inode, inode) {
+            task.version = Some(self.model.write(task.machine, inode, &task.content));
+            task.next_version = self.model.write(task.machine, inode, &task.next);
+        }
         match (task.step, reply) {
             (Step::Opening | Step::Resting, Some(Ok(Answer::Created(attr, handle)))) => {
                 task.inode = attr.inode.0;
@@ -314,11 +348,12 @@ impl World {
             (Step::Opening | Step::Resting, Some(Err(_))) if task.handle.is_none() => task.step = Step::End,
             (Step::Reading(fetches), Some(Ok(Answer::Done))) => self.read_on(id, task, fetches + 1),
             (Step::Reading(_), Some(Err(_))) => self.release(id, task),
+            (Step::Gathering(fetches), None) => self.gather(id, task, fetches),
             (Step::Writing | Step::Truncating, Some(Ok(answer))) => {
-                if let Answer::Written(bytes) = answer {
-                    if bytes == 0 {
-                        self.broken("a write wrote nothing");
-                    }
+                if let Answer::Written(bytes) = answer
+                    && bytes == 0
+                {
+                    self.broken("a write wrote nothing");
                 }
                 task.content = std::mem::take(&mut task.next);
                 task.version = Some(task.next_version);
@@ -358,6 +393,13 @@ impl World {
             Ok(Ok(content)) => {
                 if content != task.content {
                     let differs = content.iter().zip(&task.content).position(|(a, b)| a != b);
+                    for (what, bytes) in [("expected", &task.content), ("read", &content)] {
+                        let from = differs.unwrap_or(0);
+                        self.note(task.machine, what, &[], || {
+                            format!("{:02x?}", &bytes[from..bytes.len().min(from + 32)])
+                        });
+                    }
+                    let machine = &self.machines[task.machine];
                     self.broken(&format!(
                         "{} wrote {} bytes to {:x} and reads {}, other from {differs:?} on; known: {}",
                         machine.name,
@@ -379,16 +421,33 @@ impl World {
         }
     }
 
-    /// Reads the whole file, fetching what is not here.
+    /// Plans to read the whole file, as readers of the mount do: what the plan says is read later, without the node.
     fn read_on(&mut self, id: u64, task: &mut Task, fetches: u32) {
-        let machine = &self.machines[task.machine];
-        let Some(node) = &machine.node else { return };
-        match model::read_whole(node, &machine.disk, task.inode) {
+        let Some(node) = &self.machines[task.machine].node else { return };
+        match node.plan(Inode(task.inode), 0, u32::MAX) {
             Err(_) => self.release(id, task),
-            Ok(Err(Missing::Broken(why))) => {
-                self.broken(&format!("{} cannot read {:x}: {why}", machine.name, task.inode))
+            Ok(plan) => {
+                task.plan = Some((plan, node.freed()));
+                if self.rng.chance(1, 2) {
+                    return self.gather(id, task, fetches);
+                }
+                task.step = Step::Gathering(fetches);
+                let delay = self.rng.below(50_000);
+                self.push(delay, Event::Resume { task: id });
             }
-            Ok(Ok(content)) => {
+        }
+    }
+
+    /// Reads what was planned, fetching what is not here.
+    fn gather(&mut self, id: u64, task: &mut Task, fetches: u32) {
+        let machine = &self.machines[task.machine];
+        let (Some(node), Some((plan, freed))) = (&machine.node, task.plan.take()) else { return };
+        if node.freed() != freed {
+            return self.read_on(id, task, fetches);
+        }
+        match model::gather(&machine.disk, &plan) {
+            Err(Missing::Broken(why)) => self.broken(&format!("{} cannot read {:x}: {why}", machine.name, task.inode)),
+            Ok(content) => {
                 if !self.model.is_known(&content) {
                     self.broken(&format!(
                         "{} reads {} bytes of {:x} that nobody ever wrote",
@@ -404,8 +463,8 @@ impl World {
                     _ => self.release(id, task),
                 }
             }
-            Ok(Err(Missing::After(_))) if fetches > 40 => self.release(id, task),
-            Ok(Err(Missing::After(before))) => {
+            Err(Missing::After(_)) if fetches > 40 => self.release(id, task),
+            Err(Missing::After(before)) => {
                 *self.counts.entry("fetches".into()).or_default() += 1;
                 task.step = Step::Reading(fetches);
                 let op = Op::Fetch { inode: Inode(task.inode), offset: before as u64, length: 131_072 };

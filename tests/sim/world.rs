@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use core::net::SocketAddr;
-use dustfs::base::{ConnId, Instant, Now, Rng, Ticket, TransportKey, WallTime};
-use dustfs::node::io::{Action, DiskRequest, Done, Input, Op, Protocol, Reply, Trust};
+use dustfs::base::{ConnId, Instant, Now, Rng, Table, Ticket, TransportKey, WallTime};
+use dustfs::node::io::{Action, DiskRequest, Done, Inode, Input, Op, Protocol, Reply, Segment, Trust};
 use dustfs::node::{Fetch, Node, NodeConfig, new_identity};
 use dustfs::seal::{MemberSecret, Suite, TransportSecret};
 use dustfs::wire::statement::Role;
@@ -243,7 +243,7 @@ impl World {
         machine.trust = Trust::default();
         machine.highest = 0;
         let now = self.clock(at);
-        self.note(at, "start", &[], || String::new());
+        self.note(at, "start", &[], String::new);
         let machine = &mut self.machines[at];
         let started = Node::start(now, machine.disk.store.clone(), machine.config.clone(), entropy);
         match started {
@@ -251,6 +251,7 @@ impl World {
             Err(error) => self.broken(&format!("{} does not start: {error}", self.machines[at].name)),
         }
         self.look_if_joined(at);
+        self.move_house(at);
         self.check_durable(at);
         let (now, address) = (self.clock(at), self.machines[at].address);
         if let Some(node) = self.machines[at].node.as_mut() {
@@ -259,12 +260,25 @@ impl World {
         self.deliver(at, Input::Tick);
     }
 
-    /// The power of a machine is cut.
-    pub fn crash(&mut self, at: usize) {
-        if self.machines[at].node.take().is_none() {
+    /// Now and then a machine comes back under another address. The first one stays where it is, to be found.
+    fn move_house(&mut self, at: usize) {
+        if at == 0 || !self.unlucky(4) {
             return;
         }
-        self.note(at, "crash", &[], || String::new());
+        let port = 7_001 + self.rng.below(1_000) as u16;
+        let machine = &mut self.machines[at];
+        self.addresses.remove(&machine.address);
+        machine.address.set_port(port);
+        self.addresses.insert(machine.address, at);
+        *self.counts.entry("moved addresses".into()).or_default() += 1;
+    }
+
+    /// The power of a machine is cut.
+    pub fn crash(&mut self, at: usize) {
+        if self.machines[at].node.is_none() {
+            return;
+        }
+        self.note(at, "crash", &[], String::new);
         *self.counts.entry("crashes".into()).or_default() += 1;
         self.machines[at].disk.cut(&mut self.rng);
         self.stopped(at);
@@ -274,7 +288,9 @@ impl World {
     /// The machine's node is gone: so are its connections and its tasks.
     pub fn stopped(&mut self, at: usize) {
         let machine = &mut self.machines[at];
-        machine.node = None;
+        if let Some(node) = machine.node.take() {
+            self.model.forget_unseen(at, |inode| node.attr(Inode(inode)).is_ok());
+        }
         machine.conns.clear();
         machine.asked.clear();
         machine.waiting.clear();
@@ -606,11 +622,9 @@ impl World {
                     format!("{} {channel}: {} +{}", conn.0, gist(*channel, head), body.len())
                 });
             }
-            Action::Disk { ticket, request } => self.note(at, "disk", &[], || {
-                let mut words = format!("{request:?}");
-                words.truncate(words.char_indices().nth(160).map_or(words.len(), |(at, _)| at));
-                format!("{ticket:?} {words}")
-            }),
+            Action::Disk { ticket, request } => {
+                self.note(at, "disk", &[], || format!("{ticket:?} {}", wish(request)));
+            }
             Action::Invalidate(stale) => {
                 self.note(at, "stale", &stale.len().to_be_bytes(), || format!("{} names", stale.len()));
             }
@@ -651,5 +665,30 @@ fn short(op: &Op) -> String {
     match op {
         Op::Write { handle, offset, data } => format!("Write {handle:?} at {offset:?}, {} bytes", data.len()),
         other => format!("{other:?}"),
+    }
+}
+
+/// What the disk is asked for, without the bytes.
+fn wish(request: &DiskRequest) -> String {
+    let places = |segments: &[Segment]| {
+        let place = |s: &Segment| format!(" {}:{}+{}", s.slab, s.offset, s.length);
+        segments.iter().map(place).collect::<String>()
+    };
+    match request {
+        DiskRequest::Seal { segment, plaintext, .. } => {
+            format!("seal {} bytes{}", plaintext.len(), places(&[*segment]))
+        }
+        DiskRequest::Store { sha1, segments, .. } => format!("store {:02x?}{}", &sha1[..4], places(segments)),
+        DiskRequest::Read { segments } => format!("read{}", places(segments)),
+        DiskRequest::Unseal { segment, .. } => format!("unseal{}", places(&[*segment])),
+        DiskRequest::Hash { chunks, piece_length, .. } => format!("hash by {piece_length}{}", places(chunks)),
+        DiskRequest::Commit { batch, sync } => {
+            let key = |((table, key), value): (&(Table, Vec<u8>), &Option<Bytes>)| {
+                let bytes = value.as_ref().map(Bytes::len);
+                format!(" {table:?}/{:02x?}={bytes:?}", &key[key.len().saturating_sub(4)..])
+            };
+            format!("commit {sync:?}{}", batch.writes.iter().map(key).collect::<String>())
+        }
+        DiskRequest::Punch { segments } => format!("punch{}", places(segments)),
     }
 }

@@ -10,10 +10,9 @@ mod world;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-pub use node::{Node, Ran};
+pub use node::Node;
 pub use random::{Random, seed};
-pub use scratch::Scratch;
-pub use tree::{Digest, census, digest, random_file, write};
+pub use tree::{census, digest, random_file, write};
 pub use world::World;
 
 /// True when the tests take their time (`DUSTFS_LONG=1`).

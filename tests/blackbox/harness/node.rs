@@ -1,5 +1,6 @@
 //! One node of the built binary: its state, its mount, its process, and what its command line says.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -140,7 +141,8 @@ impl Node {
         let mut command = Command::new("nsenter");
         command
             .arg(format!("--net=/run/netns/{}", self.namespace))
-            .args(["setpriv", "--pdeathsig", "KILL", env!("CARGO_BIN_EXE_dustfs")])
+            .args(["setpriv", "--pdeathsig", "KILL"])
+            .arg(binary())
             .args(arguments)
             .arg("--state")
             .arg(self.state())
@@ -219,7 +221,7 @@ impl Node {
         must(&["kill", &format!("-{signal}"), &self.pid().to_string()]);
     }
 
-    /// SIGKILL. A mount stays behind, dead; `start` again, or `unmount_dead`.
+    /// SIGKILL. A mount stays behind, dead; the next start takes it away.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.process.take() {
             let _ = child.kill();
@@ -231,13 +233,6 @@ impl Node {
             self.dying.push(child);
         }
         self.dying.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-    }
-
-    /// Takes away a mount whose node is gone, or any.
-    pub fn unmount_dead(&self) {
-        while self.is_mounted() {
-            must(&["umount", "-l", &self.mount().to_string_lossy()]);
-        }
     }
 
     /// Waits until the process ends by itself.
@@ -292,6 +287,11 @@ impl Drop for Node {
             }
         }
     }
+}
+
+/// What is tested: `DUSTFS_BINARY`, as a benchmark sets it, else what cargo built for the tests.
+fn binary() -> OsString {
+    std::env::var_os("DUSTFS_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_dustfs").into())
 }
 
 const START: Duration = Duration::from_secs(30);

@@ -85,6 +85,20 @@ impl World {
         capture
     }
 
+    /// Bounds what a node's host sends, in bits per second, as its uplink would; false where the kernel cannot.
+    pub fn shape(&self, node: &Node, rate_bits: u64) -> bool {
+        let (host, rate) = (format!("{}-{}", self.namespace, node.name()), rate_bits.to_string());
+        let line = ["tc", "-n", &host, "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", &rate];
+        let line = [&line[..], &["burst", "256kb", "latency", "50ms"]].concat();
+        system(&line).is_ok_and(|output| output.status.success())
+    }
+
+    /// Takes the bound away.
+    pub fn unshape(&self, node: &Node) {
+        let host = format!("{}-{}", self.namespace, node.name());
+        must(&["tc", "-n", &host, "qdisc", "del", "dev", "eth0", "root"]);
+    }
+
     /// Cuts a node's host off, or joins it to the others again.
     pub fn link(&self, node: &Node, up: bool) {
         let port = format!("to{}", node.name());

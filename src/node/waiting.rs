@@ -1,0 +1,147 @@
+//! Reads and changes that wait for chunks to come from friends, each for a bounded time.
+
+use super::Node;
+use super::draft::Publishing;
+use super::files::DraftKey;
+use super::io::{Answer, Inode, OpError, Reply};
+use super::read::{Spot, torrent_of};
+use crate::base::limits::{CHUNK_PLAIN, QUIET_TIME, READ_TIME};
+use crate::base::{InfoHash, Instant, Snapshot, Ticket};
+
+/// A read, or a change of a draft, that waits for chunks to come from friends.
+pub struct Waiting {
+    who: Waiter,
+    info_hash: InfoHash,
+    chunks: std::ops::RangeInclusive<u32>,
+    deadline: Instant,
+    /// When it ends if nobody who has it is online.
+    alone_until: Instant,
+}
+
+/// Who waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Waiter {
+    Read(Ticket),
+    Fill(DraftKey, u32),
+}
+
+/// So long a read waits for somebody who has the bytes to come online.
+const ALONE_TIME: std::time::Duration = std::time::Duration::from_secs(8);
+/// Reads that may wait at once.
+const WAITING_MAX: usize = 4_096;
+
+impl<S: Snapshot> Node<S> {
+    /// Waits until a span of a file is here.
+    pub(super) fn fetch(&mut self, ticket: Ticket, inode: Inode, offset: u64, length: u32) -> Option<Reply> {
+        let spot = self.spot(inode).and_then(|spot| match spot {
+            Spot::Top => Err(OpError::IsDirectory),
+            Spot::In(id, seen) => Ok((id, seen)),
+        });
+        let (id, seen) = match spot {
+            Ok(spot) => spot,
+            Err(error) => return Some(Err(error)),
+        };
+        let key = DraftKey { circle: id, object: seen.object, version: seen.version };
+        let body = match self.files.draft(&key) {
+            Some(draft) => draft.base.as_ref().map(|base| base.body.clone()),
+            None => self.body(&id, &seen).ok(),
+        };
+        let Some((body, info_hash)) = body.and_then(|body| Some((torrent_of(&body)?, body)).map(|(h, b)| (b, h)))
+        else {
+            return Some(Ok(Answer::Done));
+        };
+        let last = body.size.saturating_sub(1).min(offset.saturating_add(u64::from(length).max(1)) - 1);
+        let chunks = (offset / CHUNK_PLAIN as u64) as u32..=(last / CHUNK_PLAIN as u64) as u32;
+        self.wait_for(Waiter::Read(ticket), info_hash, chunks)
+    }
+
+    pub(super) fn wait_for(
+        &mut self,
+        who: Waiter,
+        info_hash: InfoHash,
+        chunks: std::ops::RangeInclusive<u32>,
+    ) -> Option<Reply> {
+        if chunks.clone().all(|chunk| self.has_chunk(&info_hash, chunk)) {
+            return Some(Ok(Answer::Done));
+        }
+        if self.files.fetches.len() >= WAITING_MAX {
+            return Some(Err(OpError::Busy));
+        }
+        let now = self.now.instant;
+        self.fetch_now(&info_hash, chunks.clone(), now + READ_TIME);
+        self.files.fetches.push(Waiting {
+            who,
+            info_hash,
+            chunks,
+            deadline: now + READ_TIME,
+            alone_until: now + ALONE_TIME,
+        });
+        None
+    }
+
+    /// A piece of this torrent has come: reads that have all they wait for go on, the others are given time anew.
+    pub(super) fn wake_fetches(&mut self, info_hash: &InfoHash) {
+        let waiting = std::mem::take(&mut self.files.fetches);
+        let deadline = self.now.instant + READ_TIME;
+        for mut fetch in waiting {
+            if fetch.info_hash != *info_hash {
+                self.files.fetches.push(fetch);
+            } else if fetch.chunks.clone().all(|chunk| self.has_chunk(info_hash, chunk)) {
+                match fetch.who {
+                    Waiter::Read(ticket) => self.reply(ticket, Ok(Answer::Done)),
+                    Waiter::Fill(key, chunk) => self.fill_chunk(key, chunk),
+                }
+            } else {
+                fetch.deadline = deadline;
+                self.files.fetches.push(fetch);
+            }
+        }
+    }
+
+    /// Reads that have waited too long end.
+    pub(super) fn end_fetches(&mut self) {
+        let now = self.now.instant;
+        let waiting = std::mem::take(&mut self.files.fetches);
+        for mut fetch in waiting {
+            let alone = !self.is_offered(&fetch.info_hash);
+            if !alone {
+                fetch.alone_until = now + ALONE_TIME;
+            }
+            let error = match (fetch.deadline <= now, alone && fetch.alone_until <= now) {
+                (_, true) => OpError::Unreachable,
+                (true, false) => OpError::TimedOut,
+                (false, false) => {
+                    self.files.fetches.push(fetch);
+                    continue;
+                }
+            };
+            match fetch.who {
+                Waiter::Read(ticket) => self.reply(ticket, Err(error)),
+                Waiter::Fill(key, chunk) => self.fill_failed(key, chunk, error),
+            }
+        }
+    }
+
+    /// Somebody no longer waits.
+    pub(super) fn cancel(&mut self, ticket: Ticket) {
+        let before = self.files.fetches.len();
+        self.files.fetches.retain(|fetch| fetch.who != Waiter::Read(ticket));
+        if self.files.fetches.len() != before {
+            self.reply(ticket, Err(OpError::Interrupted));
+        }
+    }
+
+    /// When something here is due.
+    pub(super) fn files_timeout(&self) -> Option<Instant> {
+        let reads = self.files.fetches.iter().map(|fetch| fetch.deadline.min(fetch.alone_until));
+        let quiet = self
+            .files
+            .drafts
+            .values()
+            .filter(|draft| {
+                draft.dirty && !draft.orphan && draft.publishing == Publishing::No && draft.parked.is_empty()
+            })
+            .map(|draft| draft.touched + QUIET_TIME);
+        reads.chain(quiet).min()
+    }
+}

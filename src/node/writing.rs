@@ -1,0 +1,300 @@
+//! Writing into drafts: changes are applied when the chunks that they need are in memory, full chunks go to be sealed,
+//! and fsync waits until what was written would survive a power cut.
+
+use bytes::Bytes;
+
+use super::draft::{Change, Publishing, Source};
+use super::files::DraftKey;
+use super::io::{Answer, DiskError, DiskRequest, Handle, Inode, OpError, Reply};
+use super::read::{Spot, torrent_of};
+use super::waiting::Waiter;
+use super::{Asked, Effect, Node};
+use crate::base::limits::{CHUNK_PLAIN, DIRTY_MAX, FILE_MAX, INLINE_MAX};
+use crate::base::{Snapshot, Ticket};
+use crate::seal::chunk::sealed_chunk_length;
+
+/// Chunks of one draft that may lie partly written in memory.
+const OPEN_CHUNKS: usize = 16;
+/// Changes of one draft that may wait for a chunk.
+const PARKED_MAX: usize = 256;
+
+impl<S: Snapshot> Node<S> {
+    pub(super) fn write(&mut self, ticket: Ticket, handle: Handle, offset: Option<u64>, data: Bytes) -> Option<Reply> {
+        let Some(open) = self.files.handles.get(&handle).filter(|open| open.write) else {
+            return Some(Err(OpError::BadHandle));
+        };
+        let key = open.key;
+        if let Err(error) = self.may_write(&key.circle) {
+            return Some(Err(error));
+        }
+        if data.is_empty() {
+            return Some(Ok(Answer::Written(0)));
+        }
+        self.ensure_draft(&key);
+        let Some(draft) = self.files.drafts.get(&key) else { return Some(Err(OpError::BadHandle)) };
+        if let Some(error) = draft.failed.clone() {
+            // What could not be stored stays in memory, and is tried again: nothing more is taken until it could.
+            self.publish(key);
+            return Some(Err(error));
+        }
+        let end = offset.unwrap_or(draft.size).saturating_add(data.len() as u64);
+        if end > FILE_MAX {
+            return Some(Err(OpError::TooLarge));
+        }
+        self.change(Some(ticket), key, Change::Write(offset, data))
+    }
+
+    /// Applies a change, now or when the chunks that it needs are in memory.
+    pub(super) fn change(&mut self, ticket: Option<Ticket>, key: DraftKey, change: Change) -> Option<Reply> {
+        let Some(draft) = self.files.drafts.get_mut(&key) else { return Some(Err(OpError::BadHandle)) };
+        if draft.parked.is_empty() {
+            let needs = draft.needs(&change);
+            if needs.is_empty() {
+                return self.apply_change(ticket, key, &change);
+            }
+            draft.parked.push_back((ticket, change));
+            self.fill_chunks(key, &needs);
+        } else if draft.parked.len() >= PARKED_MAX {
+            return Some(Err(OpError::Busy));
+        } else {
+            draft.parked.push_back((ticket, change));
+        }
+        None
+    }
+
+    pub(super) fn apply_change(&mut self, ticket: Option<Ticket>, key: DraftKey, change: &Change) -> Option<Reply> {
+        let now = self.now;
+        let draft = self.files.drafts.get_mut(&key)?;
+        if draft.handles > 0 && draft.publishing == Publishing::Sealing && draft.renames.is_empty() {
+            // Somebody writes on before the last close was published: what they leave is published, not a half of it.
+            draft.publishing = Publishing::No;
+        }
+        let (full, written) = draft.apply(now.instant, now.wall, change);
+        for chunk in full {
+            self.seal_chunk(key, chunk);
+        }
+        self.seal_surplus(key);
+        let reply = Ok(match change {
+            Change::Write(..) => Answer::Written(written as u32),
+            Change::Truncate(_) => match self.attr_of(&key.circle, &key.seen()) {
+                Ok(attr) => Answer::Entry(attr),
+                Err(error) => return Some(Err(error)),
+            },
+        });
+        match ticket {
+            Some(ticket) if self.files.sealing_bytes > DIRTY_MAX => {
+                self.files.throttled.push_back((ticket, reply));
+                None
+            }
+            _ => Some(reply),
+        }
+    }
+
+    /// Parked changes whose chunks have come are applied.
+    pub(super) fn apply_parked(&mut self, key: DraftKey) {
+        loop {
+            let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+            let Some((ticket, change)) = draft.parked.front().cloned() else { break };
+            let needs = draft.needs(&change);
+            if !needs.is_empty() {
+                self.fill_chunks(key, &needs);
+                return;
+            }
+            draft.parked.pop_front();
+            let reply = self.apply_change(ticket, key, &change);
+            if let (Some(ticket), Some(reply)) = (ticket, reply) {
+                self.reply(ticket, reply);
+            }
+        }
+        self.go_on(key);
+    }
+
+    /// Brings the first chunk of a file that has become small into memory; whatever waits goes on then.
+    pub(super) fn want_first_chunk(&mut self, key: DraftKey) {
+        self.fill_chunks(key, &[0]);
+    }
+
+    pub(super) fn fill_chunks(&mut self, key: DraftKey, chunks: &[u32]) {
+        for chunk in chunks {
+            let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+            if !draft.filling.insert(*chunk) {
+                continue;
+            }
+            self.fill_chunk(key, *chunk);
+        }
+    }
+
+    pub(super) fn fill_chunk(&mut self, key: DraftKey, chunk: u32) {
+        let Some(draft) = self.files.drafts.get(&key) else { return };
+        let found = match draft.source(chunk) {
+            Source::Placed(placed) => {
+                let epoch = self.circles.get(&key.circle).and_then(|circle| circle.epochs.get(&placed.epoch));
+                epoch.map(|epoch| (placed.segment, epoch.keys.chunk_key()))
+            }
+            Source::Base => draft.base.as_ref().and_then(|view| self.torrent_chunk(&key.circle, view, chunk)),
+            Source::Memory(_) | Source::Zeros => return,
+        };
+        if let Some((segment, chunk_key)) = found {
+            self.ask(Asked::Fill(key, chunk), DiskRequest::Unseal { segment, key: chunk_key });
+            return;
+        }
+        match draft.base.as_ref().and_then(|view| torrent_of(&view.body)) {
+            Some(info_hash) => match self.wait_for(Waiter::Fill(key, chunk), info_hash, chunk..=chunk) {
+                None => {}
+                Some(Err(error)) => self.fill_failed(key, chunk, error),
+                Some(Ok(_)) => self.fill_failed(key, chunk, OpError::Io("a chunk that is here does not open".into())),
+            },
+            None => self.fill_failed(key, chunk, OpError::Io("a chunk of the file is nowhere".into())),
+        }
+    }
+
+    /// The disk read a chunk for a draft.
+    pub(super) fn chunk_filled(&mut self, key: DraftKey, chunk: u32, result: Result<Bytes, DiskError>) {
+        match result {
+            Ok(plain) => {
+                if let Some(draft) = self.files.drafts.get_mut(&key) {
+                    draft.fill(chunk, &plain);
+                }
+                self.apply_parked(key);
+            }
+            Err(error) => {
+                log::error!("a chunk of a file being written could not be read: {error}");
+                self.fill_failed(key, chunk, OpError::Io(error.to_string()));
+            }
+        }
+    }
+
+    /// Changes that needed the chunk fail; the draft stays as it was.
+    pub(super) fn fill_failed(&mut self, key: DraftKey, chunk: u32, error: OpError) {
+        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+        draft.filling.remove(&chunk);
+        let failed: Vec<_> = std::mem::take(&mut draft.parked).into_iter().collect();
+        let fsyncs = std::mem::take(&mut draft.fsyncs);
+        draft.forget_fills();
+        for ticket in failed.into_iter().filter_map(|(ticket, _)| ticket).chain(fsyncs) {
+            self.reply(ticket, Err(error.clone()));
+        }
+        self.publishing_failed(&key, &error);
+        self.drop_if_done(&key);
+    }
+
+    /// Seals what lies in memory beyond what a draft may keep there, lowest first.
+    pub(super) fn seal_surplus(&mut self, key: DraftKey) {
+        let Some(draft) = self.files.drafts.get(&key) else { return };
+        let surplus = draft.unsealed.len().saturating_sub(OPEN_CHUNKS);
+        let surplus: Vec<u32> = draft.unsealed.iter().copied().take(surplus).collect();
+        for chunk in surplus {
+            self.seal_chunk(key, chunk);
+        }
+    }
+
+    /// Sends a chunk to be sealed and written to a place of its own.
+    pub(super) fn seal_chunk(&mut self, key: DraftKey, at: u32) {
+        let Some(circle) = self.circles.get(&key.circle) else { return };
+        let Some((epoch_id, chunk_key)) = circle.current().map(|(id, epoch)| (id, epoch.keys.chunk_key())) else {
+            return;
+        };
+        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+        let plain = draft.plain_length(at);
+        let number = draft.number;
+        let Some(chunk) = draft.chunks.get_mut(&at) else { return };
+        let Some(data) = chunk.data.as_mut() else { return };
+        let plaintext = data.share();
+        let segment = self.vault.take_chunk(sealed_chunk_length(plain) as u32);
+        // A chunk that is still being written must not be punched under the writer's hands: it stays.
+        draft.garbage.extend(chunk.placed.filter(|_| chunk.sealing.is_none()).map(|placed| placed.segment));
+        chunk.dirty = false;
+        draft.unsealed.remove(&at);
+        draft.sealing += usize::from(chunk.sealing.is_none());
+        chunk.sealing = Some(number);
+        chunk.placed = Some(super::draft::Placed { segment, epoch: epoch_id, plain: plain as u32 });
+        self.files.sealing += 1;
+        self.files.sealing_bytes += plaintext.len();
+        self.ask(Asked::Chunk(key, at, number), DiskRequest::Seal { segment, key: chunk_key, plaintext });
+    }
+
+    /// The disk sealed a chunk.
+    pub(super) fn chunk_sealed(&mut self, key: DraftKey, at: u32, number: u64, result: Result<(), DiskError>) {
+        let mut bytes = CHUNK_PLAIN;
+        if let Some(draft) = self.files.drafts.get_mut(&key)
+            && let Some(chunk) = draft.chunks.get_mut(&at).filter(|chunk| chunk.sealing == Some(number))
+        {
+            chunk.sealing = None;
+            draft.sealing -= 1;
+            bytes = chunk.placed.map_or(bytes, |placed| placed.plain as usize);
+            match &result {
+                Ok(()) if !chunk.dirty && bytes == CHUNK_PLAIN => chunk.data = None,
+                Ok(()) => {}
+                Err(_) => {
+                    chunk.dirty = true;
+                    chunk.placed = None;
+                }
+            }
+            if chunk.dirty {
+                draft.unsealed.insert(at);
+            }
+        }
+        self.files.sealing = self.files.sealing.saturating_sub(1);
+        self.files.sealing_bytes = self.files.sealing_bytes.saturating_sub(bytes);
+        if self.files.sealing == 0 {
+            self.files.sealing_bytes = 0;
+        }
+        if let Err(error) = result {
+            self.seal_failed(key, error);
+            return;
+        }
+        if let Some(draft) = self.files.drafts.get_mut(&key) {
+            draft.failed = None;
+        }
+        while self.files.sealing_bytes <= DIRTY_MAX {
+            let Some((ticket, reply)) = self.files.throttled.pop_front() else { break };
+            self.reply(ticket, reply);
+        }
+        self.go_on(key);
+    }
+
+    pub(super) fn seal_failed(&mut self, key: DraftKey, error: DiskError) {
+        let refused = OpError::from(error.clone());
+        for (ticket, _) in std::mem::take(&mut self.files.throttled) {
+            self.reply(ticket, Err(refused.clone()));
+        }
+        if let Some(draft) = self.files.drafts.get_mut(&key)
+            && draft.failed.replace(refused.clone()).is_none()
+        {
+            log::error!("a file being written could not be stored: {error}");
+        }
+        self.publishing_failed(&key, &refused);
+    }
+
+    pub(super) fn fsync(&mut self, ticket: Ticket, inode: Inode) -> Option<Reply> {
+        let key = match self.spot(inode) {
+            Ok(Spot::In(circle, seen)) => DraftKey { circle, object: seen.object, version: seen.version },
+            Ok(Spot::Top) => {
+                self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
+                return None;
+            }
+            Err(error) => return Some(Err(error)),
+        };
+        if let Some(error) = &self.trouble {
+            return Some(Err(error.clone().into()));
+        }
+        match self.files.drafts.get_mut(&key) {
+            Some(draft) if draft.dirty && !draft.orphan => {
+                draft.fsyncs.push(ticket);
+                self.seal_for_fsync(key);
+                self.go_on(key);
+            }
+            _ => self.when_durable(Effect::Reply(ticket, Ok(Answer::Done))),
+        }
+        None
+    }
+
+    pub(super) fn seal_for_fsync(&mut self, key: DraftKey) {
+        let Some(draft) = self.files.drafts.get(&key) else { return };
+        if draft.size > INLINE_MAX as u64 {
+            for chunk in draft.unsealed.clone() {
+                self.seal_chunk(key, chunk);
+            }
+        }
+    }
+}
