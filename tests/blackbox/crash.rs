@@ -1,16 +1,19 @@
 //! SIGKILL in the middle of writes, by seed: what fsync returned for reads back, and the nodes agree at the end.
 //!
 //! SIGKILL leaves the page cache, so a sync that is missing does not show here: the simulator cuts the power.
+//!
+//! The writer is a process of its own, and tells by a journal what it did. Were it a thread, the test could start no node as
+//! long as the writer waits for the killed one: a new process gives back the files of its parent, which waits as well.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Random, World, digest, seed, wait_until};
+use crate::harness::{Random, World, digest, seed, wait_for, wait_until};
 
 /// Cuts in one run.
 const ROUNDS: u64 = 50;
@@ -18,6 +21,58 @@ const ROUNDS: u64 = 50;
 const START: Duration = Duration::from_secs(2);
 /// Files that are written to.
 const NAMES: u64 = 12;
+/// In the writer's environment: its seed, the directory to write to and its journal.
+const WRITER: [&str; 3] = ["DUSTFS_WRITER_SEED", "DUSTFS_WRITER_ROOT", "DUSTFS_WRITER_JOURNAL"];
+
+/// What the writer does, told before it does it, but for `Synced` and `Done`.
+#[derive(Debug)]
+enum Event {
+    /// A name has this content from now on, or is gone.
+    Becomes(String, Option<Vec<u8>>),
+    /// What a name has is known to survive.
+    Synced(String),
+    /// What was synced under the first name is under the second from now on.
+    Moves(String, String),
+    /// One operation was done.
+    Done,
+    /// An operation failed.
+    Failed(String),
+}
+
+impl Event {
+    fn encode(&self) -> Vec<u8> {
+        let (kind, first, second): (u8, &str, &[u8]) = match self {
+            Event::Becomes(name, Some(content)) => (0, name, content),
+            Event::Becomes(name, None) => (1, name, &[]),
+            Event::Synced(name) => (2, name, &[]),
+            Event::Moves(from, to) => (3, from, to.as_bytes()),
+            Event::Done => (4, "", &[]),
+            Event::Failed(why) => (5, why, &[]),
+        };
+        let lengths = [first.len() as u32, second.len() as u32].map(u32::to_be_bytes);
+        [&[kind][..], &lengths[0], &lengths[1], first.as_bytes(), second].concat()
+    }
+
+    fn read(from: &mut impl io::Read) -> io::Result<Self> {
+        let mut head = [0; 9];
+        from.read_exact(&mut head)?;
+        let length = |at: usize| u32::from_be_bytes(head[at..at + 4].try_into().expect("four bytes")) as usize;
+        let (mut first, mut second) = (vec![0; length(1)], vec![0; length(5)]);
+        from.read_exact(&mut first)?;
+        from.read_exact(&mut second)?;
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).map_err(io::Error::other);
+        let first = text(first)?;
+        Ok(match head[0] {
+            0 => Event::Becomes(first, Some(second)),
+            1 => Event::Becomes(first, None),
+            2 => Event::Synced(first),
+            3 => Event::Moves(first, text(second)?),
+            4 => Event::Done,
+            5 => Event::Failed(first),
+            other => return Err(io::Error::other(format!("no event is {other}"))),
+        })
+    }
+}
 
 /// What may be found under one name after a cut: any state since the last that was synced.
 struct Name {
@@ -38,12 +93,8 @@ impl Name {
         self.states.last().and_then(Option::as_ref)
     }
 
-    fn becomes(&mut self, content: Option<Vec<u8>>) {
-        self.states.push(content);
-    }
-
-    fn synced(&mut self) {
-        self.durable = self.states.len() - 1;
+    fn is_synced(&self) -> bool {
+        self.durable == self.states.len() - 1
     }
 
     /// The newest state that this is, if it may be found.
@@ -60,16 +111,96 @@ struct Renamed {
     content: Vec<u8>,
 }
 
-/// Writes below one directory, and knows what may be found there after a cut.
+/// What may be found in a directory after a cut.
+#[derive(Default)]
+struct Model {
+    names: BTreeMap<String, Name>,
+    renamed: Vec<Renamed>,
+    done: u64,
+}
+
+impl Model {
+    /// What is there survives.
+    fn of(root: &Path) -> io::Result<Self> {
+        let mut model = Self::default();
+        for entry in fs::read_dir(root)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            model.names.insert(name, Name { states: vec![Some(fs::read(entry.path())?)], durable: 0 });
+        }
+        Ok(model)
+    }
+
+    fn now(&self, name: &str) -> Option<&Vec<u8>> {
+        self.names.get(name).and_then(Name::now)
+    }
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Becomes(name, content) => self.names.entry(name).or_default().states.push(content),
+            Event::Synced(name) => {
+                let name = self.names.entry(name).or_default();
+                name.durable = name.states.len() - 1;
+            }
+            Event::Moves(from, to) => {
+                let source = self.names.entry(from.clone()).or_default();
+                let content = source.now().expect("it is there").clone();
+                let synced = source.is_synced();
+                source.states.push(None);
+                let target = self.names.entry(to.clone()).or_default();
+                target.states.push(Some(content.clone()));
+                if synced {
+                    self.renamed.push(Renamed { from, to, state: target.states.len() - 1, content });
+                }
+            }
+            Event::Done => self.done += 1,
+            Event::Failed(_) => {}
+        }
+    }
+
+    /// Holds what is there against what may be.
+    fn check(&self, root: &Path, round: u64) {
+        let found = Self::of(root).unwrap_or_else(|error| panic!("round {round}: what is there is not read: {error}"));
+        if let Some(name) = found.names.keys().find(|name| !self.names.contains_key(*name)) {
+            panic!("round {round}: nobody wrote '{name}'");
+        }
+        let mut positions = BTreeMap::new();
+        for (name, known) in &self.names {
+            let content = found.now(name).cloned();
+            let position = known.position(&content).unwrap_or_else(|| {
+                let length = |state: &Option<Vec<u8>>| state.as_ref().map(Vec::len);
+                let allowed: Vec<_> = known.states[known.durable..].iter().map(length).collect();
+                let before = known.states.iter().position(|state| *state == content);
+                panic!(
+                    "round {round}: '{name}' has {:?} bytes (state {before:?}), from state {} on it had {allowed:?}",
+                    length(&content),
+                    known.durable
+                )
+            });
+            positions.insert(name, position);
+        }
+        for Renamed { from, to, state, content } in &self.renamed {
+            let kept = positions[to] >= *state || found.now(from) == Some(content);
+            assert!(kept, "round {round}: '{from}' was synced and renamed to '{to}', and is under neither name");
+        }
+    }
+}
+
+/// Writes below one directory.
 struct Writer {
     root: PathBuf,
     random: Random,
-    names: BTreeMap<String, Name>,
-    renamed: Vec<Renamed>,
+    model: Model,
+    journal: File,
     temporary: u64,
 }
 
 impl Writer {
+    fn note(&mut self, event: Event) {
+        self.journal.write_all(&event.encode()).expect("the journal is written");
+        self.model.note(event);
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
@@ -86,11 +217,11 @@ impl Writer {
     }
 
     fn becomes(&mut self, name: &str, content: Option<Vec<u8>>) {
-        self.names.entry(name.into()).or_default().becomes(content);
+        self.note(Event::Becomes(name.into(), content));
     }
 
     fn synced(&mut self, name: &str) {
-        self.names.entry(name.into()).or_default().synced();
+        self.note(Event::Synced(name.into()));
     }
 
     fn sync_directory(&self) -> io::Result<()> {
@@ -128,7 +259,7 @@ impl Writer {
     }
 
     fn overwrite(&mut self, name: &str) -> io::Result<()> {
-        let Some(mut content) = self.names.get(name).and_then(Name::now).cloned() else { return Ok(()) };
+        let Some(mut content) = self.model.now(name).cloned() else { return Ok(()) };
         let file = OpenOptions::new().write(true).open(self.path(name))?;
         if self.random.below(4) == 0 {
             let length = self.random.below(content.len() as u64 * 2 + 1);
@@ -151,7 +282,7 @@ impl Writer {
     /// As editors save: a temporary file, synced, renamed over the old one.
     fn replace(&mut self, name: &str) -> io::Result<()> {
         self.temporary += 1;
-        let temporary = format!("temporary {}", self.temporary);
+        let temporary = format!("temporary {} {}", std::process::id(), self.temporary);
         let content = self.bytes();
         let mut file = File::create(self.path(&temporary))?;
         file.write_all(&content)?;
@@ -165,7 +296,7 @@ impl Writer {
     }
 
     fn rename(&mut self, name: &str) -> io::Result<()> {
-        if self.names.get(name).and_then(Name::now).is_none() {
+        if self.model.now(name).is_none() {
             return Ok(());
         }
         let to = self.name();
@@ -176,15 +307,8 @@ impl Writer {
     }
 
     fn rename_to(&mut self, from: &str, to: &str) -> io::Result<()> {
-        let source = &self.names[from];
-        let content = source.now().expect("it is there").clone();
-        let synced = source.durable == source.states.len() - 1;
-        self.becomes(from, None);
-        self.becomes(to, Some(content.clone()));
-        if synced {
-            let state = self.names[to].states.len() - 1;
-            self.renamed.push(Renamed { from: from.into(), to: to.into(), state, content });
-        }
+        let synced = self.model.names[from].is_synced();
+        self.note(Event::Moves(from.into(), to.into()));
         fs::rename(self.path(from), self.path(to))?;
         if synced && self.random.below(2) == 0 {
             self.sync_directory()?;
@@ -195,7 +319,7 @@ impl Writer {
     }
 
     fn unlink(&mut self, name: &str) -> io::Result<()> {
-        if self.names.get(name).and_then(Name::now).is_none() {
+        if self.model.now(name).is_none() {
             return Ok(());
         }
         self.becomes(name, None);
@@ -206,46 +330,65 @@ impl Writer {
         }
         Ok(())
     }
+}
 
-    /// Holds what is there against what may be, and goes on from it.
-    fn check(&mut self, round: u64) {
-        let mut found = BTreeMap::new();
-        for entry in fs::read_dir(&self.root).expect("the directory is listed") {
-            let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
-            assert!(self.names.contains_key(&name), "round {round}: nobody wrote '{name}'");
-            let content = read(&self.path(&name)).unwrap_or_else(|error| panic!("round {round}: {name}: {error}"));
-            found.insert(name, content);
+/// The writer's process: writes until an operation fails.
+fn write_until_it_fails([seed, root, journal]: [String; 3]) {
+    let root = PathBuf::from(root);
+    let mut writer = Writer {
+        model: Model::of(&root).expect("what is there is read"),
+        root,
+        random: Random::new(seed.parse().expect("a number")),
+        journal: File::create(journal).expect("a journal"),
+        temporary: 0,
+    };
+    loop {
+        let event = match writer.act() {
+            Ok(()) => Event::Done,
+            Err(error) => Event::Failed(error.to_string()),
+        };
+        let failed = matches!(event, Event::Failed(_));
+        writer.note(event);
+        if failed {
+            return;
         }
-        let mut positions = BTreeMap::new();
-        for (name, known) in &self.names {
-            let content = found.get(name).cloned();
-            let position = known.position(&content).unwrap_or_else(|| {
-                let length = |state: &Option<Vec<u8>>| state.as_ref().map(Vec::len);
-                let allowed: Vec<_> = known.states[known.durable..].iter().map(length).collect();
-                let before = known.states.iter().position(|state| *state == content);
-                panic!(
-                    "round {round}: '{name}' has {:?} bytes (state {before:?}), from state {} on it had {allowed:?}",
-                    length(&content),
-                    known.durable
-                )
-            });
-            positions.insert(name.clone(), position);
-        }
-        for Renamed { from, to, state, content } in self.renamed.drain(..) {
-            let kept = positions[&to] >= state || found.get(&from) == Some(&content);
-            assert!(kept, "round {round}: '{from}' was synced and renamed to '{to}', and is under neither name");
-        }
-        self.names =
-            found.into_iter().map(|(name, content)| (name, Name { states: vec![Some(content)], durable: 0 })).collect();
     }
 }
 
-fn read(path: &Path) -> io::Result<Vec<u8>> {
-    fs::read(path)
+/// This test again, in a process of its own, as the writer.
+fn start_writer(seed: u64, root: &Path, journal: &Path) -> Child {
+    Command::new(std::env::current_exe().expect("this program"))
+        .args(
+            ["--exact", concat!(module_path!(), "::sigkill_in_the_middle_of_writes")]
+                .map(|part| part.strip_prefix("blackbox::").unwrap_or(part)),
+        )
+        .env(WRITER[0], seed.to_string())
+        .env(WRITER[1], root)
+        .env(WRITER[2], journal)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("this program runs once more")
+}
+
+/// Adds to what may be found what the writer did; how it failed.
+fn replay(journal: &Path, model: &mut Model) -> Option<String> {
+    let mut bytes = io::BufReader::new(File::open(journal).expect("the journal"));
+    while let Ok(event) = Event::read(&mut bytes) {
+        if let Event::Failed(why) = event {
+            return Some(why);
+        }
+        model.note(event);
+    }
+    None
 }
 
 #[test]
 fn sigkill_in_the_middle_of_writes() {
+    if let [Ok(seed), Ok(root), Ok(journal)] = WRITER.map(std::env::var) {
+        return write_until_it_fails([seed, root, journal]);
+    }
     let test = "sigkill_in_the_middle_of_writes";
     let Some(world) = World::new(test) else { return };
     let seed = seed(test);
@@ -253,39 +396,30 @@ fn sigkill_in_the_middle_of_writes() {
     let mut a = world.started("A");
     let mut b = world.started("B");
     b.join(&a.invite("member"));
-    let root = a.friends("");
-    let mut writer =
-        Writer { root, random: Random::new(seed ^ 1), names: BTreeMap::new(), renamed: Vec::new(), temporary: 0 };
+    let (root, journal) = (a.friends(""), world.path().join("journal"));
     let mut slowest = Duration::ZERO;
     let mut operations = 0;
     for round in 0..ROUNDS {
-        let killed = AtomicBool::new(false);
-        let time = Duration::from_millis(random.below(400) + 5);
-        let mut took = Duration::ZERO;
-        operations += std::thread::scope(|scope| {
-            let writing = scope.spawn(|| {
-                let mut done = 0;
-                loop {
-                    match writer.act() {
-                        Ok(()) => done += 1,
-                        Err(_) if killed.load(Ordering::SeqCst) => return done,
-                        Err(error) => panic!("round {round}: operation {done}: {error}"),
-                    }
-                }
-            });
-            let end = Instant::now() + time;
-            wait_until("the time to kill", time + START, || Instant::now() >= end || writing.is_finished());
-            killed.store(true, Ordering::SeqCst);
-            a.kill();
-            // What the writer asked for last may be answered by the next start alone.
-            let begun = Instant::now();
-            a.start();
-            took = begun.elapsed();
-            writing.join().expect("the writer")
-        });
+        let mut model = Model::of(&root).expect("what is there is read");
+        let mut writer = start_writer(random.next(), &root, &journal);
+        wait_until("the writer begins", START, || journal.exists());
+        let end = Instant::now() + Duration::from_millis(random.below(400) + 5);
+        wait_until("the time to kill", START, || Instant::now() >= end);
+        let ended = writer.try_wait().expect("a child");
+        assert!(ended.is_none(), "round {round}: the writer ended: {:?}", replay(&journal, &mut model));
+        a.kill();
+        // What the writer asked for last may be answered by the next start alone.
+        let begun = Instant::now();
+        a.start();
+        let took = begun.elapsed();
         slowest = slowest.max(took);
         assert!(took < START, "round {round}: the node took {took:?} to start");
-        writer.check(round);
+        wait_for("the writer ends", Duration::from_secs(20), || writer.try_wait().expect("a child"));
+        let failed = replay(&journal, &mut model);
+        assert!(failed.is_some(), "round {round}: the writer did not say why it ended");
+        operations += model.done;
+        model.check(&root, round);
+        fs::remove_file(&journal).expect("the journal is removed");
     }
     println!("{test}: {ROUNDS} rounds, {operations} operations, the slowest start took {} ms", slowest.as_millis());
     assert!(operations > ROUNDS, "only {operations} operations were done");
