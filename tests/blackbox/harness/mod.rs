@@ -10,7 +10,7 @@ mod world;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-pub use node::Node;
+pub use node::{Node, Ran};
 pub use random::{Random, seed};
 pub use tree::{census, digest, random_file, write};
 pub use world::World;
