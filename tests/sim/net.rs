@@ -128,8 +128,8 @@ impl World {
         let conns = [ends[0].conn, ends[1].conn];
         let link = self.next_link;
         self.next_link += 1;
-        for side in 0..2 {
-            self.machines[ends[side].machine].conns.insert(ends[side].conn, (link, side));
+        for (side, end) in ends.iter().enumerate() {
+            self.machines[end.machine].conns.insert(end.conn, (link, side));
         }
         self.links.insert(link, Link { ends });
         let (dialler, listener) = (self.machines[from].transport, self.machines[to].transport);

@@ -135,7 +135,10 @@ impl World {
         let delay = self.rng.below(500_000);
         self.push(delay, Event::Work);
         let machine = self.rng.below(self.machines.len() as u64) as usize;
-        if self.machines[machine].node.is_none() || !self.machines[machine].role.is_some_and(Role::reads) {
+        if self.machines[machine].restored
+            || self.machines[machine].node.is_none()
+            || !self.machines[machine].role.is_some_and(Role::reads)
+        {
             return;
         }
         let _ = self.work(machine);

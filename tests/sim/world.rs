@@ -12,7 +12,7 @@ use dustfs::seal::{MemberSecret, Suite, TransportSecret};
 use dustfs::wire::statement::Role;
 
 use super::chaos::Chaos;
-use super::disk::{Disk, Store};
+use super::disk::{Backup, Disk, Store};
 use super::model::Model;
 use super::net::{Link, Wire};
 use super::work::Task;
@@ -103,6 +103,9 @@ pub struct Machine {
     /// The role by which it joined; `None` until it did.
     pub role: Option<Role>,
     pub removed: bool,
+    /// A copy of its disk, and whether it was put back: it only watches from then on until all is well.
+    pub backup: Option<Backup>,
+    pub restored: bool,
     /// It tells lies on the wire.
     pub liar: bool,
     /// Its disk is slow by so much.
@@ -215,6 +218,8 @@ impl World {
             steps: (0, 0),
             role: None,
             removed: false,
+            backup: None,
+            restored: false,
             liar: false,
             slow: 1,
         });
