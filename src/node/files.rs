@@ -227,9 +227,7 @@ impl<S: Snapshot> Node<S> {
         if let Some(draft) = self.files.drafts.get_mut(&key) {
             draft.orphan = true;
             let renames = std::mem::take(&mut draft.renames);
-            if draft.handles == 0 {
-                self.drop_draft(&key);
-            }
+            self.drop_if_done(&key);
             for (ticket, _) in renames {
                 self.reply(ticket, Err(OpError::NotFound));
             }

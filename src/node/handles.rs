@@ -126,6 +126,7 @@ impl<S: Snapshot> Node<S> {
                 let shown = pin.view.as_ref().map(|view| view.dot);
                 self.files.pins.remove(&key);
                 self.files.by_inode.retain(|_, open| *open != key);
+                self.drop_if_done(&key);
                 if self.view(&key).map(|view| view.dot) != shown {
                     let inode = self.inode_of(&key.circle, &key.seen());
                     self.stale(vec![Stale::Inode(inode)]);

@@ -89,6 +89,10 @@ impl<S: Snapshot> Node<S> {
         if draft.publishing != Publishing::Sealing {
             return;
         }
+        if draft.orphan {
+            draft.publishing = Publishing::No;
+            return;
+        }
         if draft.size <= INLINE_MAX as u64 {
             self.publish_inline(key);
             return;
@@ -195,6 +199,9 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         draft.publishing = Publishing::Sealing;
+        if draft.orphan {
+            return self.go_on(key);
+        }
         let hashed = match result {
             Ok(hashed) => hashed,
             Err(error) => {
@@ -347,7 +354,9 @@ impl<S: Snapshot> Node<S> {
     /// Removes a draft whose handles are all closed and that has nothing to publish.
     pub(super) fn drop_if_done(&mut self, key: &DraftKey) {
         let Some(draft) = self.files.drafts.get(key) else { return };
-        if draft.handles == 0 && (draft.orphan || !draft.dirty) {
+        // Who reads a file without a name reads it from its draft.
+        let read = draft.orphan && self.files.pins.contains_key(key);
+        if draft.handles == 0 && !read && (draft.orphan || !draft.dirty) {
             self.drop_draft(key);
         }
     }

@@ -6,7 +6,9 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, OnceLock, mpsc};
+#[cfg(feature = "mount")]
+use std::sync::Mutex;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use core::net::{IpAddr, SocketAddr};

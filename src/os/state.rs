@@ -110,7 +110,12 @@ impl StateDir {
     pub fn wait_until_free(&self, time: Duration) {
         let Ok(file) = private_file().open(self.lock_file()) else { return };
         let (tell, told) = mpsc::channel();
-        std::thread::spawn(move || tell.send(file.lock()));
+        std::thread::spawn(move || {
+            let locked = file.lock();
+            // Free again before it is told.
+            drop(file);
+            let _ = tell.send(locked);
+        });
         let _ = told.recv_timeout(time);
     }
 }
