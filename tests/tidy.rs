@@ -11,7 +11,7 @@ use std::path::Path;
 use source::File;
 
 /// The rooms, and those on lower floors that each may import.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     ("base", &[]),
     ("wire", &["base"]),
     ("seal", &["base", "wire"]),

@@ -25,6 +25,7 @@ pub struct Chaos {
     crashes: bool,
     disks: bool,
     lies: bool,
+    backups: bool,
     removals: u32,
     end: u64,
     /// Who is to join, and as what.
@@ -45,6 +46,7 @@ impl World {
             crashes: self.rng.chance(1, 2),
             disks: self.rng.chance(1, 3),
             lies: self.rng.chance(1, 3),
+            backups: self.rng.chance(1, 6),
             removals: self.rng.below(6).saturating_sub(3) as u32,
             end,
             joining: latecomer,
@@ -71,9 +73,9 @@ impl World {
         self.push(delay, Event::Chaos);
         let at = self.anybody();
         let state = &self.chaos_state;
-        let (cuts, crashes, disks, lies, removals) =
-            (state.cuts, state.crashes, state.disks, state.lies, state.removals);
-        match self.rng.below(15) {
+        let (cuts, crashes, disks) = (state.cuts, state.crashes, state.disks);
+        let (lies, backups, removals) = (state.lies, state.backups, state.removals);
+        match self.rng.below(16) {
             0 | 1 if cuts => self.partition(),
             2 if cuts => self.groups.iter_mut().for_each(|group| *group = 0),
             3 | 4 if cuts => {
@@ -114,8 +116,33 @@ impl World {
             }
             12 if lies => self.forge(at),
             14 if removals > 0 => self.remove(at),
+            15 if backups => self.restore_or_back_up(at),
             13 => self.begin_join(),
             _ => {}
+        }
+    }
+
+    /// Somebody copies a machine's disk, and puts the copy back later: the node has forgotten what it said since.
+    fn restore_or_back_up(&mut self, at: usize) {
+        let machine = &mut self.machines[at];
+        // A keeper that has forgotten whom it admitted lets nobody in who could remind it.
+        if machine.role.is_none_or(|role| role == Role::Keeper) || machine.restored {
+            return;
+        }
+        match machine.backup.take() {
+            // A draft would be published before the node has met anybody, under a number that it had used already.
+            None if machine.disk.store.values(Table::Drafts).is_empty() => machine.backup = Some(machine.disk.backup()),
+            None => {}
+            Some(backup) => {
+                self.crash(at);
+                let machine = &mut self.machines[at];
+                machine.disk.restore(backup);
+                machine.restored = true;
+                self.model.forget(at);
+                self.count("restored backups");
+                let delay = self.rng.below(6_000_000);
+                self.push(delay, Event::Start { machine: at });
+            }
         }
     }
 

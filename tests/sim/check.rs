@@ -32,8 +32,9 @@ impl World {
         (0..self.machines.len()).filter(caches).collect()
     }
 
-    fn removed_anybody(&self) -> bool {
-        self.machines.iter().any(|machine| machine.removed)
+    /// What only a removed member had, or one whose backup was put back, may be gone for good.
+    fn lost_anything(&self) -> bool {
+        self.machines.iter().any(|machine| machine.removed || machine.restored)
     }
 
     /// Lets time pass until all agree.
@@ -83,7 +84,7 @@ impl World {
             let wants_all =
                 machine.role == Some(Role::Cache) || machine.config.fetch == dustfs::node::Fetch::Everything;
             // What only a removed member had may be gone for good.
-            if machine.removed || !wants_all || self.removed_anybody() {
+            if machine.removed || !wants_all || self.lost_anything() {
                 continue;
             }
             let wanted: u64 = node.status().circles.iter().map(|circle| circle.wanted_torrents).sum();
@@ -117,7 +118,7 @@ impl World {
                 let shown = String::from_utf8_lossy(&path).into_owned();
                 let content = match model::read_whole(node, &machine.disk, inode) {
                     Ok(Ok(content)) => content,
-                    Ok(Err(Missing::After(_))) if self.removed_anybody() => continue,
+                    Ok(Err(Missing::After(_))) if self.lost_anything() => continue,
                     Ok(Err(Missing::After(at))) => {
                         self.broken(&format!("{} cannot fetch {shown} from byte {at} on", machine.name))
                     }
@@ -128,7 +129,9 @@ impl World {
                     self.broken(&format!("{}: nobody ever wrote what {shown} holds", machine.name));
                 }
                 let hash = model::hash(&content);
-                if self.model.cut_off_by(&hash).is_some_and(|by| self.machines[by].removed) {
+                // Who changed a file's mode before it knew of the removal has published those bytes anew.
+                let late = self.model.cut_off_by(&hash).filter(|by| !self.model.is_touched_beside(*by, inode));
+                if late.is_some_and(|by| self.machines[by].removed) {
                     self.broken(&format!("{}: {shown} was written by a member after its removal", machine.name));
                 }
                 if path.ends_with(FORGED) {

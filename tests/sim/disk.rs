@@ -67,6 +67,12 @@ pub struct Disk {
     pub rotten: bool,
 }
 
+/// See [`Disk::backup`].
+pub struct Backup {
+    store: MemoryStore,
+    pages: BTreeMap<Page, Bytes>,
+}
+
 struct Flying {
     request: DiskRequest,
     synced: Vec<(Page, Bytes)>,
@@ -236,6 +242,26 @@ impl Disk {
             pieces.extend_from_slice(&sha1);
         }
         Ok(Hashed { pieces, tags: tags.finish() })
+    }
+
+    /// What is durable now, to be put back later by somebody who restores a backup.
+    pub fn backup(&self) -> Backup {
+        let mut pages = self.pages.clone();
+        for (page, durable) in &self.unsynced {
+            match durable {
+                Some(durable) => pages.insert(*page, durable.clone()),
+                None => pages.remove(page),
+            };
+        }
+        Backup { store: self.store.0.borrow().clone(), pages }
+    }
+
+    /// Puts a backup in the place of what is there.
+    pub fn restore(&mut self, backup: Backup) {
+        self.store = Store(Rc::new(RefCell::new(backup.store)));
+        self.pages = backup.pages;
+        self.unsynced.clear();
+        self.flying.clear();
     }
 
     /// The power is cut: what was under way happened or not, what was not synced is lost, kept or torn.

@@ -1,12 +1,14 @@
 //! The simulator: composed nodes in a seeded world of links and disks that fail, and what must hold whatever happens.
 //!
-//! `DUSTFS_SEED=n` replays one seed, with `DUSTFS_TRACE=1` event by event; `DUSTFS_LONG=1` runs 10,000 seeds.
+//! `DUSTFS_SEED=n` replays one seed, with `DUSTFS_TRACE=1` event by event; `DUSTFS_LONG=1` runs 10,000 seeds, and
+//! `DUSTFS_FIRST=n` with `DUSTFS_SEEDS=n` any others.
 
 mod chaos;
 mod check;
 mod disk;
 mod model;
 mod net;
+mod trace;
 mod work;
 mod world;
 
@@ -71,7 +73,7 @@ fn run(seed: u64, telling: Telling) -> Outcome {
 
     let end = world.now + 20_000_000 + world.rng.below(40_000_000);
     world.draw_chaos(end, late.map(|at| (at, roles[at])));
-    world.work_left = 80 + world.rng.below(120) as u32;
+    world.work_left = 100 + world.rng.below(200) as u32;
     world.push(0, Event::Work);
     while world.now < end {
         let until = world.now + 1_000_000;

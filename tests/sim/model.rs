@@ -97,6 +97,13 @@ impl Model {
         self.made.retain(|(at, _), durable| *at != machine || *durable);
     }
 
+    /// A machine has forgotten what it had written and what it had promised.
+    pub fn forget(&mut self, machine: usize) {
+        self.fsynced.retain(|(at, _), _| *at != machine);
+        self.made.retain(|(at, _), _| *at != machine);
+        self.closed.retain(|_, closed| closed.machine != machine);
+    }
+
     /// What a machine does not show when it ends, it need not show when it starts: others may have deleted it, or it
     /// went with a directory that showed as one with another.
     pub fn forget_unseen(&mut self, machine: usize, shows: impl Fn(u64) -> bool) {
@@ -118,7 +125,8 @@ impl Model {
         }
     }
 
-    fn is_touched_beside(&self, machine: usize, inode: u64) -> bool {
+    /// Somebody else changed the file's attributes.
+    pub fn is_touched_beside(&self, machine: usize, inode: u64) -> bool {
         self.touched.range((inode, 0)..=(inode, usize::MAX)).any(|(_, by)| *by != machine)
     }
 

@@ -132,10 +132,13 @@ impl World {
     pub fn begin_work(&mut self) {
         let Some(left) = self.work_left.checked_sub(1) else { return };
         self.work_left = left;
-        let delay = self.rng.below(500_000);
+        let delay = self.rng.below(300_000);
         self.push(delay, Event::Work);
         let machine = self.rng.below(self.machines.len() as u64) as usize;
-        if self.machines[machine].node.is_none() || !self.machines[machine].role.is_some_and(Role::reads) {
+        if self.machines[machine].restored
+            || self.machines[machine].node.is_none()
+            || !self.machines[machine].role.is_some_and(Role::reads)
+        {
             return;
         }
         let _ = self.work(machine);
