@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 
 use super::circle::CircleEntropy;
 use super::io::{Action, Answer, OpError, Protocol, Reply};
-use super::{Effect, Node};
+use super::{Effect, JOIN_TIME, Node};
 use crate::base::limits::CIRCLES;
 use crate::base::{CircleId, ConnId, MemberKey, Snapshot, Table, Ticket};
 use crate::ledger::keys;
@@ -92,6 +92,11 @@ impl<S: Snapshot> Node<S> {
         let open = self.inviter.any_open(self.now.instant);
         if open != self.invites.told_open {
             self.tell_trust();
+        }
+        let now = self.now.instant;
+        let late: Vec<_> = self.peers.joining().filter(|(_, since)| *since + JOIN_TIME <= now).collect();
+        for (conn, _) in late {
+            self.close(conn, format!("no join in {} s", JOIN_TIME.as_secs()));
         }
     }
 

@@ -137,6 +137,8 @@ enum Effect {
 
 /// The batch waits this long for more when nobody waits for it.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
+/// Whoever joins, and whoever invited, has so long for it: a connection that says nothing is not kept.
+const JOIN_TIME: Duration = Duration::from_secs(20);
 /// After a commit failed it is tried again this much later.
 const RETRY_TIME: Duration = Duration::from_secs(5);
 
@@ -290,6 +292,7 @@ impl<S: Snapshot> Node<S> {
             self.files_timeout(),
             self.sync_timeout(),
             self.inviter.poll_timeout(self.now.instant),
+            self.peers.joining().map(|(_, since)| since + JOIN_TIME).min(),
         ]
         .into_iter()
         .flatten()

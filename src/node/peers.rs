@@ -76,6 +76,12 @@ impl Peers {
         self.conns.iter().map(|(conn, peer)| (*conn, peer))
     }
 
+    /// Connections of the invite protocol, with when they came.
+    pub fn joining(&self) -> impl Iterator<Item = (ConnId, Instant)> {
+        let joining = self.all().filter(|(_, peer)| peer.protocol == Protocol::Invite && !peer.closing);
+        joining.map(|(conn, peer)| (conn, peer.since))
+    }
+
     /// The open connection to this key.
     pub fn by_key(&self, key: &TransportKey) -> Option<(ConnId, &Peer)> {
         self.all().find(|(_, peer)| peer.transport == *key && !peer.closing)

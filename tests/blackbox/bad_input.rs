@@ -135,7 +135,7 @@ fn raw_peers() {
         ("a huge length", whole(b"d1:d99999999999999999999:xe")),
         ("a length over what follows", whole(b"d1:d2000000000:xe")),
         ("no bencode", whole(b"GET / HTTP/1.1\r\n\r\n")),
-        ("nothing", whole(b"")),
+        ("half a frame, and then nothing", frame(1_000, 0, &[0; 10])),
     ];
     for (what, bytes) in &bombs {
         let ran = peer("dustfs-invite/1", "invite.dustfs", bytes);
@@ -170,7 +170,7 @@ fn names_that_are_no_names() {
     assert_eq!(errno(fs::create_dir(root.join("."))), Some(Errno::EEXIST));
     assert_eq!(errno(fs::create_dir(root.join(".."))), Some(Errno::EEXIST));
     assert!(errno(fs::remove_dir(root.join("."))).is_some() && errno(fs::remove_dir(root.join(".."))).is_some());
-    assert_eq!(errno(fs::rename(root.join("file"), a.mount().join("file"))), Some(Errno::EXDEV));
+    assert_eq!(errno(fs::rename(root.join("file"), a.mount().join("file"))), Some(Errno::EPERM));
     // Out of the mount and in again is the way of the kernel alone.
     assert_eq!(fs::read(root.join("../../mount/Friends/../Friends/file")).expect("read"), b"file");
     // A link out of the tree is a text: whoever follows it is the reader.
@@ -267,7 +267,7 @@ fn mounts_that_cannot_be() {
     let hidden = [&["unshare", "-m", "sh", "-c", line, dustfs, "node", "--mount", &free][..], &listen].concat();
     refused(&bounded(&hidden, b""), 1, &["/dev/fuse is missing: load the fuse module, or run with --cache"]);
     assert_eq!(a.run(&["status"]).code, Some(0));
-    assert!(a.mount().join("Home").exists());
+    assert!(fs::read_dir(a.mount()).is_ok());
 }
 
 #[test]
