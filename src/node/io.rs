@@ -490,6 +490,12 @@ pub enum Op {
         /// Entropy of the operating system.
         entropy: [u8; 96],
     },
+    /// Leaves a circle with friends: nothing is shared any more, what is here stays and can be read, and pairing again
+    /// takes it back. Answers [`Answer::Done`].
+    Leave {
+        /// The circle's name; `None` means all of them.
+        circle: Option<String>,
+    },
     /// Publishes all drafts and makes everything durable; nothing is accepted after it. Answers [`Answer::Done`].
     Shutdown,
 }

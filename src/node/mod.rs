@@ -13,6 +13,7 @@ mod draft;
 mod files;
 mod handles;
 mod invite;
+mod leave;
 mod peers;
 mod publish;
 mod read;
@@ -563,6 +564,7 @@ impl<S: Snapshot> Node<S> {
             Op::Found { name, entropy } => Some(self.found_for_friends(&name, entropy).map(Answer::Circle)),
             Op::Invite { circle, role, time, entropy } => Some(self.invite(circle, role, time, entropy)),
             Op::Join { invite, entropy } => self.join(ticket, &invite, entropy),
+            Op::Leave { circle } => self.leave(ticket, circle.as_deref()),
             Op::Remove { circle, member, entropy } => self.remove_member(ticket, circle, &member, entropy),
             file => self.file_op(ticket, file),
         }
