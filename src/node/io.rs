@@ -358,6 +358,26 @@ pub enum Op {
         /// Permission bits.
         mode: u32,
     },
+    /// open(2) with O_TMPFILE: a new file that has no name until [`Op::Link`] gives it one. Nobody sees it, and nothing
+    /// of it outlives its handle. Answers [`Answer::Created`].
+    Unnamed {
+        /// A directory of the circle that it is to be in.
+        directory: Inode,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Publishes an unnamed file under a name, in the place of the file that has it, if one has. A reader of the name
+    /// sees the old file or the whole new one. Answers [`Answer::Done`] when that would survive a power cut.
+    Link {
+        /// The unnamed file, as it was opened.
+        handle: Handle,
+        /// Directory.
+        parent: Inode,
+        /// Name.
+        name: Vec<u8>,
+        /// Refuse to replace a file.
+        no_replace: bool,
+    },
     /// mkdir(2). Answers [`Answer::Entry`].
     Mkdir {
         /// Directory.
@@ -455,6 +475,12 @@ pub enum Op {
         offset: u64,
         /// How many.
         length: u32,
+    },
+    /// Somebody who opened the page asks to sign in. Answers [`Answer::Done`] when a press at the box allows it; it is
+    /// refused with words when nobody does, or another question is pending.
+    SignIn {
+        /// Two digits, none of them 0, that the page and the LED show.
+        code: u8,
     },
     /// Founds a circle of friends. Answers [`Answer::Circle`].
     Found {
