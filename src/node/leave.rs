@@ -3,25 +3,36 @@
 //! Leaving is this node's own affair and can be taken back: the roster goes on naming it, so that pairing with one of
 //! the circle's keepers again brings it back with what it held. A removal by a keeper is final and is told to all.
 
-use super::io::{Answer, OpError};
+use super::io::{Answer, OpError, Reply};
 use super::{Effect, Node};
 use crate::base::{CircleId, Snapshot, Ticket};
 
 impl<S: Snapshot> Node<S> {
+    /// Leaves by an operation: answered when it is durable.
+    pub(super) fn leave(&mut self, ticket: Ticket, name: Option<&str>) -> Option<Reply> {
+        match self.leave_circles(name) {
+            Ok(()) => {
+                self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
+                None
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+
     /// Leaves the circle of that name; `None` means all circles with friends. What is here stays and can be read.
-    pub(super) fn leave(&mut self, ticket: Ticket, name: Option<&str>) -> Option<super::io::Reply> {
+    pub(super) fn leave_circles(&mut self, name: Option<&str>) -> Result<(), OpError> {
         let leaving = match name {
-            Some(name) => match self.circle_named(name) {
-                Some(id) => vec![id],
-                None => return Some(Err(OpError::Invalid(format!("there is no circle called '{name}'")))),
-            },
+            Some(name) => {
+                let named = self.circle_named(name);
+                vec![named.ok_or_else(|| OpError::Invalid(format!("there is no circle called '{name}'")))?]
+            }
             None => self.circles_with_friends(),
         };
         if leaving.iter().any(|id| self.circles[id].home) {
-            return Some(Err(OpError::Invalid("the owner's own circle cannot be left".into())));
+            return Err(OpError::Invalid("the owner's own circle cannot be left".into()));
         }
         if leaving.is_empty() {
-            return Some(Err(OpError::Invalid("this node is in no circle with friends".into())));
+            return Err(OpError::Invalid("this node is in no circle with friends".into()));
         }
         for id in leaving {
             self.close_commit(&id);
@@ -33,8 +44,7 @@ impl<S: Snapshot> Node<S> {
         }
         self.tell_trust();
         self.flush_at = Some(self.now.instant);
-        self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
-        None
+        Ok(())
     }
 
     /// The circles with friends that this node is in.
