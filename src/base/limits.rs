@@ -99,6 +99,10 @@ pub const JOIN_MAX: usize = 4_096;
 pub const WELCOME_MAX: usize = FRAME_MAX;
 /// Epoch keys that a joiner is handed.
 pub const EPOCHS: usize = 4_096;
+/// People signed in to the page at once.
+pub const SESSIONS: usize = 32;
+/// Time without a request after which somebody has to sign in again (of uptime).
+pub const SESSION_TIME: Duration = Duration::from_secs(604_800);
 /// Time that a question to sign in waits for a press.
 pub const SIGN_IN_TIME: Duration = Duration::from_secs(60);
 /// Time that a read of what is not here may wait without a byte coming.

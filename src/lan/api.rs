@@ -307,7 +307,7 @@ pub fn render(result: &Result<Outcome, ApiError>) -> (u16, String) {
 /// Why a call failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ApiError {
-    /// 400, 403, 404, 405, 408, 409, 413, 500 or 503 (RFC 9110).
+    /// 400 to 599 (RFC 9110; 507 of RFC 4918).
     pub status: u16,
     /// What is wrong.
     pub error: String,
@@ -366,10 +366,13 @@ impl From<OpError> for ApiError {
             | OpError::NotDirectory
             | OpError::IsDirectory
             | OpError::CrossCircle => 409,
-            OpError::Invalid(_) | OpError::NameTooLong | OpError::TooLarge | OpError::BadHandle => 400,
+            OpError::Invalid(_) | OpError::NameTooLong | OpError::BadHandle => 400,
             OpError::ReadOnly | OpError::NotPermitted(_) => 403,
-            OpError::NoSpace | OpError::Io(_) => 500,
-            OpError::Unreachable | OpError::TimedOut | OpError::Interrupted | OpError::Busy | OpError::Stopping => 503,
+            OpError::TooLarge => 413,
+            OpError::Io(_) => 500,
+            OpError::Unreachable | OpError::Interrupted | OpError::Busy | OpError::Stopping => 503,
+            OpError::TimedOut => 504,
+            OpError::NoSpace => 507,
         };
         Self::new(status, error.to_string())
     }

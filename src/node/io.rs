@@ -347,7 +347,7 @@ pub struct DirEntry {
 }
 
 /// What somebody asks the node to do. Looking up, stat and reading local data go by `&self` instead.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
     /// creat(2): a new file, opened for reading and writing. Answers [`Answer::Created`].
     Create {
