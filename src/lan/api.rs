@@ -2,7 +2,8 @@
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`; `POST /v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`,
-//! `/v1/leave`, `/v1/unmount`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
+//! `/v1/leave`, `/v1/press`, `/v1/unmount`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
+//! where there is one.
 
 use std::fmt;
 
@@ -63,6 +64,11 @@ pub enum Call {
         /// Its name.
         circle: String,
     },
+    /// A press of the button, or the hold that confirms the code. Answered by [`Outcome::Done`].
+    Press {
+        /// The button was held for 2 to 4 s.
+        confirm: bool,
+    },
     /// Takes the mount away; the node goes on. Answered by [`Outcome::Done`].
     Unmount,
     /// Publishes what is written, and ends the node. Answered by [`Outcome::Done`].
@@ -81,6 +87,7 @@ impl Call {
             Call::Found { .. } => ("POST", "/v1/found"),
             Call::Remove { .. } => ("POST", "/v1/remove"),
             Call::Leave { .. } => ("POST", "/v1/leave"),
+            Call::Press { .. } => ("POST", "/v1/press"),
             Call::Unmount => ("POST", "/v1/unmount"),
             Call::Stop => ("POST", "/v1/stop"),
         }
@@ -97,6 +104,7 @@ impl Call {
             Call::Found { name } => Some(json!({ "name": name })),
             Call::Remove { circle, member } => Some(json!({ "circle": circle, "member": member })),
             Call::Leave { circle } => Some(json!({ "circle": circle })),
+            Call::Press { confirm } => Some(json!({ "confirm": confirm })),
         }
     }
 }
@@ -105,7 +113,7 @@ impl Call {
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" => Some("GET"),
-        "invite" | "join" | "found" | "remove" | "leave" | "unmount" | "stop" => Some("POST"),
+        "invite" | "join" | "found" | "remove" | "leave" | "press" | "unmount" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -135,6 +143,10 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             let LeaveBody { circle } = parse(body)?;
             check_name("the circle's name", &circle)?;
             Ok(Call::Leave { circle })
+        }
+        "press" => {
+            let PressBody { confirm } = if body.is_empty() { PressBody::default() } else { parse(body)? };
+            Ok(Call::Press { confirm })
         }
         "unmount" => nothing(body).map(|()| Call::Unmount),
         _ => nothing(body).map(|()| Call::Stop),
@@ -176,6 +188,13 @@ struct LeaveBody {
 struct RemoveBody {
     circle: Option<String>,
     member: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PressBody {
+    #[serde(default)]
+    confirm: bool,
 }
 
 fn nothing(body: &[u8]) -> Result<(), ApiError> {
@@ -349,7 +368,7 @@ impl ApiError {
 
     fn not_found(path: &str) -> Self {
         Self::new(404, format!("there is nothing at {}", shorten(path)))
-            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, unmount, stop")
+            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, press, unmount, stop")
     }
 
     fn body(&self) -> String {
@@ -413,6 +432,8 @@ mod tests {
             Call::Leave { circle: "Skiers".into() },
             Call::Remove { circle: Some("Skiers".into()), member: "Ann's box".into() },
             Call::Remove { circle: None, member: "0badcafe".into() },
+            Call::Press { confirm: false },
+            Call::Press { confirm: true },
             Call::Unmount,
             Call::Stop,
         ];
@@ -464,6 +485,8 @@ mod tests {
             ("/v1/found", b"{\"name\":\"..\"}"),
             ("/v1/found", b"{\"name\":\"a\\u0000b\"}"),
             ("/v1/found", b"{\"name\":\"\"}"),
+            ("/v1/press", b"{\"confirm\":1}"),
+            ("/v1/press", b"{\"hold\":true}"),
             ("/v1/remove", b"{\"member\":\"\"}"),
             ("/v1/remove", b"{\"circle\":\"Home\"}"),
         ];

@@ -14,6 +14,7 @@ mod files;
 mod handles;
 mod invite;
 mod leave;
+mod pairing;
 mod peers;
 mod publish;
 mod question;
@@ -45,7 +46,7 @@ use crate::base::{
 };
 use crate::ledger::values::{Identity, Value};
 use crate::ledger::{Ledger, keys};
-use crate::pair::Inviter;
+use crate::pair::{Button, Inviter};
 use crate::roster::address::AddressBook;
 use crate::roster::dial::DialPlan;
 use crate::seal::{MemberSecret, TransportSecret};
@@ -89,6 +90,7 @@ pub struct Node<S> {
     book: AddressBook,
     inviter: Inviter,
     invites: invite::Invites,
+    pairing: pairing::Pairing,
     files: Files,
     actions: VecDeque<Action>,
     next_ticket: u64,
@@ -137,6 +139,7 @@ enum Effect {
     Whole(InfoHash),
     Punch(Vec<Segment>),
     Frame(ConnId, Bytes),
+    Paired(String),
 }
 
 /// The batch waits this long for more when nobody waits for it.
@@ -205,6 +208,7 @@ impl<S: Snapshot> Node<S> {
         let member = MemberSecret::from_seed(seed(&identity.member)?);
         let transport = TransportSecret::from_seed(seed(&identity.transport)?);
         let device = Device { member: member.public(), transport: transport.public(), name: identity.name };
+        let button = Button::new(device.clone());
         let mut first = [0; 8];
         first.copy_from_slice(&Sha256::digest([&entropy[..], b"decisions"].concat())[..8]);
         let seed = u64::from_be_bytes(first);
@@ -224,6 +228,7 @@ impl<S: Snapshot> Node<S> {
             book: AddressBook::default(),
             inviter: Inviter::default(),
             invites: invite::Invites::default(),
+            pairing: pairing::Pairing::new(button),
             files: Files::default(),
             actions: VecDeque::new(),
             next_ticket: 1,
@@ -268,6 +273,10 @@ impl<S: Snapshot> Node<S> {
                 self.closed(conn, &why);
                 None
             }
+            Input::Heard { said, address } => {
+                self.heard(said, address);
+                None
+            }
             Input::Disk { ticket, done } => {
                 self.disk_done(ticket, done);
                 None
@@ -298,6 +307,7 @@ impl<S: Snapshot> Node<S> {
             self.sync_timeout(),
             self.inviter.poll_timeout(self.now.instant),
             self.question.poll_timeout(),
+            self.pairing.poll_timeout(),
             self.peers.joining().map(|(_, since)| since + JOIN_TIME).min(),
         ]
         .into_iter()
@@ -325,6 +335,7 @@ impl<S: Snapshot> Node<S> {
         self.now = now;
         self.listening = addresses;
         self.tell_own_address();
+        self.announce();
         self.settle();
     }
 
@@ -335,6 +346,7 @@ impl<S: Snapshot> Node<S> {
         self.swarm.handle_timeout(self.now.instant);
         self.feed_swarm();
         self.drain_swarm();
+        self.pairing_due();
         self.dial_due();
         self.invites_due();
         self.sign_in_due();
@@ -392,6 +404,7 @@ impl<S: Snapshot> Node<S> {
                 self.punch_due();
             }
             Effect::Frame(conn, payload) => self.send(conn, 0, payload, Bytes::new()),
+            Effect::Paired(circle) => self.paired(circle),
         }
     }
 
@@ -530,7 +543,9 @@ impl<S: Snapshot> Node<S> {
             .collect();
         let invites = self.inviter.any_open(self.now.instant);
         self.invites.told_open = invites;
-        self.actions.push_back(Action::Trust(Trust { circles, invites }));
+        let pairing = self.pairing.told_listening();
+        self.actions.push_back(Action::Trust(Trust { circles, invites, pairing }));
+        self.announce();
     }
 
     /// Asks for a clean end: drafts are published, everything is made durable.
@@ -573,6 +588,8 @@ impl<S: Snapshot> Node<S> {
             Op::Join { invite, entropy } => self.join(ticket, &invite, entropy),
             Op::Leave { circle } => self.leave(ticket, circle.as_deref()),
             Op::Remove { circle, member, entropy } => self.remove_member(ticket, circle, &member, entropy),
+            Op::Press { entropy } => Some(self.pair_press(entropy)),
+            Op::Confirm { entropy } => Some(self.pair_confirm(entropy)),
             file => self.file_op(ticket, file),
         }
     }

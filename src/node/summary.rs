@@ -1,7 +1,6 @@
 //! What the node tells about itself: status, friends and transfers, for the API.
 
 use super::Node;
-use super::io::Protocol;
 use super::status::{CircleStatus, Friend, Source, State, Status, Traffic, Transfer, Transfers};
 use super::vault::State as Held;
 use crate::base::{ConnId, InfoHash, Snapshot};
@@ -28,11 +27,12 @@ impl<S: Snapshot> Node<S> {
             mount: None,
             listen: self.listening.iter().map(ToString::to_string).collect(),
             circles: circles.into_iter().map(|circle| self.circle_status(circle)).collect(),
-            connections: self.peers.all().filter(|(_, peer)| peer.protocol != Protocol::Invite).count() as u64,
+            connections: self.peers.all().filter(|(_, peer)| !peer.protocol.is_guest()).count() as u64,
             uptime_s: self.now.instant.0 / 1_000_000,
             disk_total: 0,
             disk_free: 0,
             memory: None,
+            pairing: self.pairing_status(),
             problems,
         }
     }

@@ -11,6 +11,7 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("found") => FOUND,
         Some("leave") => LEAVE,
         Some("remove") => REMOVE,
+        Some("press") => PRESS,
         Some("status") => STATUS,
         Some("friends") => FRIENDS,
         Some("transfers") => TRANSFERS,
@@ -31,6 +32,7 @@ Run a node:
   unmount    take the mount away, the node goes on
   stop       publish what is written, and end the node
 Friends:
+  press      press the button: pair with a box on the same network
   invite     open an invite, and print it
   join       join a circle by an invite
   found      found a circle
@@ -157,6 +159,22 @@ Usage: dustfs leave CIRCLE
 
 Examples:
   dustfs leave Skiers
+";
+
+const PRESS: &str = "\
+Presses the button of the node, for boxes without one and for tests. Press on
+two nodes on one network within two minutes: both show a code in `dustfs
+status`. Where the two codes are equal, hold on both: the nodes then share a
+circle.
+
+Usage: dustfs press [SECONDS]
+
+  less than 2    a press: opens the window for pairing (default)
+  2 to 4         a hold: confirms the code
+
+Examples:
+  dustfs press
+  dustfs press 3
 ";
 
 const REMOVE: &str = "\
