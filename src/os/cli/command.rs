@@ -10,7 +10,7 @@ use log::LevelFilter;
 
 use super::config::{Fetch, NodeFlags, address};
 use super::nearest::nearest;
-use crate::lan::api::{INVITE_MAX, INVITE_MINUTES, INVITE_MINUTES_MAX};
+use crate::lan::api::{INVITE_MAX, INVITE_MINUTES, INVITE_MINUTES_MAX, PRESS_MAX_MS};
 use crate::wire::statement::{Role, check_label};
 
 /// What the command line asks for.
@@ -441,7 +441,7 @@ fn unknown_command(word: &str) -> String {
 /// A press that is short, in milliseconds.
 const PRESS_MS: u32 = 200;
 /// The longest press, in seconds.
-const PRESS_MAX_S: f64 = 60.0;
+const PRESS_MAX_S: f64 = PRESS_MAX_MS as f64 / 1e3;
 const ROLES: [&str; 4] = ["keeper", "member", "reader", "cache"];
 
 #[cfg(test)]
@@ -604,9 +604,9 @@ mod tests {
             ("join", "`dustfs join` needs its INVITE"),
             ("found ..", "the circle \"..\" cannot be used: "),
             ("remove", "`dustfs remove` needs its MEMBER"),
-            ("press long", "a press lasts 0 to 60 seconds"),
-            ("press NaN", "a press lasts 0 to 60 seconds"),
-            ("press 61", "a press lasts 0 to 60 seconds"),
+            ("press long", "a press lasts 0 to 30 seconds"),
+            ("press NaN", "a press lasts 0 to 30 seconds"),
+            ("press 61", "a press lasts 0 to 30 seconds"),
             ("press 1 2", "'2' is one word too many"),
             ("node -q -v", "'-q' and '-v' exclude each other"),
         ];

@@ -169,8 +169,11 @@ circle.
 
 Usage: dustfs press [SECONDS]
 
-  less than 2    a press: opens the window for pairing (default)
-  2 to 4         a hold: confirms the code
+  less than 2    a press: answers the page's sign-in, else opens the window for
+                 pairing (default)
+  2 to 4         a hold: confirms the code, once it was shown to its end
+  5 to 10        forgets who is signed in to the page
+  10 to 20       leaves the circles with friends; what is here stays
 
 Examples:
   dustfs press
