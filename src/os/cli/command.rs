@@ -8,7 +8,7 @@ use std::str::FromStr;
 use lexopt::{Arg, Parser, ValueExt};
 use log::LevelFilter;
 
-use super::config::{Fetch, NodeFlags, address};
+use super::config::{Fetch, NodeFlags, PanelChoice, address};
 use super::nearest::nearest;
 use crate::lan::api::{INVITE_MAX, INVITE_MINUTES, INVITE_MINUTES_MAX, PRESS_MAX_MS};
 use crate::wire::statement::{Role, check_label};
@@ -141,7 +141,7 @@ pub(super) struct Spec {
 /// Every command.
 pub(super) const COMMANDS: [Spec; 14] = [
     Spec { name: "init", flags: &["name"], operand: None },
-    Spec { name: "node", flags: &["mount", "cache", "listen", "name", "fetch", "config"], operand: None },
+    Spec { name: "node", flags: &["mount", "cache", "listen", "name", "fetch", "panel", "config"], operand: None },
     Spec { name: "invite", flags: &["role", "minutes", "circle"], operand: None },
     Spec { name: "join", flags: &[], operand: Some("INVITE") },
     Spec { name: "found", flags: &[], operand: Some("NAME") },
@@ -256,6 +256,7 @@ impl Line {
                 let fetch = Fetch::from_word(&word).ok_or_else(|| self.no_such(flag, &word, &Fetch::WORDS))?;
                 self.node.fetch.replace(fetch).is_some()
             }
+            "panel" => self.node.panel.replace(PanelChoice::from_word(&self.text(flag, parser)?)).is_some(),
             "role" => {
                 let word = self.text(flag, parser)?;
                 let role = Role::from_word(&word).ok_or_else(|| self.no_such(flag, &word, &ROLES))?;
@@ -383,6 +384,9 @@ impl Line {
         }
         if self.node.mount.is_some() && cfg!(not(feature = "mount")) {
             return Err(self.wrong("this build cannot mount: build it with the feature 'mount'"));
+        }
+        if self.node.panel.as_ref().is_some_and(|panel| *panel != PanelChoice::None) && cfg!(not(feature = "panel")) {
+            return Err(self.wrong("this build has no panel: build it with the feature 'panel'"));
         }
         Ok(NodeFlags { name: self.name, ..self.node })
     }
@@ -519,6 +523,26 @@ mod tests {
         let flags = NodeFlags { mount: Some("/mnt".into()), ..NodeFlags::default() };
         assert_eq!(command("node --mount /mnt"), Command::Node(flags));
         assert!(refused("node --mount /mnt --cache").starts_with("'--cache' and '--mount' exclude each other"));
+    }
+
+    #[cfg(feature = "panel")]
+    #[test]
+    fn a_panel_is_read() {
+        let panel = |line: &str| match command(line) {
+            Command::Node(flags) => flags.panel,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(panel("node"), None);
+        assert_eq!(panel("node --panel none"), Some(PanelChoice::None));
+        assert_eq!(panel("node --panel terminal"), Some(PanelChoice::Terminal));
+        assert_eq!(panel("node --panel b/board.toml"), Some(PanelChoice::Board("b/board.toml".into())));
+        assert!(refused("node --panel none --panel none").starts_with("'--panel' was given twice"));
+    }
+
+    #[cfg(not(feature = "panel"))]
+    #[test]
+    fn a_panel_is_refused_by_a_build_without_one() {
+        assert!(refused("node --panel terminal").starts_with("this build has no panel"));
     }
 
     #[cfg(not(feature = "mount"))]

@@ -92,6 +92,8 @@ Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
   --name NAME    the node's name when its state is made (default: the host's)
   --fetch WHAT   everything: each file of its circles (default);
                  ondemand: what is opened, when it is opened
+  --panel WHAT   terminal: the LED is drawn in the terminal, its keyboard presses
+                 the button; none (default); or the file of a board's map
   --config FILE  the config file (default: config.toml in the state directory)
 
 The config file is TOML; a flag beats its key. The keys:
@@ -102,6 +104,7 @@ The config file is TOML; a flag beats its key. The keys:
   fetch = \"everything\"
   cache_bytes = 4194304   # the ledger's memory, 1 MiB to 1 GiB
   threads = 2             # of the mount, 1 to 64
+  panel = \"terminal\"
 
 Examples:
   dustfs node --mount ~/dust
