@@ -24,6 +24,8 @@ use crate::node::{Fetch, Node, NodeConfig as MachineConfig, new_identity};
 use crate::os::cli::config::{Fetch as FetchFlag, NodeConfig};
 use crate::os::core::{Clock, Core};
 use crate::os::disk::{Disk, DiskConfig, ledger_panic};
+#[cfg(feature = "panel")]
+use crate::os::front;
 #[cfg(feature = "lan")]
 use crate::os::http::PageServer;
 use crate::os::http::{Answering, Handler, Server};
@@ -44,6 +46,8 @@ pub enum RunError {
     Mount(String),
     /// The page.
     Page(String),
+    /// The front panel.
+    Panel(String),
     /// An operation was refused.
     Refused(OpError),
     /// The operating system refused something else.
@@ -58,6 +62,7 @@ impl fmt::Display for RunError {
             | RunError::Api(why)
             | RunError::Mount(why)
             | RunError::Page(why)
+            | RunError::Panel(why)
             | RunError::System(why) => f.write_str(why),
             RunError::Refused(error) => error.fmt(f),
         }
@@ -249,8 +254,13 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
     };
     #[cfg(feature = "mount")]
     end_killed_node(&config)?;
-    let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), fetch)?;
-    runtime()?.block_on(serve(config, opened))
+    let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), fetch);
+    #[cfg(feature = "panel")]
+    if let Err(error) = &opened {
+        log::error!("{error}");
+        front::show_fault(&config.panel);
+    }
+    runtime()?.block_on(serve(config, opened?))
 }
 
 /// The node's mount, while it is mounted.
@@ -312,6 +322,11 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         tokio::spawn(page.run(core.clone(), handler.clone(), page_names(&config, &core), ended()))
     });
     let api_task = tokio::spawn(server.run(handler, ended()));
+    #[cfg(feature = "panel")]
+    let panel = {
+        let front = front::start(&config.panel, &core).map_err(RunError::Panel)?;
+        tokio::spawn(front::attend(core.clone(), front, stop.clone()))
+    };
     tokio::select! {
         () = core.tick() => {}
         () = stop.notified() => log::info!("stopping, as asked"),
@@ -336,6 +351,14 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     };
     net.stop();
     net.stopped().await;
+    #[cfg(feature = "panel")]
+    {
+        panel.abort();
+        let _ = panel.await;
+        if result.is_ok() && core.wishes().borrow().power_off {
+            front::power_off();
+        }
+    }
     result
 }
 
