@@ -88,8 +88,8 @@ Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
   --name NAME    the node's name when its state is made (default: the host's)
   --fetch WHAT   everything: each file of its circles (default);
                  ondemand: what is opened, when it is opened
-  --panel WHAT   terminal: the LED is drawn in the terminal, its keyboard presses
-                 the button; none (default); or the file of a board's map
+  --panel WHAT   terminal: the LED is drawn there, and the keyboard presses the
+                 button; none (default); or the file of a board's map
   --config FILE  the config file (default: config.toml in the state directory)
 
 The config file is TOML; a flag beats its key. The keys:
