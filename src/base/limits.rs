@@ -99,6 +99,10 @@ pub const JOIN_MAX: usize = 4_096;
 pub const WELCOME_MAX: usize = FRAME_MAX;
 /// Epoch keys that a joiner is handed.
 pub const EPOCHS: usize = 4_096;
+/// Bytes of a multicast DNS message (RFC 6762, section 17).
+pub const DNS_MAX: usize = 9_000;
+/// Questions and records of one.
+pub const DNS_RECORDS: usize = 128;
 /// Strings of a beacon on the LAN.
 pub const BEACON_STRINGS: usize = 48;
 /// Time that the window stays open which a press of the button opens.
