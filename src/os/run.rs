@@ -29,6 +29,8 @@ use crate::os::front;
 #[cfg(feature = "lan")]
 use crate::os::http::PageServer;
 use crate::os::http::{Answering, Handler, Server};
+#[cfg(feature = "panel")]
+use crate::os::net::mdns::Mdns;
 use crate::os::net::{Net, NetConfig, NetLimits};
 use crate::os::state::StateDir;
 use crate::seal::{CircleKey, EpochKeys, Suite};
@@ -279,6 +281,8 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     };
     let addresses = reachable(&net.addresses());
     core.attach_net(net.clone(), addresses.clone());
+    #[cfg(feature = "panel")]
+    let lan = start_lan(&core, &net)?;
     let server = Server::bind(&config.state).await.map_err(|error| RunError::Api(error.to_string()))?;
     let stop = Arc::new(Notify::new());
     #[cfg(feature = "mount")]
@@ -349,6 +353,11 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         result = closing => result,
         () = ticking.tick() => Ok(()),
     };
+    #[cfg(feature = "panel")]
+    {
+        lan.stop();
+        lan.stopped().await;
+    }
     net.stop();
     net.stopped().await;
     #[cfg(feature = "panel")]
@@ -369,6 +378,17 @@ fn page_names(config: &NodeConfig, core: &Core) -> Names {
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
     let labels: Vec<&str> = [Some(name.as_str()), host.as_deref()].into_iter().flatten().collect();
     Names::new(&config.page_names, &labels)
+}
+
+/// From now on the node is heard on the LAN, and hears. Its addresses are looked up again when interfaces change.
+#[cfg(feature = "panel")]
+fn start_lan(core: &Arc<Core>, net: &Net) -> Result<Mdns, RunError> {
+    let (heard, moved, net) = (core.clone(), core.clone(), net.clone());
+    let moved = Arc::new(move || moved.listening(reachable(&net.addresses())));
+    let lan = Mdns::start(u64::from_be_bytes(entropy()?), Arc::new(move |input| heard.input(input)), moved);
+    let said = lan.clone();
+    core.attach_lan(Box::new(move |announcement| said.announce(announcement)));
+    Ok(lan)
 }
 
 async fn signal() -> Result<(), RunError> {
