@@ -24,9 +24,13 @@ use crate::node::{Fetch, Node, NodeConfig as MachineConfig, new_identity};
 use crate::os::cli::config::{Fetch as FetchFlag, NodeConfig};
 use crate::os::core::{Clock, Core};
 use crate::os::disk::{Disk, DiskConfig, ledger_panic};
+#[cfg(feature = "panel")]
+use crate::os::front;
 #[cfg(feature = "lan")]
 use crate::os::http::PageServer;
 use crate::os::http::{Answering, Handler, Server};
+#[cfg(feature = "panel")]
+use crate::os::net::mdns::Mdns;
 use crate::os::net::{Net, NetConfig, NetLimits};
 use crate::os::state::StateDir;
 use crate::seal::{CircleKey, EpochKeys, Suite};
@@ -44,6 +48,8 @@ pub enum RunError {
     Mount(String),
     /// The page.
     Page(String),
+    /// The front panel.
+    Panel(String),
     /// An operation was refused.
     Refused(OpError),
     /// The operating system refused something else.
@@ -58,6 +64,7 @@ impl fmt::Display for RunError {
             | RunError::Api(why)
             | RunError::Mount(why)
             | RunError::Page(why)
+            | RunError::Panel(why)
             | RunError::System(why) => f.write_str(why),
             RunError::Refused(error) => error.fmt(f),
         }
@@ -249,8 +256,13 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
     };
     #[cfg(feature = "mount")]
     end_killed_node(&config)?;
-    let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), fetch)?;
-    runtime()?.block_on(serve(config, opened))
+    let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), fetch);
+    #[cfg(feature = "panel")]
+    if let Err(error) = &opened {
+        log::error!("{error}");
+        front::show_fault(&config.panel);
+    }
+    runtime()?.block_on(serve(config, opened?))
 }
 
 /// The node's mount, while it is mounted.
@@ -269,6 +281,8 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     };
     let addresses = reachable(&net.addresses());
     core.attach_net(net.clone(), addresses.clone());
+    #[cfg(feature = "panel")]
+    let lan = start_lan(&core, &net)?;
     let server = Server::bind(&config.state).await.map_err(|error| RunError::Api(error.to_string()))?;
     let stop = Arc::new(Notify::new());
     #[cfg(feature = "mount")]
@@ -312,6 +326,11 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         tokio::spawn(page.run(core.clone(), handler.clone(), page_names(&config, &core), ended()))
     });
     let api_task = tokio::spawn(server.run(handler, ended()));
+    #[cfg(feature = "panel")]
+    let panel = {
+        let front = front::start(&config.panel, &core).map_err(RunError::Panel)?;
+        tokio::spawn(front::attend(core.clone(), front, stop.clone()))
+    };
     tokio::select! {
         () = core.tick() => {}
         () = stop.notified() => log::info!("stopping, as asked"),
@@ -334,8 +353,21 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         result = closing => result,
         () = ticking.tick() => Ok(()),
     };
+    #[cfg(feature = "panel")]
+    {
+        lan.stop();
+        lan.stopped().await;
+    }
     net.stop();
     net.stopped().await;
+    #[cfg(feature = "panel")]
+    {
+        panel.abort();
+        let _ = panel.await;
+        if result.is_ok() && core.wishes().borrow().power_off {
+            front::power_off();
+        }
+    }
     result
 }
 
@@ -346,6 +378,17 @@ fn page_names(config: &NodeConfig, core: &Core) -> Names {
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
     let labels: Vec<&str> = [Some(name.as_str()), host.as_deref()].into_iter().flatten().collect();
     Names::new(&config.page_names, &labels)
+}
+
+/// From now on the node is heard on the LAN, and hears. Its addresses are looked up again when interfaces change.
+#[cfg(feature = "panel")]
+fn start_lan(core: &Arc<Core>, net: &Net) -> Result<Mdns, RunError> {
+    let (heard, moved, net) = (core.clone(), core.clone(), net.clone());
+    let moved = Arc::new(move || moved.listening(reachable(&net.addresses())));
+    let lan = Mdns::start(u64::from_be_bytes(entropy()?), Arc::new(move |input| heard.input(input)), moved);
+    let said = lan.clone();
+    core.attach_lan(Box::new(move |announcement| said.announce(announcement)));
+    Ok(lan)
 }
 
 async fn signal() -> Result<(), RunError> {

@@ -207,6 +207,7 @@ impl Site {
         pulse: &Pulse,
     ) -> Result<HttpResponse<Sent>, Infallible> {
         let (parts, mut body) = request.into_parts();
+        lock(&self.page).forget(self.core.wishes().borrow().forget_sessions);
         let step = match head(&parts, remote, local) {
             Ok(head) => lock(&self.page).head(self.core.now().instant, &head),
             Err(error) => Step::Answer(error.into()),
