@@ -31,6 +31,8 @@ use crate::os::http::PageServer;
 use crate::os::http::{Answering, Handler, Server};
 #[cfg(feature = "panel")]
 use crate::os::net::mdns::Mdns;
+#[cfg(feature = "lan")]
+use crate::os::net::mdns::Page;
 use crate::os::net::{Net, NetConfig, NetLimits};
 use crate::os::state::StateDir;
 use crate::seal::{CircleKey, EpochKeys, Suite};
@@ -177,6 +179,9 @@ fn faster_suite() -> Suite {
     if time(Suite::Aes256Gcm) <= time(Suite::ChaCha20Poly1305) { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 }
 }
 
+/// Digits of the device id that no other box on a LAN has.
+#[cfg(feature = "lan")]
+const DEVICE_DIGITS: usize = 8;
 /// A shorter press would be taken for a bounce.
 #[cfg(feature = "panel")]
 const SHORT_PRESS: Duration = Duration::from_millis(100);
@@ -323,6 +328,10 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     #[cfg(feature = "lan")]
     let page_task = page.map(|page| {
         log::info!("the page is at http://{}/", page.address());
+        // Elsewhere nobody but this machine could open it.
+        if !page.address().ip().is_loopback() {
+            lan.page(Some(announced_page(&core, page.address().port())));
+        }
         tokio::spawn(page.run(core.clone(), handler.clone(), page_names(&config, &core), ended()))
     });
     let api_task = tokio::spawn(server.run(handler, ended()));
@@ -374,10 +383,18 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
 /// The names under which the page answers: those of the config, and those that people give to the box on the LAN.
 #[cfg(feature = "lan")]
 fn page_names(config: &NodeConfig, core: &Core) -> Names {
-    let name = core.read(|node| node.status().name);
+    let announced = announced_page(core, 0);
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
-    let labels: Vec<&str> = [Some(name.as_str()), host.as_deref()].into_iter().flatten().collect();
+    let labels = [Some(format!("dustfs-{}", announced.id)), Some(announced.name), host];
+    let labels: Vec<&str> = labels.iter().flatten().map(String::as_str).collect();
     Names::new(&config.page_names, &labels)
+}
+
+/// What the LAN is told of the page.
+#[cfg(feature = "lan")]
+fn announced_page(core: &Core, port: u16) -> Page {
+    let status = core.read(|node| node.status());
+    Page { name: status.name, id: status.device.chars().take(DEVICE_DIGITS).collect(), port }
 }
 
 /// From now on the node is heard on the LAN, and hears. Its addresses are looked up again when interfaces change.
