@@ -195,6 +195,12 @@ pub struct Friend {
     pub last_seen_s: Option<u64>,
     /// A keeper removed it.
     pub removed: bool,
+    /// Torrents of the circle that it told to have whole; `None` when it is not online, or they are too many to count.
+    #[serde(default)]
+    pub holds_torrents: Option<u64>,
+    /// All torrents of the circle that this node knows.
+    #[serde(default)]
+    pub all_torrents: u64,
 }
 
 /// The answer to `GET /v1/transfers`.

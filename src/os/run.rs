@@ -555,9 +555,14 @@ impl Api {
         pressed.map(|_| Outcome::Done).map_err(ApiError::from)
     }
 
+    /// The same where no panel tells a press from a hold.
     #[cfg(not(feature = "panel"))]
-    async fn press(&self, _: Duration) -> Result<Outcome, ApiError> {
-        Err(ApiError::new(409, "this build has no panel"))
+    async fn press(&self, held: Duration) -> Result<Outcome, ApiError> {
+        let op = match held.as_secs() {
+            0..2 => Op::Press { entropy: entropy().map_err(|error| ApiError::new(500, error.to_string()))? },
+            _ => Op::Confirm { entropy: entropy().map_err(|error| ApiError::new(500, error.to_string()))? },
+        };
+        self.core.ask(op).await.map(|_| Outcome::Done).map_err(ApiError::from)
     }
 
     fn status(&self) -> crate::node::status::Status {
