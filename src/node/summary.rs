@@ -1,7 +1,7 @@
 //! What the node tells about itself: status, friends and transfers, for the API.
 
 use super::Node;
-use super::status::{CircleStatus, Friend, Source, State, Status, Traffic, Transfer, Transfers};
+use super::status::{CircleStatus, Friend, PairingStatus, Source, State, Status, Traffic, Transfer, Transfers};
 use super::vault::State as Held;
 use crate::base::{CircleId, ConnId, InfoHash, Snapshot};
 use crate::swarm::Offer;
@@ -34,7 +34,7 @@ impl<S: Snapshot> Node<S> {
             disk_total: 0,
             disk_free: 0,
             memory: None,
-            pairing: self.pairing_status(),
+            pairing: PairingStatus { shown: self.code_shown(), ..self.pairing_status() },
             problems,
         }
     }
@@ -42,6 +42,11 @@ impl<S: Snapshot> Node<S> {
     #[cfg(feature = "panel")]
     fn led(&self) -> Option<String> {
         Some(self.front_state().words().into())
+    }
+
+    #[cfg(not(feature = "panel"))]
+    fn code_shown(&self) -> bool {
+        false
     }
 
     #[cfg(not(feature = "panel"))]

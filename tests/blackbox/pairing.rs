@@ -31,10 +31,16 @@ fn codes(nodes: &[&Node]) -> Vec<String> {
     nodes.iter().map(shown).collect()
 }
 
+/// Holds the button, once the LED has shown the code to its end.
+fn hold(node: &Node) {
+    wait_until(&format!("{}'s LED has shown the code", node.name()), PATIENCE, || pairing(node)["shown"] == true);
+    node.ok(&["press", "2.5"]);
+}
+
 /// Confirms on both, and waits until both say that they are paired.
 fn confirm(nodes: &[&Node]) {
     for node in nodes {
-        node.ok(&["press", "3"]);
+        hold(node);
     }
     for node in nodes {
         wait_until(&format!("{} is paired", node.name()), PATIENCE, || is_in(node, "done"));
@@ -55,11 +61,14 @@ fn two_presses_and_two_holds_make_a_circle() {
     // An impatient press confirms nothing, and neither does one hold alone.
     let ran = a.run(&["press"]);
     assert!(ran.code == Some(1) && ran.err.contains("a code waits to be confirmed"), "{ran:?}");
-    a.ok(&["press", "2.5"]);
+    // So does a hold before the LED has shown the code to its end.
+    let ran = a.run(&["press", "2.5"]);
+    assert!(ran.code == Some(1) && ran.err.contains("not shown to its end"), "{ran:?}");
+    hold(&a);
     wait_until("B hears of it", PATIENCE, || pairing(&b)["confirmed_there"] == true);
     assert_eq!((pairing(&a)["state"].as_str(), pairing(&b)["state"].as_str()), (Some("code"), Some("code")));
     assert_eq!((a.circle(), b.circle()), (Value::Null, Value::Null));
-    b.ok(&["press", "3"]);
+    hold(&b);
     for (node, friend) in [(&a, "B"), (&b, "A")] {
         wait_until("both are paired", PATIENCE, || is_in(node, "done"));
         assert_eq!((&pairing(node)["friend"], &pairing(node)["circle"]), (&friend.into(), &"Friends".into()));
@@ -129,7 +138,7 @@ fn a_code_without_a_hold_on_both_fails() {
     let Some(world) = World::new(test) else { return };
     let (a, b) = (world.started("A"), world.started("B"));
     codes(&[&a, &b]);
-    a.ok(&["press", "3"]);
+    hold(&a);
     for node in [&a, &b] {
         wait_until("it fails", Duration::from_secs(130), || is_in(node, "failed"));
         assert_eq!(node.circle(), Value::Null);
