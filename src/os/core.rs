@@ -147,6 +147,13 @@ impl Core {
         self.with(|node, now| node.listening(now, addresses));
     }
 
+    /// Tells the kernel what it must forget, where somebody else than the mount did what the mount would have known.
+    pub fn forget_in_kernel(&self, stale: Vec<Stale>) {
+        if let Some(send) = self.stale.get() {
+            send(stale);
+        }
+    }
+
     /// Tells the node a fact.
     pub fn input(&self, input: Input) {
         self.with(|node, now| {
@@ -250,11 +257,7 @@ impl Core {
                 Some(announce) => announce(said),
                 None => *lock(&self.said) = said,
             },
-            Action::Invalidate(stale) => {
-                if let Some(send) = self.stale.get() {
-                    send(stale);
-                }
-            }
+            Action::Invalidate(stale) => self.forget_in_kernel(stale),
             #[cfg(feature = "panel")]
             Action::Show(light) => self.wishes.send_modify(|wishes| wishes.light = Some(light)),
             #[cfg(feature = "panel")]

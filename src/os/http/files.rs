@@ -23,7 +23,7 @@ use crate::lan::listing::{self, LISTED};
 use crate::lan::path::FilePath;
 use crate::lan::response::Response;
 use crate::lan::upload::{self, Upload, Want};
-use crate::node::io::{Attr, Inode, Input, Op, OpError, ReadPart, Reply};
+use crate::node::io::{Attr, Inode, Input, Op, OpError, ReadPart, Reply, Stale};
 use crate::os::core::Core;
 use crate::wire::record::Kind;
 
@@ -193,11 +193,13 @@ impl Tree {
         let (parent, name) = self.directory(path)?;
         let found = self.core.read(|node| node.lookup(parent, name))?;
         let name = name.to_vec();
+        let stale = vec![Stale::Entry(parent, name.clone())];
         self.ask(match found.kind {
             Kind::Directory => Op::Rmdir { parent, name },
             Kind::File | Kind::Symlink => Op::Unlink { parent, name },
         })
         .await?;
+        self.core.forget_in_kernel(stale);
         self.ask(Op::Fsync { inode: parent }).await?;
         Ok(Response::new(204))
     }
