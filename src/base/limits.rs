@@ -103,6 +103,12 @@ pub const EPOCHS: usize = 4_096;
 pub const DNS_MAX: usize = 9_000;
 /// Questions and records of one.
 pub const DNS_RECORDS: usize = 128;
+/// People signed in to the page at once.
+pub const SESSIONS: usize = 32;
+/// Time without a request after which somebody has to sign in again (of uptime).
+pub const SESSION_TIME: Duration = Duration::from_secs(604_800);
+/// Time that a question to sign in waits for a press.
+pub const SIGN_IN_TIME: Duration = Duration::from_secs(60);
 /// Strings of a beacon on the LAN.
 pub const BEACON_STRINGS: usize = 48;
 /// Time that the window stays open which a press of the button opens.

@@ -19,6 +19,9 @@ use crate::wire::statement::Role;
 pub enum Input {
     /// The time of `poll_timeout` has come.
     Tick,
+    /// Somebody moved a key of the panel.
+    #[cfg(feature = "panel")]
+    Panel(crate::panel::Input),
     /// A TLS connection is up; the certificate was checked against [`Trust`].
     Connected(Connected),
     /// A dial ended without a connection.
@@ -326,6 +329,15 @@ pub enum Action {
         /// What.
         request: DiskRequest,
     },
+    /// The LED plays this from now on.
+    #[cfg(feature = "panel")]
+    Show(crate::panel::Light),
+    /// Somebody held the button for 5 s: whoever is signed in to the page has to sign in again.
+    #[cfg(feature = "panel")]
+    ForgetSessions,
+    /// The power key went down: end in order, and turn the box off.
+    #[cfg(feature = "panel")]
+    PowerOff,
     /// Answer an operation.
     Reply {
         /// Of the operation.
@@ -388,7 +400,7 @@ pub struct DirEntry {
 }
 
 /// What somebody asks the node to do. Looking up, stat and reading local data go by `&self` instead.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
     /// creat(2): a new file, opened for reading and writing. Answers [`Answer::Created`].
     Create {
@@ -398,6 +410,26 @@ pub enum Op {
         name: Vec<u8>,
         /// Permission bits.
         mode: u32,
+    },
+    /// open(2) with O_TMPFILE: a new file that has no name until [`Op::Link`] gives it one. Nobody sees it, and nothing
+    /// of it outlives its handle. Answers [`Answer::Created`].
+    Unnamed {
+        /// A directory of the circle that it is to be in.
+        directory: Inode,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Publishes an unnamed file under a name, in the place of the file that has it, if one has. A reader of the name
+    /// sees the old file or the whole new one. Answers [`Answer::Done`] when that would survive a power cut.
+    Link {
+        /// The unnamed file, as it was opened.
+        handle: Handle,
+        /// Directory.
+        parent: Inode,
+        /// Name.
+        name: Vec<u8>,
+        /// Refuse to replace a file.
+        no_replace: bool,
     },
     /// mkdir(2). Answers [`Answer::Entry`].
     Mkdir {
@@ -497,6 +529,12 @@ pub enum Op {
         /// How many.
         length: u32,
     },
+    /// Somebody who opened the page asks to sign in. Answers [`Answer::Done`] when a press at the box allows it; it is
+    /// refused with words when nobody does, or another question is pending.
+    SignIn {
+        /// Two digits, none of them 0, that the page and the LED show.
+        code: u8,
+    },
     /// Founds a circle of friends. Answers [`Answer::Circle`].
     Found {
         /// Its name.
@@ -530,6 +568,15 @@ pub enum Op {
         member: String,
         /// Entropy of the operating system.
         entropy: [u8; 96],
+    },
+    /// Moves a key of the panel as [`Input::Panel`] does. Answers [`Answer::Done`], or why what was meant is refused.
+    #[cfg(feature = "panel")]
+    Panel(crate::panel::Input),
+    /// Leaves a circle with friends: nothing is shared any more, what is here stays and can be read, and pairing again
+    /// takes it back. Answers [`Answer::Done`].
+    Leave {
+        /// The circle's name; `None` means all of them.
+        circle: Option<String>,
     },
     /// A short press of the button: opens the window for pairing. Answers [`Answer::Done`].
     Press {

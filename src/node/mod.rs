@@ -11,15 +11,20 @@ mod author;
 mod circle;
 mod draft;
 mod files;
+#[cfg(feature = "panel")]
+mod front;
 mod handles;
 mod invite;
+mod leave;
 mod pairing;
 mod peers;
 mod publish;
+mod question;
 mod read;
 mod summary;
 mod sync;
 mod telling;
+mod unnamed;
 mod vault;
 mod waiting;
 mod writing;
@@ -102,6 +107,12 @@ pub struct Node<S> {
     /// Why the disk could not, until it can again.
     trouble: Option<DiskError>,
     stopping: Option<Ticket>,
+    question: question::Question,
+    #[cfg(feature = "panel")]
+    panel: crate::panel::Panel,
+    /// Pairing ended without a friend, and the LED has said so.
+    #[cfg(feature = "panel")]
+    pairing_over: bool,
     listening: Vec<SocketAddr>,
     /// When torrents that the disk failed on are tried again.
     retry_starved_at: Option<Instant>,
@@ -235,6 +246,11 @@ impl<S: Snapshot> Node<S> {
             flush_at: None,
             trouble: None,
             stopping: None,
+            question: question::Question::default(),
+            #[cfg(feature = "panel")]
+            panel: crate::panel::Panel::new(),
+            #[cfg(feature = "panel")]
+            pairing_over: false,
             listening: Vec::new(),
             retry_starved_at: None,
             started: now.wall,
@@ -248,6 +264,11 @@ impl<S: Snapshot> Node<S> {
         self.now = now;
         let reply = match input {
             Input::Tick => None,
+            #[cfg(feature = "panel")]
+            Input::Panel(input) => {
+                let _ = self.panel_input(input);
+                None
+            }
             Input::Connected(connected) => {
                 self.connected(connected);
                 None
@@ -301,6 +322,11 @@ impl<S: Snapshot> Node<S> {
             self.files_timeout(),
             self.sync_timeout(),
             self.inviter.poll_timeout(self.now.instant),
+            self.question.poll_timeout(),
+            #[cfg(feature = "panel")]
+            self.front_timeout(),
+            #[cfg(not(feature = "panel"))]
+            None,
             self.pairing.poll_timeout(),
             self.peers.joining().map(|(_, since)| since + JOIN_TIME).min(),
         ]
@@ -343,6 +369,9 @@ impl<S: Snapshot> Node<S> {
         self.pairing_due();
         self.dial_due();
         self.invites_due();
+        self.sign_in_due();
+        #[cfg(feature = "panel")]
+        self.front_due();
         self.flush();
     }
 
@@ -575,9 +604,16 @@ impl<S: Snapshot> Node<S> {
         }
         match op {
             Op::Shutdown => self.shutdown(ticket),
+            Op::SignIn { code } => {
+                let other = self.pairing_pending().then_some("pairing");
+                self.sign_in(ticket, code, other)
+            }
+            #[cfg(feature = "panel")]
+            Op::Panel(input) => Some(self.panel_input(input)),
             Op::Found { name, entropy } => Some(self.found_for_friends(&name, entropy).map(Answer::Circle)),
             Op::Invite { circle, role, time, entropy } => Some(self.invite(circle, role, time, entropy)),
             Op::Join { invite, entropy } => self.join(ticket, &invite, entropy),
+            Op::Leave { circle } => self.leave(ticket, circle.as_deref()),
             Op::Remove { circle, member, entropy } => self.remove_member(ticket, circle, &member, entropy),
             Op::Press { entropy } => Some(self.pair_press(entropy)),
             Op::Confirm { entropy } => Some(self.pair_confirm(entropy)),

@@ -19,6 +19,9 @@ pub struct Status {
     pub version: String,
     /// How much the node can do now.
     pub state: State,
+    /// What the LED says, in words; `None` without a panel.
+    #[serde(default)]
+    pub led: Option<String>,
     /// Where the tree is mounted.
     pub mount: Option<String>,
     /// Addresses that it listens on, as `address:port`.
@@ -142,6 +145,9 @@ pub struct CircleStatus {
     pub id: String,
     /// This node's role in it.
     pub role: Role,
+    /// Its owner left it: what is here is kept, nothing is shared.
+    #[serde(default)]
+    pub left: bool,
     /// Members of every role, this node among them.
     pub members: u64,
     /// Those of them that are connected to this node.

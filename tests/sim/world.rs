@@ -512,6 +512,8 @@ impl World {
             Action::Reply { ticket, reply } => self.answered(at, ticket, reply),
             Action::Announce(said) => self.say(at, said),
             Action::Invalidate(_) => {}
+            #[cfg(feature = "panel")]
+            Action::Show(_) | Action::ForgetSessions | Action::PowerOff => {}
         }
     }
 

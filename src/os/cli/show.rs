@@ -13,6 +13,9 @@ pub fn status(status: &Status) -> String {
     facts.row(["node".into(), format!("{} ({})", printable(&status.name), short(&status.device))]);
     facts.row(["version".into(), printable(&status.version)]);
     facts.row(["state".into(), format!("{}, up {}", status.state, age(status.uptime_s))]);
+    if let Some(led) = &status.led {
+        facts.row(["LED".into(), printable(led)]);
+    }
     facts.row(["mount".into(), mount]);
     facts.row(["listens on".into(), printable(&status.listen.join(", "))]);
     facts.row(["connections".into(), status.connections.to_string()]);
@@ -82,7 +85,7 @@ fn circles(status: &Status) -> String {
         let epoch = if circle.epoch_number == 0 { "none".into() } else { circle.epoch_number.to_string() };
         table.row([
             printable(&circle.name),
-            circle.role.word().into(),
+            if circle.left { "left".into() } else { circle.role.word().into() },
             format!("{} of {}", circle.online, circle.members),
             circle.objects.to_string(),
             size(circle.bytes),
@@ -444,6 +447,7 @@ mod tests {
             name: "Home".into(),
             id: "00".into(),
             role: Role::Keeper,
+            left: false,
             members: 2,
             online: 1,
             objects: 10,
@@ -459,6 +463,7 @@ mod tests {
             device: "4be1c0".repeat(10),
             version: "0.1.0".into(),
             state: State::Full,
+            led: Some("ready".into()),
             mount: Some("/srv/dust".into()),
             listen: vec!["[::]:47470".into()],
             circles: vec![circle],
