@@ -99,16 +99,16 @@ pub const JOIN_MAX: usize = 4_096;
 pub const WELCOME_MAX: usize = FRAME_MAX;
 /// Epoch keys that a joiner is handed.
 pub const EPOCHS: usize = 4_096;
-/// Bytes of a multicast DNS message (RFC 6762, section 17).
-pub const DNS_MAX: usize = 9_000;
-/// Questions and records of one.
-pub const DNS_RECORDS: usize = 128;
 /// People signed in to the page at once.
 pub const SESSIONS: usize = 32;
 /// Time without a request after which somebody has to sign in again (of uptime).
 pub const SESSION_TIME: Duration = Duration::from_secs(604_800);
 /// Time that a question to sign in waits for a press.
 pub const SIGN_IN_TIME: Duration = Duration::from_secs(60);
+/// Bytes of a multicast DNS message (RFC 6762, section 17).
+pub const DNS_MAX: usize = 9_000;
+/// Questions and records of one.
+pub const DNS_RECORDS: usize = 128;
 /// Strings of a beacon on the LAN.
 pub const BEACON_STRINGS: usize = 48;
 /// Time that the window stays open which a press of the button opens.

@@ -9,8 +9,6 @@ use crate::harness::{Node, World, long, wait_for, wait_until, write};
 
 /// The window's opening, the gathering and the exchange take a few seconds.
 const PATIENCE: Duration = Duration::from_secs(40);
-/// The longest code takes as many blinks.
-const BLINKS: Duration = Duration::from_secs(90);
 
 fn pairing(node: &Node) -> Value {
     node.json(&["status"])["pairing"].clone()
@@ -33,9 +31,10 @@ fn codes(nodes: &[&Node]) -> Vec<String> {
     nodes.iter().map(shown).collect()
 }
 
-/// Holds the button until it confirms: not before the whole code was blinked.
+/// Holds the button, once the LED has shown the code to its end.
 fn hold(node: &Node) {
-    wait_until(&format!("{} takes a hold", node.name()), BLINKS, || node.run(&["press", "3"]).code == Some(0));
+    wait_until(&format!("{}'s LED has shown the code", node.name()), PATIENCE, || pairing(node)["shown"] == true);
+    node.ok(&["press", "2.5"]);
 }
 
 /// Confirms on both, and waits until both say that they are paired.
@@ -59,6 +58,12 @@ fn two_presses_and_two_holds_make_a_circle() {
     assert_eq!(shown[0], shown[1]);
     assert!(shown[0].len() == 4 && shown[0].bytes().all(|digit| digit.is_ascii_digit()), "{shown:?}");
     assert!(a.ok(&["status"]).contains(&format!("B, code {}", shown[0])));
+    // An impatient press confirms nothing, and neither does one hold alone.
+    let ran = a.run(&["press"]);
+    assert!(ran.code == Some(1) && ran.err.contains("a code waits to be confirmed"), "{ran:?}");
+    // So does a hold before the LED has shown the code to its end.
+    let ran = a.run(&["press", "2.5"]);
+    assert!(ran.code == Some(1) && ran.err.contains("not shown to its end"), "{ran:?}");
     hold(&a);
     wait_until("B hears of it", PATIENCE, || pairing(&b)["confirmed_there"] == true);
     assert_eq!((pairing(&a)["state"].as_str(), pairing(&b)["state"].as_str()), (Some("code"), Some("code")));
