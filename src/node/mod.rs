@@ -16,6 +16,7 @@ mod front;
 mod handles;
 mod invite;
 mod leave;
+mod op;
 mod pairing;
 mod peers;
 mod publish;
