@@ -36,14 +36,21 @@ impl<S: Snapshot> Node<S> {
             State::Code(_) if !self.panel.code_shown() => {
                 "the code was not shown to its end: compare it on both boxes, then hold the button for 2 to 4 s"
             }
+            State::SignIn(_) if !self.panel.code_shown() => {
+                "the code was not shown to its end: compare it with the page's, then press"
+            }
             _ => "a hold of this length means nothing now",
         }
+    }
+
+    /// Does what the panel meant by what has become due; comes before all that a gesture sets going.
+    pub(super) fn gestures_due(&mut self) {
+        let _ = self.panel_input(Input::Tick);
     }
 
     /// Shows what has become of things.
     pub(super) fn front_due(&mut self) {
         let now = self.now.instant;
-        let _ = self.panel_input(Input::Tick);
         let pairing = self.pairing_ended();
         if pairing && !self.pairing_over {
             // It came to nothing.
@@ -65,6 +72,10 @@ impl<S: Snapshot> Node<S> {
     fn gesture(&mut self, gesture: Gesture) -> Result<(), OpError> {
         match gesture {
             Gesture::Press if self.sign_in_pending().is_some() => {
+                // The question may have come after what the LED shows: then the press was not its answer.
+                if !matches!(self.panel.state(), State::SignIn(_)) {
+                    return Err(OpError::NotPermitted("somebody asks to sign in: wait for the code".into()));
+                }
                 self.sign_in_allow(self.now);
                 Ok(())
             }
@@ -98,11 +109,16 @@ impl<S: Snapshot> Node<S> {
         if self.stopping.is_some() {
             return State::Stopping;
         }
-        if let Some(state) = self.pairing_shown() {
+        // What waits for a press comes before what only tells.
+        let pairing = self.pairing_shown();
+        if let Some(state) = pairing.filter(|_| self.pairing_pending()) {
             return state;
         }
         if let Some(code) = self.sign_in_pending() {
             return State::SignIn([code / 10, code % 10]);
+        }
+        if let Some(state) = pairing {
+            return state;
         }
         match &self.trouble {
             Some(DiskError::Full) => return State::DiskFull,

@@ -182,7 +182,7 @@ pub enum Op {
     /// Moves a key of the panel as [`Input::Panel`] does. Answers [`Answer::Done`], or why what was meant is refused.
     #[cfg(feature = "panel")]
     Panel(crate::panel::Input),
-    /// Leaves a circle with friends: nothing is shared any more, what is here stays and can be read, and pairing again
+    /// Leaves a circle with friends: nothing is shared any more, what is here stays the owner's, and pairing again
     /// takes it back. Answers [`Answer::Done`].
     Leave {
         /// The circle's name; `None` means all of them.

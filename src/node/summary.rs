@@ -67,7 +67,7 @@ impl<S: Snapshot> Node<S> {
         CircleStatus {
             name: self.shown_name(circle),
             id: circle.id.hex(),
-            role: circle.roster.role_of(&self.me.device.member).unwrap_or(Role::Cache),
+            role: circle.kept_role().unwrap_or(Role::Cache),
             left: circle.left,
             members: circle.roster.current().count() as u64,
             online: self.peers.in_circle(&circle.id).count() as u64,

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::base::{Instant, Now, Ticket, WallTime};
 use crate::node::Node;
-use crate::node::io::{Action, Announcement, Input, Op, OpError, Reply, Stale};
+use crate::node::io::{Action, Announcement, Inode, Input, Op, OpError, Reply, Stale};
 use crate::os::disk::{Disk, RedbStore, Slabs};
 use crate::os::net::Net;
 
@@ -187,6 +187,13 @@ impl Core {
     /// Reads by `&self`, beside other readers.
     pub fn read<R>(&self, read: impl FnOnce(&Node<RedbStore>) -> R) -> R {
         read(&self.node.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Somebody other than the kernel changed what stands under this name: the kernel is told.
+    pub fn forget_entry(&self, directory: Inode, name: &[u8]) {
+        if let Some(send) = self.stale.get() {
+            send(vec![Stale::Entry(directory, name.to_vec())]);
+        }
     }
 
     /// The slabs, for reading on the caller's thread.

@@ -232,7 +232,7 @@ impl Task {
         if self.second.1 > PACKETS {
             return;
         }
-        for found in self.responder.message(now, interface, from, bytes) {
+        for found in self.responder.message(now, interface, from, bytes).into_iter().take(FOUND_EACH) {
             if let Some(said) = said(&found) {
                 (self.events)(Input::Heard { said, address: SocketAddr::V4(found.address) });
             }
@@ -345,3 +345,5 @@ const LOOK: Duration = Duration::from_secs(3);
 const INTERFACES: usize = 16;
 /// Packets that are read in a second.
 const PACKETS: u32 = 100;
+/// Boxes that one packet may tell of; each costs the node a turn.
+const FOUND_EACH: usize = 8;
