@@ -31,7 +31,7 @@ pub struct Head<'a> {
     pub host: Option<&'a str>,
     /// Where it comes from.
     pub source: Source<'a>,
-    /// `Cookie`, those of several joined by `;`.
+    /// `Cookie`; empty when there is none.
     pub cookie: &'a str,
     /// `Content-Length`.
     pub length: Option<u64>,
