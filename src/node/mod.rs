@@ -21,6 +21,7 @@ mod peers;
 mod publish;
 mod question;
 mod read;
+mod refusal;
 mod summary;
 mod sync;
 mod telling;
