@@ -1,7 +1,9 @@
 //! What the node tells about itself: status, friends and transfers, for the API.
 
 use super::Node;
-use super::status::{CircleStatus, Friend, PairingStatus, Source, State, Status, Traffic, Transfer, Transfers};
+use super::status::{
+    CircleStatus, Friend, PairingStatus, SignInStatus, Source, State, Status, Traffic, Transfer, Transfers,
+};
 use super::vault::State as Held;
 use crate::base::{CircleId, ConnId, InfoHash, Snapshot};
 use crate::swarm::Offer;
@@ -34,6 +36,7 @@ impl<S: Snapshot> Node<S> {
             disk_total: 0,
             disk_free: 0,
             memory: None,
+            sign_in: self.sign_in_pending().map(|code| SignInStatus { code, shown: self.code_shown() }),
             pairing: PairingStatus { shown: self.code_shown(), ..self.pairing_status() },
             problems,
         }
