@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Node, wait_for};
+use super::{Node, wait_for, wait_until};
 
 /// See the module. Speaks for one browser: it keeps the cookie.
 pub struct Web {
