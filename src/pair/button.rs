@@ -475,9 +475,16 @@ impl Button {
         let Phase::Open(round) = &self.phase else { return };
         let beacon = Beacon { overlap: true, ..round.beacon };
         let conn = round.link.as_ref().map(|link| link.conn);
+        // Whoever sits between and sees that the codes differ could end the round by a beacon: that was a guess as well.
+        let guessed = round.link.as_ref().is_some_and(|link| {
+            matches!((&link.stage, link.side), (Stage::Code { .. }, _) | (Stage::Reveal(_), Side::Dialler))
+        });
         self.phase = Phase::Overlap(now + PAIR_COOL_DOWN, beacon);
         if let Some(conn) = conn {
             self.close(conn, OVERLAP);
+        }
+        if guessed {
+            self.count_guess(now);
         }
     }
 
@@ -497,8 +504,13 @@ impl Button {
             (Stage::Joining { .. }, _) => return self.end(now, State::Failed { why }, &words),
             (Stage::Reveal(_) | Stage::Code { .. }, _) => {}
         }
-        self.failures += 1;
         self.end(now, State::Failed { why }, &words);
+        self.count_guess(now);
+    }
+
+    /// A round ended after our nonce was revealed.
+    fn count_guess(&mut self, now: Instant) {
+        self.failures += 1;
         if self.failures >= PAIR_FAILURES {
             self.failures = 0;
             self.phase = Phase::Paused(now + PAIR_PAUSE);

@@ -157,7 +157,7 @@ impl Responder {
             let asked = message.questions.iter().any(|question| offer.service.answers(question));
             if let Some(turn) = offer.turns.get_mut(&interface)
                 && asked
-                && !offer.service.is_known(&message.records)
+                && (!offer.service.is_known(&message.records) || asks_more(&offer.service, &message.questions))
             {
                 // RFC 6762, section 6: shared records after a moment, and none twice within a second.
                 let moment = now + Duration::from_millis(20 + self.rng.below(100));
@@ -234,6 +234,11 @@ impl Turn {
     fn unasked(now: Instant) -> Self {
         Self { due: Some(now), sent: None, unasked: 2 }
     }
+}
+
+/// True when somebody asks for more of a service than its name: what is known of that is not told by the name's record.
+fn asks_more(service: &Service, questions: &[Question]) -> bool {
+    questions.iter().any(|question| question.kind != Type::PTR && service.answers(question))
 }
 
 impl Service {

@@ -56,11 +56,6 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    /// True when all of the body came that was told.
-    pub fn is_whole(&self) -> bool {
-        self.header("content-length").is_none_or(|length| length == self.body.len().to_string())
-    }
-
     fn read(bytes: &[u8]) -> Self {
         let end = bytes.windows(4).position(|four| four == b"\r\n\r\n").unwrap_or(bytes.len());
         let head = String::from_utf8_lossy(&bytes[..end]);
