@@ -16,6 +16,7 @@ mod front;
 mod handles;
 mod invite;
 mod leave;
+mod op;
 mod pairing;
 mod peers;
 mod publish;
@@ -366,6 +367,8 @@ impl<S: Snapshot> Node<S> {
         self.swarm.handle_timeout(self.now.instant);
         self.feed_swarm();
         self.drain_swarm();
+        #[cfg(feature = "panel")]
+        self.gestures_due();
         self.pairing_due();
         self.dial_due();
         self.invites_due();

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::base::{Instant, Now, Ticket, WallTime};
 use crate::node::Node;
-use crate::node::io::{Action, Announcement, Input, Op, OpError, Reply, Stale};
+use crate::node::io::{Action, Announcement, Inode, Input, Op, OpError, Reply, Stale};
 use crate::os::disk::{Disk, RedbStore, Slabs};
 use crate::os::net::Net;
 
@@ -147,13 +147,6 @@ impl Core {
         self.with(|node, now| node.listening(now, addresses));
     }
 
-    /// Tells the kernel what it must forget, where somebody else than the mount did what the mount would have known.
-    pub fn forget_in_kernel(&self, stale: Vec<Stale>) {
-        if let Some(send) = self.stale.get() {
-            send(stale);
-        }
-    }
-
     /// Tells the node a fact.
     pub fn input(&self, input: Input) {
         self.with(|node, now| {
@@ -194,6 +187,13 @@ impl Core {
     /// Reads by `&self`, beside other readers.
     pub fn read<R>(&self, read: impl FnOnce(&Node<RedbStore>) -> R) -> R {
         read(&self.node.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Somebody other than the kernel changed what stands under this name: the kernel is told.
+    pub fn forget_entry(&self, directory: Inode, name: &[u8]) {
+        if let Some(send) = self.stale.get() {
+            send(vec![Stale::Entry(directory, name.to_vec())]);
+        }
     }
 
     /// The slabs, for reading on the caller's thread.
@@ -257,9 +257,13 @@ impl Core {
                 Some(announce) => announce(said),
                 None => *lock(&self.said) = said,
             },
-            Action::Invalidate(stale) => self.forget_in_kernel(stale),
+            Action::Invalidate(stale) => {
+                if let Some(send) = self.stale.get() {
+                    send(stale);
+                }
+            }
             #[cfg(feature = "panel")]
-            Action::Show(light) => self.wishes.send_modify(|wishes| wishes.light = Some(light)),
+            Action::Show(light) => self.wishes.send_modify(|wishes| wishes.light = Some(*light)),
             #[cfg(feature = "panel")]
             Action::ForgetSessions => self.wishes.send_modify(|wishes| wishes.forget_sessions += 1),
             #[cfg(feature = "panel")]

@@ -65,12 +65,19 @@ fn signing_in_takes_a_press() {
     // One question at a time; the box shows it, and a press answers it.
     let asked = web.ask("POST", "/v1/signin", &[], b"").json();
     assert!(asked["code"].as_u64().is_some_and(|code| (11..=99).contains(&code) && code % 10 != 0), "{asked}");
-    assert_eq!(web.ask("POST", "/v1/signin", &[], b"").status, 409);
-    let path = format!("/v1/signin/{}", asked["id"].as_str().expect("an id"));
-    assert_eq!(web.get(&path).json()["state"], "waiting");
+    let path = |asked: &serde_json::Value| format!("/v1/signin/{}", asked["id"].as_str().expect("an id"));
+    assert_eq!(web.get(&path(&asked)).json()["state"], "waiting");
+    // Whoever loads the page again asks anew.
+    let again = web.ask("POST", "/v1/signin", &[], b"").json();
+    assert_eq!(web.get(&path(&asked)).status, 404);
+    let path = path(&again);
     let led = a.json(&["status"])["led"].clone();
     assert!(led.as_str().is_some_and(|words| words.contains("sign")), "the LED shows it: {led}");
-    a.ok(&["press"]);
+    // Nobody lets in whom they have not seen ask.
+    let ran = a.run(&["press"]);
+    assert!(ran.code == Some(1) && ran.err.contains("not shown to its end"), "{ran:?}");
+    assert_eq!(web.get(&path).json()["state"], "waiting");
+    web.press(&a, &path);
     wait_until("the press is heard of", LIMIT, || {
         let answer = web.get(&path);
         web.cookie = answer.header("set-cookie").and_then(|c| Some(format!("Cookie: {}", c.split(';').next()?)));

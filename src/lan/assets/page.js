@@ -176,7 +176,7 @@
     told.circles.forEach(function (circle) {
       var list = make('dl');
       facts(list, [
-        ['This box', circle.role],
+        ['This box', circle.left ? 'left, and keeps what is here' : circle.role],
         ['Members', circle.members > 1 ? circle.online + ' of ' + (circle.members - 1) + ' others online' : 'this box alone'],
         ['Files and folders', circle.objects + ', ' + size(circle.bytes)],
         ['Here', circle.held_torrents + ' of ' + (circle.held_torrents + circle.wanted_torrents) + ' bodies'],
@@ -189,7 +189,7 @@
 
   function showCircles(told) {
     var select = get('circle');
-    var names = told.circles.filter(function (circle) { return circle.role === 'keeper' && circle.name !== 'Home'; });
+    var names = told.circles.filter(function (circle) { return circle.role === 'keeper' && !circle.left && circle.name !== 'Home'; });
     get('circle-label').hidden = names.length < 2;
     if (select.options.length === names.length) { return; }
     clear(select);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Node, wait_for};
+use super::{Node, wait_for, wait_until};
 
 /// See the module. Speaks for one browser: it keeps the cookie.
 pub struct Web {
@@ -159,13 +159,23 @@ impl Web {
         entries.iter().map(|entry| entry["name"].as_str().expect("a name").to_owned()).collect()
     }
 
+    /// Presses the button of `node` once its LED has shown the code, as the page goes on to ask for what became of it.
+    #[track_caller]
+    pub fn press(&self, node: &Node, path: &str) {
+        wait_until("the LED has shown the code", LIMIT, || {
+            assert_eq!(self.get(path).json()["state"], "waiting");
+            node.json(&["status"])["sign_in"]["shown"] == true
+        });
+        node.ok(&["press"]);
+    }
+
     /// Asks to sign in, presses the button of `node`, and keeps the cookie.
     #[track_caller]
     pub fn sign_in(&mut self, node: &Node) {
         let asked = self.ask("POST", "/v1/signin", &[], b"");
         assert_eq!(asked.status, 200, "{asked:?}");
         let path = format!("/v1/signin/{}", asked.json()["id"].as_str().expect("an id"));
-        node.ok(&["press"]);
+        self.press(node, &path);
         let allowed = wait_for("the press is heard of", LIMIT, || {
             let answer = self.get(&path);
             (answer.json()["state"] != "waiting").then_some(answer)
