@@ -10,4 +10,5 @@ pub mod fuse;
 pub mod http;
 pub mod net;
 pub mod run;
+pub mod selftest;
 pub mod state;

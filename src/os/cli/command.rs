@@ -11,6 +11,7 @@ use log::LevelFilter;
 use super::config::{Fetch, NodeFlags, address};
 use super::nearest::nearest;
 use crate::lan::api::{INVITE_MAX, INVITE_MINUTES, INVITE_MINUTES_MAX};
+use crate::os::selftest::{ITEMS, item_name};
 use crate::wire::statement::{Role, check_label};
 
 /// What the command line asks for.
@@ -81,6 +82,11 @@ pub enum Command {
     Unmount,
     /// Ends the node.
     Stop,
+    /// Tests this machine and this build.
+    SelfTest {
+        /// Items to leave out.
+        skip: Vec<&'static str>,
+    },
 }
 
 /// Where an invite's text comes from.
@@ -131,7 +137,7 @@ pub(super) struct Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 12] = [
+pub(super) const COMMANDS: [Spec; 13] = [
     Spec { name: "init", flags: &["name"], operand: None },
     Spec { name: "node", flags: &["mount", "cache", "listen", "name", "fetch", "config"], operand: None },
     Spec { name: "invite", flags: &["role", "minutes", "circle"], operand: None },
@@ -143,6 +149,7 @@ pub(super) const COMMANDS: [Spec; 12] = [
     Spec { name: "transfers", flags: &["watch"], operand: None },
     Spec { name: "unmount", flags: &[], operand: None },
     Spec { name: "stop", flags: &[], operand: None },
+    Spec { name: "self-test", flags: &["skip"], operand: None },
     Spec { name: "help", flags: &[], operand: Some("COMMAND") },
 ];
 
@@ -186,6 +193,7 @@ struct Line {
     role: Option<Role>,
     minutes: Option<u32>,
     watch: bool,
+    skip: Vec<&'static str>,
     node: NodeFlags,
 }
 
@@ -239,6 +247,12 @@ impl Line {
             "listen" => {
                 let address = address(&self.text(flag, parser)?).map_err(|why| self.wrong(why))?;
                 self.node.listen.push(address);
+                false
+            }
+            "skip" => {
+                let word = self.text(flag, parser)?;
+                let names: Vec<&str> = ITEMS.iter().map(|item| item.name).collect();
+                self.skip.push(item_name(&word).ok_or_else(|| self.no_such(flag, &word, &names))?);
                 false
             }
             "fetch" => {
@@ -349,6 +363,7 @@ impl Line {
             "friends" => Command::Friends,
             "transfers" => Command::Transfers { watch: self.watch },
             "unmount" => Command::Unmount,
+            "self-test" => Command::SelfTest { skip: self.skip },
             _ => Command::Stop,
         })
     }
@@ -574,6 +589,10 @@ mod tests {
             ("join", "`dustfs join` needs its INVITE"),
             ("found ..", "the circle \"..\" cannot be used: "),
             ("remove", "`dustfs remove` needs its MEMBER"),
+            (
+                "self-test --skip fire",
+                "'--skip' is one of threads, files, hashes, seal, formats, ledger, tls, mount, not 'fire'",
+            ),
             ("node -q -v", "'-q' and '-v' exclude each other"),
         ];
         for (line, expected) in table {
