@@ -99,6 +99,8 @@ pub const JOIN_MAX: usize = 4_096;
 pub const WELCOME_MAX: usize = FRAME_MAX;
 /// Epoch keys that a joiner is handed.
 pub const EPOCHS: usize = 4_096;
+/// Time that a question to sign in waits for a press.
+pub const SIGN_IN_TIME: Duration = Duration::from_secs(60);
 /// Time that a read of what is not here may wait without a byte coming.
 pub const READ_TIME: Duration = Duration::from_secs(30);
 /// Quiet time after which a file kept open is published.

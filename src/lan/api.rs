@@ -2,7 +2,7 @@
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`; `POST /v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`,
-//! `/v1/unmount`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
+//! `/v1/leave`, `/v1/unmount`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
 
 use std::fmt;
 
@@ -58,6 +58,11 @@ pub enum Call {
         /// The member's name or the start of its device id in hex.
         member: String,
     },
+    /// Leaves a circle; what is here stays. Answered by [`Outcome::Done`].
+    Leave {
+        /// Its name.
+        circle: String,
+    },
     /// Takes the mount away; the node goes on. Answered by [`Outcome::Done`].
     Unmount,
     /// Publishes what is written, and ends the node. Answered by [`Outcome::Done`].
@@ -75,6 +80,7 @@ impl Call {
             Call::Join { .. } => ("POST", "/v1/join"),
             Call::Found { .. } => ("POST", "/v1/found"),
             Call::Remove { .. } => ("POST", "/v1/remove"),
+            Call::Leave { .. } => ("POST", "/v1/leave"),
             Call::Unmount => ("POST", "/v1/unmount"),
             Call::Stop => ("POST", "/v1/stop"),
         }
@@ -90,6 +96,7 @@ impl Call {
             Call::Join { invite } => Some(json!({ "invite": invite })),
             Call::Found { name } => Some(json!({ "name": name })),
             Call::Remove { circle, member } => Some(json!({ "circle": circle, "member": member })),
+            Call::Leave { circle } => Some(json!({ "circle": circle })),
         }
     }
 }
@@ -98,7 +105,7 @@ impl Call {
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" => Some("GET"),
-        "invite" | "join" | "found" | "remove" | "unmount" | "stop" => Some("POST"),
+        "invite" | "join" | "found" | "remove" | "leave" | "unmount" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -124,6 +131,11 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             Ok(Call::Found { name })
         }
         "remove" => remove(body),
+        "leave" => {
+            let LeaveBody { circle } = parse(body)?;
+            check_name("the circle's name", &circle)?;
+            Ok(Call::Leave { circle })
+        }
         "unmount" => nothing(body).map(|()| Call::Unmount),
         _ => nothing(body).map(|()| Call::Stop),
     }
@@ -151,6 +163,12 @@ struct JoinBody {
 #[serde(deny_unknown_fields)]
 struct FoundBody {
     name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LeaveBody {
+    circle: String,
 }
 
 #[derive(Deserialize)]
@@ -331,7 +349,7 @@ impl ApiError {
 
     fn not_found(path: &str) -> Self {
         Self::new(404, format!("there is nothing at {}", shorten(path)))
-            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, unmount, stop")
+            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, unmount, stop")
     }
 
     fn body(&self) -> String {
@@ -389,6 +407,7 @@ mod tests {
             Call::Invite { circle: Some("Skiers".into()), role: Role::Keeper, minutes: INVITE_MINUTES_MAX },
             Call::Join { invite: "dust1abc".into() },
             Call::Found { name: "Skiers".into() },
+            Call::Leave { circle: "Skiers".into() },
             Call::Remove { circle: Some("Skiers".into()), member: "Ann's box".into() },
             Call::Remove { circle: None, member: "0badcafe".into() },
             Call::Unmount,

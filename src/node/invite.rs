@@ -53,7 +53,8 @@ impl<S: Snapshot> Node<S> {
                 OpError::Invalid(format!("there is no circle called '{name}': found it with `dustfs found {name}`"))
             })?,
             None => {
-                let with_friends: Vec<_> = self.circles.values().filter(|circle| !circle.home).collect();
+                let with_friends: Vec<_> =
+                    self.circles.values().filter(|circle| !circle.home && !circle.left).collect();
                 match with_friends[..] {
                     [] => {
                         let suite = self.preferred_suite();
@@ -332,6 +333,7 @@ impl<S: Snapshot> Node<S> {
         }
         let circle = self.circles.get_mut(id).ok_or(OpError::NotFound)?;
         circle.leaf = welcome.leaf.clone();
+        circle.left = false;
         if let (Some(secret), Some(Role::Keeper)) = (&welcome.root_secret, circle.role()) {
             circle.root_seed = Some(zeroize::Zeroizing::new(secret.0));
         }

@@ -358,6 +358,26 @@ pub enum Op {
         /// Permission bits.
         mode: u32,
     },
+    /// open(2) with O_TMPFILE: a new file that has no name until [`Op::Link`] gives it one. Nobody sees it, and nothing
+    /// of it outlives its handle. Answers [`Answer::Created`].
+    Unnamed {
+        /// A directory of the circle that it is to be in.
+        directory: Inode,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Publishes an unnamed file under a name, in the place of the file that has it, if one has. A reader of the name
+    /// sees the old file or the whole new one. Answers [`Answer::Done`] when that would survive a power cut.
+    Link {
+        /// The unnamed file, as it was opened.
+        handle: Handle,
+        /// Directory.
+        parent: Inode,
+        /// Name.
+        name: Vec<u8>,
+        /// Refuse to replace a file.
+        no_replace: bool,
+    },
     /// mkdir(2). Answers [`Answer::Entry`].
     Mkdir {
         /// Directory.
@@ -456,6 +476,12 @@ pub enum Op {
         /// How many.
         length: u32,
     },
+    /// Somebody who opened the page asks to sign in. Answers [`Answer::Done`] when a press at the box allows it; it is
+    /// refused with words when nobody does, or another question is pending.
+    SignIn {
+        /// Two digits, none of them 0, that the page and the LED show.
+        code: u8,
+    },
     /// Founds a circle of friends. Answers [`Answer::Circle`].
     Found {
         /// Its name.
@@ -489,6 +515,12 @@ pub enum Op {
         member: String,
         /// Entropy of the operating system.
         entropy: [u8; 96],
+    },
+    /// Leaves a circle with friends: nothing is shared any more, what is here stays and can be read, and pairing again
+    /// takes it back. Answers [`Answer::Done`].
+    Leave {
+        /// The circle's name; `None` means all of them.
+        circle: Option<String>,
     },
     /// Publishes all drafts and makes everything durable; nothing is accepted after it. Answers [`Answer::Done`].
     Shutdown,

@@ -13,12 +13,15 @@ mod draft;
 mod files;
 mod handles;
 mod invite;
+mod leave;
 mod peers;
 mod publish;
+mod question;
 mod read;
 mod summary;
 mod sync;
 mod telling;
+mod unnamed;
 mod vault;
 mod waiting;
 mod writing;
@@ -100,6 +103,7 @@ pub struct Node<S> {
     /// Why the disk could not, until it can again.
     trouble: Option<DiskError>,
     stopping: Option<Ticket>,
+    question: question::Question,
     listening: Vec<SocketAddr>,
     /// When torrents that the disk failed on are tried again.
     retry_starved_at: Option<Instant>,
@@ -230,6 +234,7 @@ impl<S: Snapshot> Node<S> {
             flush_at: None,
             trouble: None,
             stopping: None,
+            question: question::Question::default(),
             listening: Vec::new(),
             retry_starved_at: None,
             started: now.wall,
@@ -292,6 +297,7 @@ impl<S: Snapshot> Node<S> {
             self.files_timeout(),
             self.sync_timeout(),
             self.inviter.poll_timeout(self.now.instant),
+            self.question.poll_timeout(),
             self.peers.joining().map(|(_, since)| since + JOIN_TIME).min(),
         ]
         .into_iter()
@@ -331,6 +337,7 @@ impl<S: Snapshot> Node<S> {
         self.drain_swarm();
         self.dial_due();
         self.invites_due();
+        self.sign_in_due();
         self.flush();
     }
 
@@ -560,9 +567,11 @@ impl<S: Snapshot> Node<S> {
         }
         match op {
             Op::Shutdown => self.shutdown(ticket),
+            Op::SignIn { code } => self.sign_in(ticket, code, None),
             Op::Found { name, entropy } => Some(self.found_for_friends(&name, entropy).map(Answer::Circle)),
             Op::Invite { circle, role, time, entropy } => Some(self.invite(circle, role, time, entropy)),
             Op::Join { invite, entropy } => self.join(ticket, &invite, entropy),
+            Op::Leave { circle } => self.leave(ticket, circle.as_deref()),
             Op::Remove { circle, member, entropy } => self.remove_member(ticket, circle, &member, entropy),
             file => self.file_op(ticket, file),
         }

@@ -69,6 +69,9 @@ pub struct CircleStatus {
     pub id: String,
     /// This node's role in it.
     pub role: Role,
+    /// Its owner left it: what is here is kept, nothing is shared.
+    #[serde(default)]
+    pub left: bool,
     /// Members of every role, this node among them.
     pub members: u64,
     /// Those of them that are connected to this node.

@@ -12,13 +12,14 @@ use crate::wire::statement::Role;
 impl<S: Snapshot> Node<S> {
     /// The node's part of the status; `os` adds the mount, the disk and the memory.
     pub fn status(&self) -> Status {
-        let mut circles: Vec<_> = self.circles.values().filter(|circle| circle.role().is_some()).collect();
+        let mut circles: Vec<_> =
+            self.circles.values().filter(|circle| circle.role().is_some() || circle.left).collect();
         circles.sort_by_key(|circle| (!circle.home, circle.roster.name().to_string()));
         let mut problems = Vec::new();
         if let Some(trouble) = &self.trouble {
             problems.push(trouble.to_string());
         }
-        let reads = circles.iter().any(|circle| circle.role().is_some_and(Role::reads));
+        let reads = circles.iter().any(|circle| circle.readable());
         Status {
             name: self.me.device.name.clone(),
             device: self.me.device.id().hex(),
@@ -49,7 +50,8 @@ impl<S: Snapshot> Node<S> {
         CircleStatus {
             name: self.shown_name(circle),
             id: circle.id.hex(),
-            role: circle.role().unwrap_or(Role::Cache),
+            role: circle.roster.role_of(&self.me.device.member).unwrap_or(Role::Cache),
+            left: circle.left,
             members: circle.roster.current().count() as u64,
             online: self.peers.in_circle(&circle.id).count() as u64,
             objects: circle.tree.len() as u64,

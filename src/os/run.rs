@@ -430,6 +430,7 @@ impl Api {
                 }
                 Call::Join { invite } => Op::Join { invite, entropy: entropy()? },
                 Call::Found { name } => Op::Found { name, entropy: entropy()? },
+                Call::Leave { circle } => Op::Leave { circle: Some(circle) },
                 Call::Remove { circle, member } => Op::Remove { circle, member, entropy: entropy()? },
             };
             let answer = self.core.ask(op).await.map_err(ApiError::from)?;

@@ -62,6 +62,11 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Leaves a circle, keeping what is here.
+    Leave {
+        /// Its name.
+        circle: String,
+    },
     /// Removes a member for good.
     Remove {
         /// From which circle.
@@ -143,6 +148,7 @@ pub(super) const COMMANDS: [Spec; 13] = [
     Spec { name: "invite", flags: &["role", "minutes", "circle"], operand: None },
     Spec { name: "join", flags: &[], operand: Some("INVITE") },
     Spec { name: "found", flags: &[], operand: Some("NAME") },
+    Spec { name: "leave", flags: &[], operand: Some("CIRCLE") },
     Spec { name: "remove", flags: &["circle"], operand: Some("MEMBER") },
     Spec { name: "status", flags: &[], operand: None },
     Spec { name: "friends", flags: &[], operand: None },
@@ -358,6 +364,7 @@ impl Line {
             },
             "join" => Command::Join(self.invite(operand)?),
             "found" => Command::Found { name: self.label("circle", &operand)? },
+            "leave" => Command::Leave { circle: self.label("circle", &operand)? },
             "remove" => Command::Remove { member: self.label("member", &operand)?, circle: self.circle },
             "status" => Command::Status,
             "friends" => Command::Friends,

@@ -9,6 +9,7 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("invite") => INVITE,
         Some("join") => JOIN,
         Some("found") => FOUND,
+        Some("leave") => LEAVE,
         Some("remove") => REMOVE,
         Some("status") => STATUS,
         Some("friends") => FRIENDS,
@@ -34,6 +35,7 @@ Friends:
   invite     open an invite, and print it
   join       join a circle by an invite
   found      found a circle
+  leave      leave a circle, keeping what is here
   remove     remove a member from a circle, for good
 Look:
   status     how the node and its circles are
@@ -147,6 +149,16 @@ The name becomes the circle's directory (up to 64 bytes, no '/').
 
 Examples:
   dustfs found Skiers
+";
+
+const LEAVE: &str = "\
+Leaves a circle: nothing is shared with it any more. What is here stays, and can
+be read; joining it again takes it back.
+
+Usage: dustfs leave CIRCLE
+
+Examples:
+  dustfs leave Skiers
 ";
 
 const REMOVE: &str = "\

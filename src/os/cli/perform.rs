@@ -36,6 +36,10 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         Command::Found { name } => {
             asking.show(&Call::Found { name }, |answer: &CircleAnswer| circle_line("founded", answer))
         }
+        Command::Leave { circle } => {
+            let told = format!("left {}: what is here stays, and can be read\n", show::printable(&circle));
+            asking.show(&Call::Leave { circle }, |_: &Value| told.clone())
+        }
         Command::Remove { circle, member } => {
             let told = format!("removed {}\n", show::printable(&member));
             asking.show(&Call::Remove { circle, member }, |_: &Value| told.clone())

@@ -50,7 +50,7 @@ fn circles(status: &Status) -> String {
         let epoch = if circle.epoch_number == 0 { "none".into() } else { circle.epoch_number.to_string() };
         table.row([
             printable(&circle.name),
-            circle.role.word().into(),
+            if circle.left { "left".into() } else { circle.role.word().into() },
             format!("{} of {}", circle.online, circle.members),
             circle.objects.to_string(),
             size(circle.bytes),
@@ -412,6 +412,7 @@ mod tests {
             name: "Home".into(),
             id: "00".into(),
             role: Role::Keeper,
+            left: false,
             members: 2,
             online: 1,
             objects: 10,
