@@ -142,7 +142,7 @@ pub(super) struct Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 13] = [
+pub(super) const COMMANDS: [Spec; 14] = [
     Spec { name: "init", flags: &["name"], operand: None },
     Spec { name: "node", flags: &["mount", "cache", "listen", "name", "fetch", "config"], operand: None },
     Spec { name: "invite", flags: &["role", "minutes", "circle"], operand: None },
