@@ -10,6 +10,7 @@ use core::net::SocketAddr;
 
 use crate::base::{Batch, CircleId, ConnId, Location, Ticket, TransportKey, WallTime};
 use crate::seal::ChunkKey;
+use crate::wire::beacon::{Pairing, Presence};
 use crate::wire::record::Kind;
 use crate::wire::statement::Role;
 
@@ -18,6 +19,9 @@ use crate::wire::statement::Role;
 pub enum Input {
     /// The time of `poll_timeout` has come.
     Tick,
+    /// Somebody moved a key of the panel.
+    #[cfg(feature = "panel")]
+    Panel(crate::panel::Input),
     /// A TLS connection is up; the certificate was checked against [`Trust`].
     Connected(Connected),
     /// A dial ended without a connection.
@@ -49,6 +53,13 @@ pub enum Input {
         conn: ConnId,
         /// For people.
         why: String,
+    },
+    /// Another node said something on the LAN; nothing of it is proved.
+    Heard {
+        /// What.
+        said: Said,
+        /// Where it takes connections: the sender's address and the port that it names.
+        address: SocketAddr,
     },
     /// The disk answers.
     Disk {
@@ -95,6 +106,35 @@ pub enum Protocol {
     Dustfs(CircleId),
     /// `dustfs-invite/1`: the peer's key is known to nobody yet.
     Invite,
+    /// `dustfs-pair/1`: two boxes whose buttons were pressed.
+    Pair,
+}
+
+impl Protocol {
+    /// True for those whose peer need not be in any circle.
+    pub fn is_guest(self) -> bool {
+        matches!(self, Protocol::Invite | Protocol::Pair)
+    }
+}
+
+/// What a node hears on the LAN.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Said {
+    /// A node that may be a friend's.
+    Presence(Presence),
+    /// A box whose button was pressed.
+    Pairing(Pairing),
+}
+
+/// What a node says on the LAN.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Announcement {
+    /// The port at which it takes connections.
+    pub port: u16,
+    /// To friends.
+    pub presence: Option<Presence>,
+    /// To the other box in the window; while it is said, others that say it are looked for.
+    pub pairing: Option<Pairing>,
 }
 
 /// A span of bytes in a slab.
@@ -227,6 +267,8 @@ pub struct Trust {
     pub circles: Vec<TrustedCircle>,
     /// True while an invite is open, and so its protocol is answered.
     pub invites: bool,
+    /// True while the button's window is open, and so the protocol of pairing is answered.
+    pub pairing: bool,
 }
 
 /// See [`Trust`].
@@ -278,6 +320,8 @@ pub enum Action {
     },
     /// Replace the trust.
     Trust(Trust),
+    /// Replace what is said on the LAN.
+    Announce(Announcement),
     /// Ask the disk.
     Disk {
         /// Of the answer.
@@ -285,6 +329,15 @@ pub enum Action {
         /// What.
         request: DiskRequest,
     },
+    /// The LED plays this from now on.
+    #[cfg(feature = "panel")]
+    Show(crate::panel::Light),
+    /// Somebody held the button for 5 s: whoever is signed in to the page has to sign in again.
+    #[cfg(feature = "panel")]
+    ForgetSessions,
+    /// The power key went down: end in order, and turn the box off.
+    #[cfg(feature = "panel")]
+    PowerOff,
     /// Answer an operation.
     Reply {
         /// Of the operation.
@@ -347,7 +400,7 @@ pub struct DirEntry {
 }
 
 /// What somebody asks the node to do. Looking up, stat and reading local data go by `&self` instead.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
     /// creat(2): a new file, opened for reading and writing. Answers [`Answer::Created`].
     Create {
@@ -516,11 +569,24 @@ pub enum Op {
         /// Entropy of the operating system.
         entropy: [u8; 96],
     },
+    /// Moves a key of the panel as [`Input::Panel`] does. Answers [`Answer::Done`], or why what was meant is refused.
+    #[cfg(feature = "panel")]
+    Panel(crate::panel::Input),
     /// Leaves a circle with friends: nothing is shared any more, what is here stays and can be read, and pairing again
     /// takes it back. Answers [`Answer::Done`].
     Leave {
         /// The circle's name; `None` means all of them.
         circle: Option<String>,
+    },
+    /// A short press of the button: opens the window for pairing. Answers [`Answer::Done`].
+    Press {
+        /// Entropy of the operating system, for nonces.
+        entropy: [u8; 48],
+    },
+    /// The button was held for 2 to 4 s: the codes on both boxes are equal. Answers [`Answer::Done`].
+    Confirm {
+        /// Entropy of the operating system, for a circle that may have to be founded.
+        entropy: [u8; 96],
     },
     /// Publishes all drafts and makes everything durable; nothing is accepted after it. Answers [`Answer::Done`].
     Shutdown,

@@ -1,7 +1,6 @@
 //! What the node tells about itself: status, friends and transfers, for the API.
 
 use super::Node;
-use super::io::Protocol;
 use super::status::{CircleStatus, Friend, Source, State, Status, Traffic, Transfer, Transfers};
 use super::vault::State as Held;
 use crate::base::{ConnId, InfoHash, Snapshot};
@@ -25,16 +24,28 @@ impl<S: Snapshot> Node<S> {
             device: self.me.device.id().hex(),
             version: env!("CARGO_PKG_VERSION").into(),
             state: if reads { State::Full } else { State::Cache },
+            led: self.led(),
             mount: None,
             listen: self.listening.iter().map(ToString::to_string).collect(),
             circles: circles.into_iter().map(|circle| self.circle_status(circle)).collect(),
-            connections: self.peers.all().filter(|(_, peer)| peer.protocol != Protocol::Invite).count() as u64,
+            connections: self.peers.all().filter(|(_, peer)| !peer.protocol.is_guest()).count() as u64,
             uptime_s: self.now.instant.0 / 1_000_000,
             disk_total: 0,
             disk_free: 0,
             memory: None,
+            pairing: self.pairing_status(),
             problems,
         }
+    }
+
+    #[cfg(feature = "panel")]
+    fn led(&self) -> Option<String> {
+        Some(self.front_state().words().into())
+    }
+
+    #[cfg(not(feature = "panel"))]
+    fn led(&self) -> Option<String> {
+        None
     }
 
     fn circle_status(&self, circle: &super::circle::Circle) -> CircleStatus {

@@ -163,6 +163,9 @@ fn faster_suite() -> Suite {
     if time(Suite::Aes256Gcm) <= time(Suite::ChaCha20Poly1305) { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 }
 }
 
+/// A shorter press would be taken for a bounce.
+#[cfg(feature = "panel")]
+const SHORT_PRESS: Duration = Duration::from_millis(100);
 /// Chunks that are sealed to measure a cipher.
 const SEALS: u32 = 16;
 
@@ -414,7 +417,8 @@ struct Api {
 impl Api {
     fn answer(self, call: Call) -> Answering {
         Box::pin(async move {
-            let entropy = || entropy().map_err(|error| ApiError::new(500, error.to_string()));
+            let no_entropy = |error: RunError| ApiError::new(500, error.to_string());
+            let entropy = || entropy().map_err(no_entropy);
             let op = match call {
                 Call::Status => return Ok(Outcome::Status(self.status())),
                 Call::Friends => return Ok(Outcome::Friends(self.core.read(|node| node.friends()))),
@@ -431,11 +435,31 @@ impl Api {
                 Call::Join { invite } => Op::Join { invite, entropy: entropy()? },
                 Call::Found { name } => Op::Found { name, entropy: entropy()? },
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
+                Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
                 Call::Remove { circle, member } => Op::Remove { circle, member, entropy: entropy()? },
             };
             let answer = self.core.ask(op).await.map_err(ApiError::from)?;
             api::outcome(answer).ok_or_else(|| ApiError::new(500, "the node gave another answer than was asked for"))
         })
+    }
+
+    /// Presses the button for so long. Who asked may go away meanwhile: the button is let go all the same.
+    #[cfg(feature = "panel")]
+    async fn press(&self, held: Duration) -> Result<Outcome, ApiError> {
+        use crate::panel::{Input, Key};
+        let core = self.core.clone();
+        let press = async move {
+            core.ask(Op::Panel(Input::Key { key: Key::Button, down: true })).await?;
+            tokio::time::sleep(held.max(SHORT_PRESS)).await;
+            core.ask(Op::Panel(Input::Key { key: Key::Button, down: false })).await
+        };
+        let pressed = tokio::spawn(press).await.map_err(|error| ApiError::new(500, error.to_string()))?;
+        pressed.map(|_| Outcome::Done).map_err(ApiError::from)
+    }
+
+    #[cfg(not(feature = "panel"))]
+    async fn press(&self, _: Duration) -> Result<Outcome, ApiError> {
+        Err(ApiError::new(409, "this build has no panel"))
     }
 
     fn status(&self) -> crate::node::status::Status {

@@ -29,6 +29,8 @@ mod machine;
 pub mod microp;
 pub mod qnap;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

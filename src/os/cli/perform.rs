@@ -44,6 +44,7 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
             let told = format!("removed {}\n", show::printable(&member));
             asking.show(&Call::Remove { circle, member }, |_: &Value| told.clone())
         }
+        Command::Press(milliseconds) => asking.press(milliseconds),
         Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
         Command::Stop => asking.stop(),
         Command::SelfTest { skip } => asking.self_test(&skip),
@@ -151,6 +152,11 @@ impl Asking<'_> {
             0 => Ok(()),
             failed => Err(CliError::SelfTest(failed)),
         }
+    }
+
+    fn press(&mut self, held_ms: u32) -> Result<(), CliError> {
+        let told = if held_ms < 2_000 { "pressed" } else { "held" };
+        self.show(&Call::Press { held_ms }, |_: &Value| format!("{told}: `dustfs status` shows what came of it\n"))
     }
 
     fn stop(&mut self) -> Result<(), CliError> {

@@ -77,7 +77,7 @@ async fn start(seed: u8, root: &Root, keys: &[TransportKey]) -> Result<(Net, Tol
         leaf: leaf.into(),
         allowed: keys.iter().copied().collect::<BTreeSet<_>>(),
     };
-    net.trust(Trust { circles: vec![circle], invites: false });
+    net.trust(Trust { circles: vec![circle], ..Trust::default() });
     Ok((net, events))
 }
 
