@@ -111,6 +111,11 @@ impl Core {
         })
     }
 
+    /// What both clocks show.
+    pub fn now(&self) -> Now {
+        self.clock.now()
+    }
+
     /// From now on dials and frames go there. `addresses` is where it listens.
     pub fn attach_net(&self, net: Net, addresses: Vec<SocketAddr>) {
         self.with(|node, now| {

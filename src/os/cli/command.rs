@@ -8,7 +8,7 @@ use std::str::FromStr;
 use lexopt::{Arg, Parser, ValueExt};
 use log::LevelFilter;
 
-use super::config::{Fetch, NodeFlags, PanelChoice, address};
+use super::config::{Fetch, NodeFlags, PanelChoice, address, page_address};
 use super::nearest::nearest;
 use crate::lan::api::{INVITE_MAX, INVITE_MINUTES, INVITE_MINUTES_MAX, PRESS_MAX_MS};
 use crate::os::selftest::{ITEMS, item_name};
@@ -147,7 +147,11 @@ pub(super) struct Spec {
 /// Every command.
 pub(super) const COMMANDS: [Spec; 15] = [
     Spec { name: "init", flags: &["name"], operand: None },
-    Spec { name: "node", flags: &["mount", "cache", "listen", "name", "fetch", "panel", "config"], operand: None },
+    Spec {
+        name: "node",
+        flags: &["mount", "cache", "listen", "name", "fetch", "panel", "page", "config"],
+        operand: None,
+    },
     Spec { name: "invite", flags: &["role", "minutes", "circle"], operand: None },
     Spec { name: "join", flags: &[], operand: Some("INVITE") },
     Spec { name: "found", flags: &[], operand: Some("NAME") },
@@ -264,6 +268,10 @@ impl Line {
                 let names: Vec<&str> = ITEMS.iter().map(|item| item.name).collect();
                 self.skip.push(item_name(&word).ok_or_else(|| self.no_such(flag, &word, &names))?);
                 false
+            }
+            "page" => {
+                let address = page_address(&self.text(flag, parser)?).map_err(|why| self.wrong(why))?;
+                self.node.page.replace(address).is_some()
             }
             "fetch" => {
                 let word = self.text(flag, parser)?;
@@ -402,6 +410,9 @@ impl Line {
         }
         if self.node.panel.as_ref().is_some_and(|panel| *panel != PanelChoice::None) && cfg!(not(feature = "panel")) {
             return Err(self.wrong("this build has no panel: build it with the feature 'panel'"));
+        }
+        if self.node.page.is_some() && cfg!(not(feature = "lan")) {
+            return Err(self.wrong("this build has no page: build it with the feature 'lan'"));
         }
         Ok(NodeFlags { name: self.name, ..self.node })
     }
@@ -558,6 +569,22 @@ mod tests {
     #[test]
     fn a_panel_is_refused_by_a_build_without_one() {
         assert!(refused("node --panel terminal").starts_with("this build has no panel"));
+    }
+
+    #[cfg(feature = "lan")]
+    #[test]
+    fn a_page_is_read() {
+        let page = |address: &str| NodeFlags { page: Some(address.parse().unwrap()), ..NodeFlags::default() };
+        assert_eq!(command("node --page 0.0.0.0:80"), Command::Node(page("0.0.0.0:80")));
+        assert_eq!(command("node --page 127.0.0.1"), Command::Node(page("127.0.0.1:8080")));
+        assert!(refused("node --page here").starts_with("\"here\" is no address for the page"));
+        assert!(refused("node --page :: --page ::").starts_with("'--page' was given twice"));
+    }
+
+    #[cfg(not(feature = "lan"))]
+    #[test]
+    fn a_page_is_refused_by_a_build_without_one() {
+        assert!(refused("node --page ::").starts_with("this build has no page"));
     }
 
     #[cfg(not(feature = "mount"))]

@@ -16,7 +16,10 @@ pub const DEFAULT_PORT: u16 = 47_470;
 /// Name of the config file in the state directory.
 pub const CONFIG_FILE: &str = "config.toml";
 /// The keys of the config file.
-pub const KEYS: [&str; 8] = ["cache", "cache_bytes", "fetch", "listen", "mount", "name", "panel", "threads"];
+pub const KEYS: [&str; 10] =
+    ["cache", "cache_bytes", "fetch", "listen", "mount", "name", "page", "page_names", "panel", "threads"];
+/// The page's port where an address alone is given.
+pub const PAGE_PORT: u16 = 8_080;
 /// The ledger's memory unless told otherwise, in bytes.
 pub const DEFAULT_CACHE_BYTES: usize = 4 << 20;
 /// FUSE threads unless told otherwise.
@@ -24,6 +27,7 @@ pub const DEFAULT_THREADS: usize = 2;
 
 const CONFIG_MAX: u64 = 65_536;
 const LISTEN_MAX: usize = 16;
+const PAGE_NAMES_MAX: usize = 16;
 const CACHE_BYTES_RANGE: (i64, i64) = (1 << 20, 1 << 30);
 const THREADS_RANGE: (i64, i64) = (1, 64);
 
@@ -104,6 +108,10 @@ pub struct NodeConfig {
     pub threads: usize,
     /// The front panel.
     pub panel: PanelChoice,
+    /// Where the page is listened for; nowhere unless somebody says where.
+    pub page: Option<SocketAddr>,
+    /// Names under which the page answers beside its addresses and `NAME.local`.
+    pub page_names: Vec<String>,
 }
 
 /// The flags of `dustfs node`; what is `None` or empty was not given.
@@ -123,6 +131,8 @@ pub struct NodeFlags {
     pub fetch: Option<Fetch>,
     /// `--panel`.
     pub panel: Option<PanelChoice>,
+    /// `--page`.
+    pub page: Option<SocketAddr>,
 }
 
 /// A config file that was read.
@@ -136,6 +146,8 @@ pub struct FileConfig {
     cache_bytes: Option<usize>,
     threads: Option<usize>,
     panel: Option<PanelChoice>,
+    page: Option<SocketAddr>,
+    page_names: Option<Vec<String>>,
 }
 
 /// What is wrong with a config file, all the operator's to mend.
@@ -191,6 +203,8 @@ impl NodeConfig {
             cache_bytes: file.cache_bytes.unwrap_or(DEFAULT_CACHE_BYTES),
             threads: file.threads.unwrap_or(DEFAULT_THREADS),
             panel: flags.panel.or(file.panel).unwrap_or_default(),
+            page: flags.page.or(file.page),
+            page_names: file.page_names.unwrap_or_default(),
         }
     }
 }
@@ -269,6 +283,10 @@ impl FileConfig {
                 }
                 self.panel = Some(panel);
             }
+            "page" => {
+                self.page = Some(page_address(string(key, value)?).map_err(|why| Wrong::at(value, why))?);
+            }
+            "page_names" => self.page_names = Some(host_names(key, value)?),
             "cache_bytes" => self.cache_bytes = Some(integer(key, value, CACHE_BYTES_RANGE)?),
             _ => self.threads = Some(integer(key, value, THREADS_RANGE)?),
         }
@@ -343,12 +361,44 @@ fn addresses(key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<SocketAddr>,
         .collect()
 }
 
+fn host_names(key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, Wrong> {
+    let expected = "a list of names such as [\"attic.example.org\"]";
+    let list = value.get_ref().as_array().ok_or_else(|| Wrong::kind(key, expected, value))?;
+    if list.len() > PAGE_NAMES_MAX {
+        return Err(Wrong::at(value, format!("'{key}' has at most {PAGE_NAMES_MAX} names")));
+    }
+    let is_name = |name: &&str| {
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+        (1..=253).contains(&name.len()) && name.bytes().all(letter)
+    };
+    list.iter()
+        .map(|item| {
+            let name = item.get_ref().as_str().ok_or_else(|| Wrong::kind(key, expected, item))?;
+            let name = Some(name).filter(is_name).ok_or_else(|| {
+                Wrong::at(item, format!("{name:?} is no name of a host: write one such as \"attic.example.org\""))
+            })?;
+            Ok(name.to_owned())
+        })
+        .collect()
+}
+
+/// Reads an address for the page: `ADDRESS:PORT`, or an address alone for [`PAGE_PORT`]. Port 0 takes a free one.
+pub fn page_address(text: &str) -> Result<SocketAddr, String> {
+    socket_address(text, PAGE_PORT).ok_or_else(|| {
+        format!("{text:?} is no address for the page: write one such as 127.0.0.1:{PAGE_PORT} or [::]:80")
+    })
+}
+
 /// Reads an address to listen on: `ADDRESS:PORT`, or an address alone for the default port. Port 0 takes a free one.
 pub fn address(text: &str) -> Result<SocketAddr, String> {
+    socket_address(text, DEFAULT_PORT).ok_or_else(|| {
+        format!("{text:?} is no address to listen on: write one such as [::]:{DEFAULT_PORT} or 192.168.1.5")
+    })
+}
+
+fn socket_address(text: &str, port: u16) -> Option<SocketAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    text.parse::<SocketAddr>().or_else(|_| bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DEFAULT_PORT))).map_err(
-        |_| format!("{text:?} is no address to listen on: write one such as [::]:{DEFAULT_PORT} or 192.168.1.5"),
-    )
+    text.parse().or_else(|_| bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port))).ok()
 }
 
 pub(in crate::os) fn unknown_key(key: &str, keys: &[&str]) -> String {
@@ -373,7 +423,8 @@ mod tests {
     #[test]
     fn a_whole_file_is_read() {
         let text = "# a box\nname = \"attic\"\nlisten = [\"[::]:0\", \"10.0.0.1:99\"]\nmount = \"/srv/dust\"\n\
-                    fetch = \"ondemand\"\ncache_bytes = 0x20_0000\nthreads = 4\npanel = \"/b.toml\"\n";
+                    fetch = \"ondemand\"\ncache_bytes = 0x20_0000\nthreads = 4\npanel = \"/b.toml\"\n\
+                    page = \"0.0.0.0:80\"\npage_names = [\"attic.example.org\"]\n";
         let config = NodeConfig::merge("/s".into(), NodeFlags::default(), parse(text));
         assert_eq!(config.name.as_deref(), Some("attic"));
         assert_eq!(config.listen, ["[::]:0".parse().unwrap(), "10.0.0.1:99".parse().unwrap()]);
@@ -381,6 +432,8 @@ mod tests {
         assert_eq!(config.mount, Some("/srv/dust".into()));
         assert_eq!((config.fetch, config.cache_bytes, config.threads), (Fetch::OnDemand, 2 << 20, 4));
         assert_eq!(config.panel, PanelChoice::Board("/b.toml".into()));
+        assert_eq!(config.page, Some("0.0.0.0:80".parse().unwrap()));
+        assert_eq!(config.page_names, ["attic.example.org"]);
     }
 
     #[test]
@@ -389,19 +442,22 @@ mod tests {
         assert_eq!(config.listen, ["[::]:47470".parse().unwrap()]);
         assert!(config.listen_is_default);
         assert_eq!((config.mount, config.cache, config.fetch), (None, false, Fetch::Everything));
+        assert_eq!((config.page, config.page_names.len()), (None, 0));
     }
 
     #[test]
     fn flags_beat_the_file() {
-        let file = parse("name = \"a\"\nlisten = [\"10.0.0.1\"]\nmount = \"/a\"\nfetch = \"ondemand\"");
+        let file = parse("name = \"a\"\nlisten = [\"10.0.0.1\"]\nmount = \"/a\"\nfetch = \"ondemand\"\npage = \"::\"");
         let flags = NodeFlags {
             name: Some("b".into()),
             listen: vec!["10.0.0.2:5".parse().unwrap()],
             mount: Some("/b".into()),
             fetch: Some(Fetch::Everything),
+            page: Some("127.0.0.1:1".parse().unwrap()),
             ..NodeFlags::default()
         };
         let config = NodeConfig::merge("/s".into(), flags, file.clone());
+        assert_eq!(config.page, Some("127.0.0.1:1".parse().unwrap()));
         assert_eq!((config.name.as_deref(), config.mount), (Some("b"), Some("/b".into())));
         assert_eq!((config.listen, config.fetch), (vec!["10.0.0.2:5".parse().unwrap()], Fetch::Everything));
 
@@ -444,6 +500,14 @@ mod tests {
             (
                 "listen = [\n  \"[::]:1\",\n  \"nowhere\",\n]",
                 "c.toml:3: \"nowhere\" is no address to listen on: write one such as [::]:47470 or 192.168.1.5",
+            ),
+            (
+                "page = \"here\"",
+                "c.toml:1: \"here\" is no address for the page: write one such as 127.0.0.1:8080 or [::]:80",
+            ),
+            (
+                "page_names = [\"a\",\n\"a b\"]",
+                "c.toml:2: \"a b\" is no name of a host: write one such as \"attic.example.org\"",
             ),
             ("mount = \"dust\"", "c.toml:1: 'mount' must be an absolute path"),
             (

@@ -368,14 +368,16 @@ fn provider() -> CryptoProvider {
     CryptoProvider {
         cipher_suites,
         kx_groups: vec![ring::kx_group::X25519],
-        signature_verification_algorithms: WebPkiSupportedAlgorithms {
-            all: &[webpki::ring::ED25519],
-            mapping: &[(SignatureScheme::ED25519, &[webpki::ring::ED25519])],
-        },
+        signature_verification_algorithms: SIGNATURES,
         secure_random: &System,
         key_provider: &System,
     }
 }
+
+static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[webpki::ring::ED25519],
+    mapping: &[(SignatureScheme::ED25519, &[webpki::ring::ED25519])],
+};
 
 /// The operating system's entropy, and keys of Ed25519.
 #[derive(Debug)]
