@@ -92,6 +92,14 @@ fn address(name: &str) -> Option<IpAddr> {
 
 const LABEL_MAX: usize = 63;
 
+/// Whom connections are counted for: an address, or a network of IPv6, in which a host takes any address it likes.
+pub fn host_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
+        address => address,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -218,5 +226,14 @@ mod tests {
             prop_assert!(!label.starts_with('-') && !label.ends_with('-'));
             prop_assert_eq!(host_label(&label), label);
         }
+    }
+
+    #[test]
+    fn hosts_are_told_apart_by_network_in_ipv6() {
+        let host = |text: &str| host_of(text.parse().expect("an address"));
+        assert_eq!(host("2001:db8::1"), host("2001:db8::ffff:1"));
+        assert_ne!(host("2001:db8::1"), host("2001:db8:0:1::1"));
+        assert_eq!(host("::ffff:10.0.0.1"), host("10.0.0.1"));
+        assert_ne!(host("10.0.0.1"), host("10.0.0.2"));
     }
 }

@@ -31,7 +31,7 @@ pub struct Head<'a> {
     pub host: Option<&'a str>,
     /// Where it comes from.
     pub source: Source<'a>,
-    /// `Cookie`, those of several joined by `;`.
+    /// `Cookie`; empty when there is none.
     pub cookie: &'a str,
     /// `Content-Length`.
     pub length: Option<u64>,
@@ -185,11 +185,6 @@ impl Page {
     /// The box answered.
     pub fn answered(&mut self, now: Instant, id: &Id, answer: Result<(), String>) {
         self.signins.answered(now, id, answer);
-    }
-
-    /// Whoever is signed in has to sign in anew.
-    pub fn forget_sessions(&mut self) {
-        self.sessions.forget();
     }
 
     /// True when the page that asked is gone: nobody needs to press any more.

@@ -48,17 +48,24 @@ impl SignIns {
     /// # Errors
     /// 409 while another is pending, 429 when there were too many.
     pub fn ask(&mut self, now: Instant, from: IpAddr, id: Id) -> Result<(), ApiError> {
-        let from = from.to_canonical();
+        let from = super::host::host_of(from);
         while self.asked.front().is_some_and(|(at, _)| now.since(*at) >= TRIES_TIME) {
             self.asked.pop_front();
         }
-        let pending = |current: &Current| current.answer == Answer::Waiting && now.since(current.heard) < HEARD_TIME;
+        // Whoever asks anew has loaded the page again.
+        let pending = |current: &Current| {
+            current.answer == Answer::Waiting && now.since(current.heard) < HEARD_TIME && current.from != from
+        };
         if self.current.as_ref().is_some_and(pending) {
             return Err(ApiError::new(409, "somebody else is signing in").with_remedy("try again in a minute"));
         }
         let own = self.asked.iter().filter(|(_, by)| *by == from).count();
-        if own >= TRIES_EACH || self.asked.len() >= TRIES_ALL {
+        // Whoever has not asked yet is not kept out by those who did.
+        if own >= TRIES_EACH || own > 0 && self.asked.len() >= TRIES_ALL {
             return Err(ApiError::new(429, "there were too many tries to sign in").with_remedy("wait ten minutes"));
+        }
+        if self.asked.len() >= TRIES_ALL * 4 {
+            self.asked.pop_front();
         }
         self.asked.push_back((now, from));
         self.current = Some(Current { id, from, heard: now, answer: Answer::Waiting });

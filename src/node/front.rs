@@ -14,9 +14,10 @@ impl<S: Snapshot> Node<S> {
     /// Somebody moved a key: what was meant by it is done at once. An error says why it could not be, as the LED does.
     pub(super) fn panel_input(&mut self, input: Input) -> Reply {
         let now = self.now.instant;
+        let refusals = self.panel.refusals();
         self.panel.handle(now, input);
         let mut reply = Ok(Answer::Done);
-        if self.panel.flickers() {
+        if self.panel.refusals() != refusals {
             reply = Err(OpError::NotPermitted(self.why_not().into()));
         }
         while let Some(gesture) = self.panel.poll_gesture() {
@@ -35,14 +36,21 @@ impl<S: Snapshot> Node<S> {
             State::Code(_) if !self.panel.code_shown() => {
                 "the code was not shown to its end: compare it on both boxes, then hold the button for 2 to 4 s"
             }
+            State::SignIn(_) if !self.panel.code_shown() => {
+                "the code was not shown to its end: compare it with the page's, then press"
+            }
             _ => "a hold of this length means nothing now",
         }
+    }
+
+    /// Does what the panel meant by what has become due; comes before all that a gesture sets going.
+    pub(super) fn gestures_due(&mut self) {
+        let _ = self.panel_input(Input::Tick);
     }
 
     /// Shows what has become of things.
     pub(super) fn front_due(&mut self) {
         let now = self.now.instant;
-        let _ = self.panel_input(Input::Tick);
         let pairing = self.pairing_ended();
         if pairing && !self.pairing_over {
             // It came to nothing.
@@ -52,7 +60,7 @@ impl<S: Snapshot> Node<S> {
         let state = self.front_state();
         self.panel.handle(now, Input::Show(state));
         if let Some(light) = self.panel.poll_light() {
-            self.actions.push_back(Action::Show(light));
+            self.actions.push_back(Action::Show(Box::new(light)));
         }
     }
 
@@ -64,6 +72,10 @@ impl<S: Snapshot> Node<S> {
     fn gesture(&mut self, gesture: Gesture) -> Result<(), OpError> {
         match gesture {
             Gesture::Press if self.sign_in_pending().is_some() => {
+                // The question may have come after what the LED shows: then the press was not its answer.
+                if !matches!(self.panel.state(), State::SignIn(_)) {
+                    return Err(OpError::NotPermitted("somebody asks to sign in: wait for the code".into()));
+                }
                 self.sign_in_allow(self.now);
                 Ok(())
             }
@@ -97,11 +109,16 @@ impl<S: Snapshot> Node<S> {
         if self.stopping.is_some() {
             return State::Stopping;
         }
-        if let Some(state) = self.pairing_shown() {
+        // What waits for a press comes before what only tells.
+        let pairing = self.pairing_shown();
+        if let Some(state) = pairing.filter(|_| self.pairing_pending()) {
             return state;
         }
         if let Some(code) = self.sign_in_pending() {
             return State::SignIn([code / 10, code % 10]);
+        }
+        if let Some(state) = pairing {
+            return state;
         }
         match &self.trouble {
             Some(DiskError::Full) => return State::DiskFull,

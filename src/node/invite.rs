@@ -58,7 +58,7 @@ impl<S: Snapshot> Node<S> {
                 match with_friends[..] {
                     [] => {
                         let suite = self.preferred_suite();
-                        self.found(FRIENDS, false, suite, entropy)?
+                        self.found(&self.free_name(FRIENDS), false, suite, entropy)?
                     }
                     [circle] => circle.id,
                     _ => return Err(OpError::Invalid("there are several circles: name one with --circle".into())),
@@ -231,6 +231,9 @@ impl<S: Snapshot> Node<S> {
     /// Puts a device on the roster, unless it is there, and makes what it needs to begin.
     pub(super) fn admit_device(&mut self, id: &CircleId, role: Role, device: Device) -> Result<Welcome, String> {
         let circle = self.circles.get(id).ok_or("the circle is gone")?;
+        if circle.role() != Some(Role::Keeper) {
+            return Err("this node left the circle, or keeps it no longer".into());
+        }
         let known = circle.roster.device(&device.member).is_some_and(|known| *known == device);
         let transport = device.transport;
         if !known || circle.roster.role_of(&device.member).is_none() {

@@ -124,7 +124,7 @@ impl<S: Snapshot> Node<S> {
         }
         known.retain(|transport| *transport != self.me.device.transport && self.peers.by_key(transport).is_none());
         for transport in known {
-            self.dials.learn(transport, &[address]);
+            self.dials.hear(transport, address);
         }
     }
 
@@ -203,7 +203,7 @@ impl<S: Snapshot> Node<S> {
             (Some(id), _) => id,
             (None, Some(entropy)) => {
                 let suite = self.preferred_suite();
-                self.found(FRIENDS, false, suite, *entropy).map_err(|error| error.to_string())?
+                self.found(&self.free_name(FRIENDS), false, suite, *entropy).map_err(|error| error.to_string())?
             }
             (None, None) => return Err("there is no entropy to found a circle with".into()),
         };

@@ -42,8 +42,20 @@ pub struct Status {
     /// How pairing by the button stands.
     #[serde(default)]
     pub pairing: PairingStatus,
+    /// Somebody opened the page and waits for a press.
+    #[serde(default)]
+    pub sign_in: Option<SignInStatus>,
     /// What people should know and mend, in words.
     pub problems: Vec<String>,
+}
+
+/// A sign-in that waits for a press.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SignInStatus {
+    /// The two digits that the page shows as well.
+    pub code: u8,
+    /// True once the LED has shown them to their end: a press that begins now allows it.
+    pub shown: bool,
 }
 
 /// How pairing by the button stands; see [`crate::pair::button::State`].

@@ -1,7 +1,9 @@
 //! What the node tells about itself: status, friends and transfers, for the API.
 
 use super::Node;
-use super::status::{CircleStatus, Friend, PairingStatus, Source, State, Status, Traffic, Transfer, Transfers};
+use super::status::{
+    CircleStatus, Friend, PairingStatus, SignInStatus, Source, State, Status, Traffic, Transfer, Transfers,
+};
 use super::vault::State as Held;
 use crate::base::{CircleId, ConnId, InfoHash, Snapshot};
 use crate::swarm::Offer;
@@ -34,6 +36,7 @@ impl<S: Snapshot> Node<S> {
             disk_total: 0,
             disk_free: 0,
             memory: None,
+            sign_in: self.sign_in_pending().map(|code| SignInStatus { code, shown: self.code_shown() }),
             pairing: PairingStatus { shown: self.code_shown(), ..self.pairing_status() },
             problems,
         }
@@ -67,7 +70,7 @@ impl<S: Snapshot> Node<S> {
         CircleStatus {
             name: self.shown_name(circle),
             id: circle.id.hex(),
-            role: circle.roster.role_of(&self.me.device.member).unwrap_or(Role::Cache),
+            role: circle.kept_role().unwrap_or(Role::Cache),
             left: circle.left,
             members: circle.roster.current().count() as u64,
             online: self.peers.in_circle(&circle.id).count() as u64,

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::base::{Instant, Now, Ticket, WallTime};
 use crate::node::Node;
-use crate::node::io::{Action, Announcement, Input, Op, OpError, Reply, Stale};
+use crate::node::io::{Action, Announcement, Inode, Input, Op, OpError, Reply, Stale};
 use crate::os::disk::{Disk, RedbStore, Slabs};
 use crate::os::net::Net;
 
@@ -189,6 +189,13 @@ impl Core {
         read(&self.node.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Somebody other than the kernel changed what stands under this name: the kernel is told.
+    pub fn forget_entry(&self, directory: Inode, name: &[u8]) {
+        if let Some(send) = self.stale.get() {
+            send(vec![Stale::Entry(directory, name.to_vec())]);
+        }
+    }
+
     /// The slabs, for reading on the caller's thread.
     pub fn slabs(&self) -> &Slabs {
         &self.slabs
@@ -256,7 +263,7 @@ impl Core {
                 }
             }
             #[cfg(feature = "panel")]
-            Action::Show(light) => self.wishes.send_modify(|wishes| wishes.light = Some(light)),
+            Action::Show(light) => self.wishes.send_modify(|wishes| wishes.light = Some(*light)),
             #[cfg(feature = "panel")]
             Action::ForgetSessions => self.wishes.send_modify(|wishes| wishes.forget_sessions += 1),
             #[cfg(feature = "panel")]

@@ -263,7 +263,9 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
     end_killed_node(&config)?;
     let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), fetch);
     #[cfg(feature = "panel")]
-    if let Err(error) = &opened {
+    if let Err(error @ RunError::State(_)) = &opened
+        && !crate::os::state::StateDir::open(&config.state).is_ok_and(|state| state.is_held())
+    {
         log::error!("{error}");
         front::show_fault(&config.panel);
     }
@@ -373,7 +375,7 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     {
         panel.abort();
         let _ = panel.await;
-        if result.is_ok() && core.wishes().borrow().power_off {
+        if core.wishes().borrow().power_off {
             front::power_off();
         }
     }
@@ -547,7 +549,8 @@ impl Api {
         use crate::panel::{Input, Key};
         let core = self.core.clone();
         let press = async move {
-            core.ask(Op::Panel(Input::Key { key: Key::Button, down: true })).await?;
+            // What is refused still from the press before is no reason to leave the key down.
+            let _ = core.ask(Op::Panel(Input::Key { key: Key::Button, down: true })).await;
             tokio::time::sleep(held.max(SHORT_PRESS)).await;
             core.ask(Op::Panel(Input::Key { key: Key::Button, down: false })).await
         };

@@ -10,15 +10,18 @@
 //! what ends a round after that is counted, and [`PAIR_FAILURES`] of them pause pairing. All of it lives in memory: a
 //! restart ends it.
 
+mod round;
+mod state;
+
 use std::collections::VecDeque;
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
 use core::net::SocketAddr;
 
-use super::exchange::{Message, Part, Side, code, secret};
-use super::{InviteId, InviteText, Inviter, InviterStep, Joiner, Peer, Welcome};
+use self::round::{Candidate, Join, Link, Outcome, Round, Stage, outcome};
+use super::exchange::{Message, Part, Side};
+use super::{InviteText, Inviter, InviterStep, Joiner, Peer, Welcome};
 use crate::base::limits::{
     PAIR_CODE_TIME, PAIR_COOL_DOWN, PAIR_EXCHANGE_TIME, PAIR_FAILURES, PAIR_GATHER, PAIR_JOIN_TIME, PAIR_PAUSE,
     PAIR_WINDOW,
@@ -28,138 +31,8 @@ use crate::seal::member::verify;
 use crate::wire::beacon::Pairing as Beacon;
 use crate::wire::statement::{Device, Role};
 
+pub use self::state::{Failure, Refused, State};
 pub use super::exchange::Standing;
-
-/// How pairing stands, for the panel, the page and the API.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum State {
-    /// A press opens a window.
-    Closed,
-    /// Open; no other box was found yet.
-    Window {
-        /// When it closes.
-        until: Instant,
-    },
-    /// More than two boxes were in the window, so that all of them gave up.
-    Overlap {
-        /// When a press opens a window again.
-        until: Instant,
-    },
-    /// Another box was found, and a code is being agreed.
-    Exchanging {
-        /// When the window closes.
-        until: Instant,
-    },
-    /// Both boxes show a code: the same, or somebody sits between.
-    Code {
-        /// The code, each 0 to 9.
-        digits: [u8; 4],
-        /// What the other box calls itself.
-        name: String,
-        /// Confirmed here: waits for the other box.
-        here: bool,
-        /// Confirmed on the other box.
-        there: bool,
-        /// When it fails.
-        until: Instant,
-    },
-    /// Confirmed on both: one joins the other.
-    Joining {
-        /// What the other box calls itself.
-        name: String,
-    },
-    /// The boxes share a circle.
-    Done {
-        /// What the other box calls itself.
-        name: String,
-        /// The circle's name.
-        circle: String,
-    },
-    /// It came to nothing.
-    Failed {
-        /// Why.
-        why: Failure,
-    },
-    /// Too many failures: a press is refused.
-    Paused {
-        /// Until then.
-        until: Instant,
-    },
-    /// Both boxes are in circles, or one is in several: an invite says which circle is meant.
-    ChooseOnPage {
-        /// What the other box calls itself.
-        name: String,
-    },
-}
-
-/// Why pairing came to nothing.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Failure {
-    /// No other box was in the window.
-    Nobody,
-    /// The code was not confirmed on both boxes in time.
-    Unconfirmed,
-    /// The other box went away.
-    Gone,
-    /// What the other box sent is not what it committed to, or not of the protocol.
-    Wrong,
-    /// This box is in a circle, where only a keeper's box may invite.
-    NoKeeper,
-    /// The other box is in a circle, where only a keeper's box may invite.
-    TheyNoKeeper,
-    /// Joining failed after the confirmation.
-    Join(String),
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Failure::Nobody => "no other box was found: press both within two minutes, on one network",
-            Failure::Unconfirmed => "the code was not confirmed on both boxes in time: press both again",
-            Failure::Gone => "the other box went away: press both again",
-            Failure::Wrong => "the other box did not keep to the protocol: update both, and press both again",
-            Failure::NoKeeper => "this box may not invite to its circle: pair with the box of a keeper",
-            Failure::TheyNoKeeper => "the other box may not invite to its circle: pair with the box of a keeper",
-            Failure::Join(why) => return write!(f, "joining failed: {why}"),
-        })
-    }
-}
-
-/// Why a press or a hold does nothing.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Refused {
-    /// Pairing pauses after failures, for so long.
-    Paused(Duration),
-    /// Several boxes were in the window; for so long.
-    CoolDown(Duration),
-    /// A code waits to be confirmed.
-    CodeWaits,
-    /// The boxes are joining.
-    Joining,
-    /// No code waits to be confirmed.
-    NoCode,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = |time: &Duration| time.as_millis().div_ceil(1_000);
-        match self {
-            Refused::Paused(left) => {
-                write!(f, "pairing failed {PAIR_FAILURES} times and pauses: wait {} s", seconds(left))
-            }
-            Refused::CoolDown(left) => {
-                write!(f, "several boxes were pressed: wait {} s, then press two only", seconds(left))
-            }
-            Refused::CodeWaits => {
-                f.write_str("a code waits to be confirmed: compare it on both boxes, then hold the button for 2 to 4 s")
-            }
-            Refused::Joining => f.write_str("the boxes are joining: wait a moment"),
-            Refused::NoCode => f.write_str("no code waits to be confirmed: press the button to pair"),
-        }
-    }
-}
-
-impl std::error::Error for Refused {}
 
 /// What the machine asks for.
 #[derive(Debug)]
@@ -221,76 +94,6 @@ enum Phase {
     Paused(Instant),
     Overlap(Instant, Beacon),
     Open(Box<Round>),
-}
-
-/// From a press to its end.
-#[derive(Debug)]
-struct Round {
-    beacon: Beacon,
-    ours: Part,
-    /// When the window closes.
-    until: Instant,
-    candidate: Option<Candidate>,
-    /// When the candidate is dialled; `None` while it is being.
-    dial_at: Option<Instant>,
-    link: Option<Link>,
-}
-
-/// The one other box in the window.
-#[derive(Debug)]
-struct Candidate {
-    key: TransportKey,
-    address: Option<SocketAddr>,
-}
-
-/// The connection to it.
-#[derive(Debug)]
-struct Link {
-    conn: ConnId,
-    side: Side,
-    exporter: [u8; 32],
-    /// When the stage fails.
-    until: Instant,
-    stage: Stage,
-}
-
-#[derive(Debug)]
-enum Stage {
-    /// Its commitment is awaited.
-    Commit,
-    /// Its nonce is awaited; as the dialler we revealed ours.
-    Reveal([u8; 32]),
-    Code {
-        theirs: Part,
-        here: bool,
-        there: bool,
-    },
-    Joining {
-        theirs: Part,
-        join: Join,
-    },
-}
-
-#[derive(Debug)]
-enum Join {
-    /// We invite; the circle's name once it is known.
-    Inviting { inviter: Inviter, circle: String, invite: Option<InviteId> },
-    /// It was sent its welcome.
-    Welcomed { circle: String },
-    /// Its welcome is awaited.
-    Waiting(Joiner),
-    /// We are welcome, and it is being made durable.
-    Installing,
-}
-
-/// What follows from who both are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Outcome {
-    Invite(Role),
-    Join,
-    Choose,
-    NoKeeper,
-    TheyNoKeeper,
 }
 
 impl Button {
@@ -672,9 +475,16 @@ impl Button {
         let Phase::Open(round) = &self.phase else { return };
         let beacon = Beacon { overlap: true, ..round.beacon };
         let conn = round.link.as_ref().map(|link| link.conn);
+        // Whoever sits between and sees that the codes differ could end the round by a beacon: that was a guess as well.
+        let guessed = round.link.as_ref().is_some_and(|link| {
+            matches!((&link.stage, link.side), (Stage::Code { .. }, _) | (Stage::Reveal(_), Side::Dialler))
+        });
         self.phase = Phase::Overlap(now + PAIR_COOL_DOWN, beacon);
         if let Some(conn) = conn {
             self.close(conn, OVERLAP);
+        }
+        if guessed {
+            self.count_guess(now);
         }
     }
 
@@ -694,8 +504,13 @@ impl Button {
             (Stage::Joining { .. }, _) => return self.end(now, State::Failed { why }, &words),
             (Stage::Reveal(_) | Stage::Code { .. }, _) => {}
         }
-        self.failures += 1;
         self.end(now, State::Failed { why }, &words);
+        self.count_guess(now);
+    }
+
+    /// A round ended after our nonce was revealed.
+    fn count_guess(&mut self, now: Instant) {
+        self.failures += 1;
         if self.failures >= PAIR_FAILURES {
             self.failures = 0;
             self.phase = Phase::Paused(now + PAIR_PAUSE);
@@ -726,57 +541,6 @@ impl Button {
         let Phase::Open(round) = &mut self.phase else { return None };
         let Round { ours, link, .. } = &mut **round;
         Some((ours, link.as_mut()?))
-    }
-}
-
-impl Round {
-    fn is_joining(&self) -> bool {
-        matches!(&self.link, Some(Link { stage: Stage::Joining { .. }, .. }))
-    }
-
-    fn state(&self) -> State {
-        let until = self.until;
-        let Some(link) = &self.link else { return State::Window { until } };
-        match &link.stage {
-            Stage::Commit | Stage::Reveal(_) => State::Exchanging { until },
-            Stage::Code { theirs, here, there } => State::Code {
-                digits: link.code(&self.ours, theirs),
-                name: theirs.device.name.clone(),
-                here: *here,
-                there: *there,
-                until: link.until,
-            },
-            Stage::Joining { theirs, .. } => State::Joining { name: theirs.device.name.clone() },
-        }
-    }
-}
-
-impl Link {
-    fn code(&self, ours: &Part, theirs: &Part) -> [u8; 4] {
-        match self.side {
-            Side::Dialler => code(&self.exporter, ours, theirs),
-            Side::Listener => code(&self.exporter, theirs, ours),
-        }
-    }
-
-    fn secret(&self, ours: &Part, theirs: &Part) -> [u8; 16] {
-        match self.side {
-            Side::Dialler => secret(&self.exporter, ours, theirs),
-            Side::Listener => secret(&self.exporter, theirs, ours),
-        }
-    }
-}
-
-/// A friend who comes to a circle by a press is a member there and no keeper: it is one keeper's press, and a keeper can
-/// remove all others. Two blank boxes have nothing to lose to each other.
-fn outcome(ours: &Part, theirs: &Part) -> Outcome {
-    match (ours.standing, theirs.standing) {
-        (Standing::Blank, Standing::Blank) if ours.device.id() < theirs.device.id() => Outcome::Invite(Role::Keeper),
-        (Standing::Blank, Standing::Blank | Standing::Keeper) => Outcome::Join,
-        (Standing::Keeper, Standing::Blank) => Outcome::Invite(Role::Member),
-        (Standing::Member, Standing::Blank) => Outcome::NoKeeper,
-        (Standing::Blank, Standing::Member) => Outcome::TheyNoKeeper,
-        _ => Outcome::Choose,
     }
 }
 

@@ -246,6 +246,7 @@ impl<'a> Reader<'a> {
         let mut part = Reader { bytes: self.bytes, at: self.at };
         // A pointer leads to before where this part of the name began.
         let (mut began, mut after) = (self.at, None);
+        let mut pointers = 0;
         loop {
             let [first] = part.array()?;
             match first {
@@ -262,6 +263,10 @@ impl<'a> Reader<'a> {
                     let to = usize::from(u16::from_be_bytes([first & 0x3f, second]));
                     if to >= began {
                         return malformed("a name points forwards");
+                    }
+                    pointers += 1;
+                    if pointers > POINTERS_MAX {
+                        return malformed("a name has more pointers than the limit");
                     }
                     after.get_or_insert(part.at);
                     (began, part.at) = (to, to);
@@ -313,6 +318,8 @@ fn strings(mut bytes: &[u8]) -> Result<Vec<Vec<u8>>, WireError> {
 const WHAT: &str = "a DNS message";
 const LABEL_MAX: usize = 63;
 const NAME_MAX: usize = 255;
+/// Pointers in a name; without a limit a packet of nothing but pointers costs a million steps.
+const POINTERS_MAX: usize = 16;
 const IN: u16 = 1;
 /// The highest bit of the class: of a record, that it is unique; of a question, that a unicast answer is welcome.
 const UNIQUE: u16 = 0x8000;

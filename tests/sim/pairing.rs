@@ -118,9 +118,12 @@ impl World {
     }
 }
 
+/// So often something may go wrong; then all goes well.
+const TROUBLED: u32 = 4;
+
 fn run(seed: u64) -> BTreeSet<&'static str> {
     let mut seen = BTreeSet::new();
-    let mut world = World::new(seed, true, false);
+    let mut world = World::new(seed, true, std::env::var_os("DUSTFS_TRACE").is_some());
     world.draw_wires(3);
     for at in 0..3 {
         world.add_machine(&format!("box{at}"), true);
@@ -131,7 +134,7 @@ fn run(seed: u64) -> BTreeSet<&'static str> {
         let mut tries = 0;
         while !boxes.iter().all(|at| world.is_in_circle(*at)) {
             tries += 1;
-            if tries > 12 {
+            if tries > 2 * TROUBLED {
                 world.broken("they cannot pair");
             }
             if world.code_of(boxes).is_none() {
@@ -142,7 +145,8 @@ fn run(seed: u64) -> BTreeSet<&'static str> {
             }
             let first = boxes[world.rng.below(2) as usize];
             world.hold(first);
-            if world.rng.chance(1, 4) {
+            let well = tries > TROUBLED;
+            if !well && world.rng.chance(1, 4) {
                 seen.insert("one hold");
                 let before = boxes.map(|at| world.is_in_circle(at));
                 world.pass(125_000_000);
@@ -154,7 +158,7 @@ fn run(seed: u64) -> BTreeSet<&'static str> {
             let pause = world.rng.below(5_000_000);
             world.pass(pause);
             world.hold(boxes[usize::from(first == boxes[0])]);
-            if world.rng.chance(1, 2) {
+            if !well && world.rng.chance(1, 2) {
                 seen.insert("mischief");
                 world.mischief(boxes);
             }

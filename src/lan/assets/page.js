@@ -74,7 +74,8 @@
     var units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
     var at = 0;
     while (bytes >= 1024 && at < units.length - 1) { bytes /= 1024; at += 1; }
-    return (at === 0 || bytes >= 100 ? Math.round(bytes) : bytes.toFixed(1)) + ' ' + units[at];
+    if (at === 0) { return count(Math.round(bytes), 'byte', 'bytes'); }
+    return (bytes >= 100 ? Math.round(bytes) : bytes.toFixed(1)) + ' ' + units[at];
   }
 
   function time(seconds) {
@@ -106,7 +107,7 @@
     if (told.problems.length) { return ['wrong', words || told.problems[0]]; }
     if (asks) { return ['ask', words || pairingWords(told.pairing)]; }
     if (told.state === 'locked') { return ['ask', words || 'Locked: it waits for its passphrase']; }
-    if (wanted) { return ['busy', words || 'Ready, fetching ' + count(wanted, 'file', 'files')]; }
+    if (wanted) { return ['busy', (words || 'Ready') + ', fetching ' + count(wanted, 'file', 'files')]; }
     if (told.state === 'cache') { return ['good', words || 'A cache: it stores what it cannot read']; }
     var alone = told.circles.every(function (circle) { return circle.members < 2; });
     if (alone) { return ['good', words || 'Ready, not paired with a friend yet']; }
@@ -131,7 +132,7 @@
       case 'overlap': return 'More than two boxes were pressed, so all of them gave up. Wait a little, and press two.';
       case 'exchanging': return 'Found a box, and agreeing on a code.';
       case 'code': return pairing.confirmed_here ? 'Confirmed here. Now ' + friend + ' has to confirm.' :
-        'Compare this code with the one of ' + friend + '. Only if they are the same, hold the button of this box for 2 to 4 seconds.';
+        'Compare this code with the one of ' + friend + '. If they are the same, and once the light has blinked all of it, hold the button of this box for 2 to 4 seconds.';
       case 'joining': return 'Joining ' + friend + '.';
       case 'done': return 'Paired with ' + friend + ': both are in ' + pairing.circle + ' now.';
       case 'failed': return 'Pairing came to nothing: ' + (pairing.why || 'try again') + '.';
@@ -175,7 +176,7 @@
     told.circles.forEach(function (circle) {
       var list = make('dl');
       facts(list, [
-        ['This box', circle.role],
+        ['This box', circle.left ? 'left, and keeps what is here' : circle.role],
         ['Members', circle.members > 1 ? circle.online + ' of ' + (circle.members - 1) + ' others online' : 'this box alone'],
         ['Files and folders', circle.objects + ', ' + size(circle.bytes)],
         ['Here', circle.held_torrents + ' of ' + (circle.held_torrents + circle.wanted_torrents) + ' bodies'],
@@ -188,7 +189,7 @@
 
   function showCircles(told) {
     var select = get('circle');
-    var names = told.circles.filter(function (circle) { return circle.role === 'keeper' && circle.name !== 'Home'; });
+    var names = told.circles.filter(function (circle) { return circle.role === 'keeper' && !circle.left && circle.name !== 'Home'; });
     get('circle-label').hidden = names.length < 2;
     if (select.options.length === names.length) { return; }
     clear(select);
@@ -324,6 +325,7 @@
         if (code === 404 && path.length) { openPath(path.slice(0, -1)); }
         return;
       }
+      if (!answer.entries) { return openPath(path.slice(0, -1)); }
       entries = from ? entries.concat(answer.entries) : answer.entries;
       next = answer.next;
       showFiles();
@@ -529,7 +531,7 @@
     });
     close();
     if (tab === 'files') {
-      path = parts.slice(1).filter(function (part) { return part; });
+      path = parts.slice(1).filter(function (part) { return part && part !== '.' && part !== '..'; });
       entries = [];
       load(false);
     }

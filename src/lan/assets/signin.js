@@ -57,6 +57,11 @@
     });
   }
 
+  // Who came by a link on another page is signed in, though that request could not tell.
+  request('GET', '/v1/status', function (status) {
+    if (status === 200) { location.replace('/'); }
+  });
+
   go.onclick = function () {
     go.disabled = true;
     words.className = '';

@@ -163,8 +163,8 @@ Examples:
 ";
 
 const LEAVE: &str = "\
-Leaves a circle: nothing is shared with it any more. What is here stays, and can
-be read; joining it again takes it back.
+Leaves a circle: nothing is shared with it any more. What is here stays, and you
+can go on with it; joining again takes it back, and shares what you wrote since.
 
 Usage: dustfs leave CIRCLE
 

@@ -37,7 +37,7 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
             asking.show(&Call::Found { name }, |answer: &CircleAnswer| circle_line("founded", answer))
         }
         Command::Leave { circle } => {
-            let told = format!("left {}: what is here stays, and can be read\n", show::printable(&circle));
+            let told = format!("left {}: what is here stays\n", show::printable(&circle));
             asking.show(&Call::Leave { circle }, |_: &Value| told.clone())
         }
         Command::Remove { circle, member } => {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::node::status::{Friend, PairingStatus, Source, Status, Transfer, Transfers};
+use crate::node::status::{Friend, PairingStatus, SignInStatus, Source, Status, Transfer, Transfers};
 
 /// The status as a page of words.
 pub fn status(status: &Status) -> String {
@@ -23,6 +23,10 @@ pub fn status(status: &Status) -> String {
     facts.row(["disk".into(), disk]);
     if let Some(memory) = status.memory {
         facts.row(["memory".into(), size(memory)]);
+    }
+    if let Some(SignInStatus { code, shown }) = &status.sign_in {
+        let next = if *shown { "press if the page shows it" } else { "the LED is showing it" };
+        facts.row(["sign-in".into(), format!("code {code}; {next}")]);
     }
     if status.pairing.state != "closed" {
         facts.row(["pairing".into(), pairing(&status.pairing)]);
@@ -475,6 +479,7 @@ mod tests {
             disk_free: 1 << 39,
             memory: Some(20 << 20),
             pairing: PairingStatus::default(),
+            sign_in: Some(SignInStatus { code: 47, shown: true }),
             problems: vec!["the disk is nearly full: free some space".into()],
         });
         for part in [

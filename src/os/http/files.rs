@@ -166,10 +166,14 @@ impl Tree {
         body: &mut Incoming,
         pulse: &Pulse,
     ) -> Response {
-        match self.upload(path, no_replace, length) {
+        let response = match self.upload(path, no_replace, length) {
             Ok(upload) => Writing { tree: self, upload }.run(body, pulse).await,
-            Err(error) => error.into(),
+            Err(error) => return error.into(),
+        };
+        if let Ok((parent, name)) = self.directory(path) {
+            self.core.forget_entry(parent, name);
         }
+        response
     }
 
     fn upload(&self, path: &FilePath, no_replace: bool, length: Option<u64>) -> Result<Upload, ApiError> {
@@ -190,14 +194,15 @@ impl Tree {
 
     /// Deletes a file, a symlink or an empty directory, durably.
     pub(super) async fn delete(&self, path: &FilePath) -> Result<Response, ApiError> {
-        let (parent, name) = self.directory(path)?;
-        let found = self.core.read(|node| node.lookup(parent, name))?;
-        let name = name.to_vec();
+        let (parent, label) = self.directory(path)?;
+        let found = self.core.read(|node| node.lookup(parent, label))?;
+        let name = label.to_vec();
         self.ask(match found.kind {
             Kind::Directory => Op::Rmdir { parent, name },
             Kind::File | Kind::Symlink => Op::Unlink { parent, name },
         })
         .await?;
+        self.core.forget_entry(parent, label);
         self.ask(Op::Fsync { inode: parent }).await?;
         Ok(Response::new(204))
     }
@@ -206,6 +211,7 @@ impl Tree {
     pub(super) async fn mkdir(&self, path: &FilePath) -> Result<Response, ApiError> {
         let (parent, name) = self.directory(path)?;
         self.ask(Op::Mkdir { parent, name: name.to_vec(), mode: 0o755 }).await?;
+        self.core.forget_entry(parent, name);
         self.ask(Op::Fsync { inode: parent }).await?;
         Ok(Response::new(201))
     }

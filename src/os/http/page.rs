@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::{IpAddr, SocketAddr};
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{
@@ -28,14 +28,14 @@ use hyper::{Request, Response as HttpResponse, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Handler;
 use super::files::{Pieces, Tree};
 use super::server::CALL_TIME;
 use crate::lan::api::{ApiError, BODY_MAX};
-use crate::lan::host::{Names, Source};
+use crate::lan::host::{Names, Source, host_of};
 use crate::lan::page::{self, Head, Page, Step};
 use crate::lan::response::Response;
 use crate::lan::signin;
@@ -99,16 +99,15 @@ impl PageServer {
             tree: Tree::new(core.clone()),
             core,
             api,
+            asking: Mutex::default(),
             by_address: Mutex::default(),
         });
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
         let mut stop = pin!(stop);
-        let mut forgetting = pin!(site.forget_when_asked());
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                () = &mut forgetting => {}
                 (permit, stream, remote) = self.accept(&permits) => {
                     let site = site.clone();
                     connections.spawn(async move {
@@ -147,6 +146,8 @@ struct Site {
     tree: Tree,
     core: Arc<Core>,
     api: Handler,
+    /// Waits for the answer to the question to sign in.
+    asking: Mutex<Option<JoinHandle<()>>>,
     /// Connections of each host.
     by_address: Mutex<BTreeMap<IpAddr, usize>>,
 }
@@ -154,27 +155,6 @@ struct Site {
 type Sent = Either<Full<Bytes>, Pieces>;
 
 impl Site {
-    /// Ends all sessions whenever the button was held for it; ends never.
-    #[cfg(feature = "panel")]
-    async fn forget_when_asked(&self) {
-        let mut wishes = self.core.wishes();
-        let mut forgotten = wishes.borrow_and_update().forget_sessions;
-        while wishes.changed().await.is_ok() {
-            let asked = wishes.borrow_and_update().forget_sessions;
-            if asked != forgotten {
-                forgotten = asked;
-                lock(&self.page).forget_sessions();
-                log::info!("whoever was signed in to the page has to sign in anew, as the button asked");
-            }
-        }
-        std::future::pending().await
-    }
-
-    #[cfg(not(feature = "panel"))]
-    async fn forget_when_asked(&self) {
-        std::future::pending().await
-    }
-
     /// Answers the one request of a connection.
     async fn serve(self: Arc<Self>, stream: TcpStream, remote: SocketAddr) {
         let Ok(local) = stream.local_addr() else { return };
@@ -263,7 +243,13 @@ impl Site {
         let code = signin::code([entropy[16], entropy[17]]);
         let response = lock(&self.page).ask_sign_in(self.core.now().instant, from, id, code)?;
         let site = self.clone();
-        tokio::spawn(async move {
+        // The question before this one is withdrawn first, so that the node is asked one at a time.
+        let before = lock(&self.asking).take();
+        let asking = tokio::spawn(async move {
+            if let Some(before) = before {
+                before.abort();
+                let _ = before.await;
+            }
             let asked = site.tree.ask(Op::SignIn { code });
             let mut asked = pin!(asked);
             let answer = loop {
@@ -279,6 +265,7 @@ impl Site {
             let answer = answer.map(drop).map_err(|error| error.to_string());
             lock(&site.page).answered(site.core.now().instant, &id, answer);
         });
+        *lock(&self.asking) = Some(asking);
         Ok(response)
     }
 }
@@ -370,14 +357,6 @@ impl Drop for Place<'_> {
     }
 }
 
-/// Whom connections are counted for: an address, or a network of IPv6, in which a host takes any address it likes.
-fn host_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        address => address,
-    }
-}
-
 /// A connection's life: it ends when it was not beaten for long.
 #[derive(Clone)]
 pub(super) struct Pulse(Arc<Mutex<Instant>>);
@@ -438,14 +417,5 @@ mod tests {
         assert!(Place::take(&taken, IpAddr::V4(Ipv4Addr::BROADCAST)).is_some());
         drop(places);
         assert!(lock(&taken).is_empty());
-    }
-
-    #[test]
-    fn hosts_are_told_apart_by_network_in_ipv6() {
-        let host = |text: &str| host_of(text.parse().expect("an address"));
-        assert_eq!(host("2001:db8::1"), host("2001:db8::ffff:1"));
-        assert_ne!(host("2001:db8::1"), host("2001:db8:0:1::1"));
-        assert_eq!(host("::ffff:10.0.0.1"), host("10.0.0.1"));
-        assert_ne!(host("10.0.0.1"), host("10.0.0.2"));
     }
 }

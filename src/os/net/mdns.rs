@@ -5,7 +5,8 @@
 //! whom to dial. Interfaces that come, go or get an address late are noticed within [`LOOK`]; where the port is taken by
 //! a program that does not share it, it is tried again as often.
 //!
-//! Only packets that were sent to the group are read, which no router passes on, at most [`PACKETS`] each second.
+//! Only packets are read that were sent to the group, which no router passes on, from an address of the interface's own
+//! network (RFC 6762, section 11), at most [`PACKETS`] each second.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket as SystemSocket};
@@ -17,8 +18,8 @@ use nix::libc::in_pktinfo;
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 use nix::sys::socket::sockopt::{IpMulticastTtl, Ipv4PacketInfo, ReuseAddr, ReusePort};
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrIn, bind, recvmsg,
-    sendmsg, setsockopt, socket,
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrStorage,
+    bind, recvmsg, sendmsg, setsockopt, socket,
 };
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -211,6 +212,9 @@ impl Task {
     }
 
     fn send_due(&mut self) {
+        if self.socket.is_none() {
+            return;
+        }
         let now = self.now();
         while let Some((interface, bytes)) = self.responder.poll(now) {
             if let Some(socket) = &self.socket
@@ -232,7 +236,7 @@ impl Task {
         if self.second.1 > PACKETS {
             return;
         }
-        for found in self.responder.message(now, interface, from, bytes) {
+        for found in self.responder.message(now, interface, from, bytes).into_iter().take(FOUND_EACH) {
             if let Some(said) = said(&found) {
                 (self.events)(Input::Heard { said, address: SocketAddr::V4(found.address) });
             }
@@ -275,12 +279,13 @@ fn interfaces() -> Vec<Interface> {
     let mut found: Vec<Interface> = Vec::new();
     for told in nix::ifaddrs::getifaddrs().into_iter().flatten() {
         let fits = told.flags.contains(needs) && !told.flags.contains(InterfaceFlags::IFF_LOOPBACK);
-        let address = told.address.as_ref().and_then(|address| address.as_sockaddr_in()).map(SockaddrIn::ip);
+        let ip = |storage: &Option<SockaddrStorage>| Some(storage.as_ref()?.as_sockaddr_in()?.ip());
+        let (address, mask) = (ip(&told.address), ip(&told.netmask).unwrap_or(Ipv4Addr::BROADCAST));
         if let (true, Some(address), Ok(index)) = (fits, address, if_nametoindex(&told.interface_name[..]))
             && found.len() < INTERFACES
             && !found.iter().any(|known| known.index == index)
         {
-            found.push(Interface { index, address });
+            found.push(Interface { index, address, mask });
         }
     }
     found.sort();
@@ -345,3 +350,5 @@ const LOOK: Duration = Duration::from_secs(3);
 const INTERFACES: usize = 16;
 /// Packets that are read in a second.
 const PACKETS: u32 = 100;
+/// Boxes that one packet may tell of; each costs the node a turn.
+const FOUND_EACH: usize = 8;

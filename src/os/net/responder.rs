@@ -32,6 +32,14 @@ pub(super) struct Interface {
     pub(super) index: u32,
     /// Its IPv4 address.
     pub(super) address: Ipv4Addr,
+    /// Of its network.
+    pub(super) mask: Ipv4Addr,
+}
+
+impl Interface {
+    fn reaches(&self, other: Ipv4Addr) -> bool {
+        (self.address.to_bits() ^ other.to_bits()) & self.mask.to_bits() == 0
+    }
 }
 
 /// A service that was found.
@@ -140,7 +148,8 @@ impl Responder {
 
     /// Takes a message that came to an interface from the group's port of `from`. Answers what was found.
     pub(super) fn message(&mut self, now: Instant, interface: u32, from: Ipv4Addr, bytes: &[u8]) -> Vec<Found> {
-        let Ok(message) = Message::decode(bytes) else { return Vec::new() };
+        let near = self.interfaces.iter().any(|known| known.index == interface && known.reaches(from));
+        let Some(message) = Message::decode(bytes).ok().filter(|_| near) else { return Vec::new() };
         if message.response {
             return self.found(from, &message.records);
         }
@@ -148,7 +157,7 @@ impl Responder {
             let asked = message.questions.iter().any(|question| offer.service.answers(question));
             if let Some(turn) = offer.turns.get_mut(&interface)
                 && asked
-                && !offer.service.is_known(&message.records)
+                && (!offer.service.is_known(&message.records) || asks_more(&offer.service, &message.questions))
             {
                 // RFC 6762, section 6: shared records after a moment, and none twice within a second.
                 let moment = now + Duration::from_millis(20 + self.rng.below(100));
@@ -227,6 +236,11 @@ impl Turn {
     }
 }
 
+/// True when somebody asks for more of a service than its name: what is known of that is not told by the name's record.
+fn asks_more(service: &Service, questions: &[Question]) -> bool {
+    questions.iter().any(|question| question.kind != Type::PTR && service.answers(question))
+}
+
 impl Service {
     fn name(&self) -> Name {
         kind_name(self.kind).below(&self.instance)
@@ -301,7 +315,8 @@ mod tests {
     }
 
     fn interface(n: u8) -> Interface {
-        Interface { index: u32::from(n), address: Ipv4Addr::new(10, 0, n, 1) }
+        let mask = Ipv4Addr::new(255, 0, 0, 0);
+        Interface { index: u32::from(n), address: Ipv4Addr::new(10, 0, n, 1), mask }
     }
 
     fn at(milliseconds: u64) -> Instant {
@@ -417,6 +432,9 @@ mod tests {
         assert_eq!(found, [Found { kind: KIND, address, strings: service(7).strings }]);
         let asked: Vec<_> = until(&mut one, 5_001, 40_000).into_iter().map(|(time, ..)| time).collect();
         assert_eq!(asked, [6_000, 8_000, 12_000, 20_000, 28_000, 36_000]);
+        let foreign = Ipv4Addr::new(192, 0, 2, 1);
+        assert_eq!(one.message(at(5_100), 1, foreign, &answer.encode()), [], "not of this network");
+        assert_eq!(one.message(at(5_100), 9, interface(2).address, &answer.encode()), [], "of no interface");
         two.offer(at(9_000), Vec::new());
         let (_, goodbye) = two.poll(at(9_000)).expect("a goodbye");
         assert_eq!(one.message(at(9_000), 1, interface(2).address, &goodbye), [], "what is no more is not found");
