@@ -11,6 +11,7 @@ use log::LevelFilter;
 use super::config::{Fetch, NodeFlags, PanelChoice, address, page_address};
 use super::nearest::nearest;
 use crate::lan::api::{INVITE_MAX, INVITE_MINUTES, INVITE_MINUTES_MAX, PRESS_MAX_MS};
+use crate::os::selftest::{ITEMS, item_name};
 use crate::wire::statement::{Role, check_label};
 
 /// What the command line asks for.
@@ -88,6 +89,11 @@ pub enum Command {
     Unmount,
     /// Ends the node.
     Stop,
+    /// Tests this machine and this build.
+    SelfTest {
+        /// Items to leave out.
+        skip: Vec<&'static str>,
+    },
 }
 
 /// Where an invite's text comes from.
@@ -139,7 +145,7 @@ pub(super) struct Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 14] = [
+pub(super) const COMMANDS: [Spec; 15] = [
     Spec { name: "init", flags: &["name"], operand: None },
     Spec {
         name: "node",
@@ -157,6 +163,7 @@ pub(super) const COMMANDS: [Spec; 14] = [
     Spec { name: "transfers", flags: &["watch"], operand: None },
     Spec { name: "unmount", flags: &[], operand: None },
     Spec { name: "stop", flags: &[], operand: None },
+    Spec { name: "self-test", flags: &["skip"], operand: None },
     Spec { name: "help", flags: &[], operand: Some("COMMAND") },
 ];
 
@@ -200,6 +207,7 @@ struct Line {
     role: Option<Role>,
     minutes: Option<u32>,
     watch: bool,
+    skip: Vec<&'static str>,
     node: NodeFlags,
 }
 
@@ -253,6 +261,12 @@ impl Line {
             "listen" => {
                 let address = address(&self.text(flag, parser)?).map_err(|why| self.wrong(why))?;
                 self.node.listen.push(address);
+                false
+            }
+            "skip" => {
+                let word = self.text(flag, parser)?;
+                let names: Vec<&str> = ITEMS.iter().map(|item| item.name).collect();
+                self.skip.push(item_name(&word).ok_or_else(|| self.no_such(flag, &word, &names))?);
                 false
             }
             "page" => {
@@ -372,6 +386,7 @@ impl Line {
             "friends" => Command::Friends,
             "transfers" => Command::Transfers { watch: self.watch },
             "unmount" => Command::Unmount,
+            "self-test" => Command::SelfTest { skip: self.skip },
             _ => Command::Stop,
         })
     }
@@ -655,6 +670,10 @@ mod tests {
             ("join", "`dustfs join` needs its INVITE"),
             ("found ..", "the circle \"..\" cannot be used: "),
             ("remove", "`dustfs remove` needs its MEMBER"),
+            (
+                "self-test --skip fire",
+                "'--skip' is one of threads, files, hashes, seal, formats, ledger, tls, mount, not 'fire'",
+            ),
             ("press long", "a press lasts 0 to 30 seconds"),
             ("press NaN", "a press lasts 0 to 30 seconds"),
             ("press 61", "a press lasts 0 to 30 seconds"),
