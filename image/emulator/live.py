@@ -1,0 +1,77 @@
+"""The two boxes at a terminal: their LEDs drawn as they glow, their buttons under two keys."""
+
+import select
+import sys
+import termios
+import time
+import tty
+
+# A terminal repeats a held key, and tells no release. The first repeat comes late, the others fast.
+FIRST_REPEAT_S = 0.6
+REPEAT_S = 0.15
+FRAME_S = 0.05
+GLOW = {True: "\x1b[92m●\x1b[0m", False: "\x1b[90m○\x1b[0m"}
+
+
+class Finger:
+    """One key of the terminal on one box's button: down with the key's first byte, up when no more come."""
+
+    def __init__(self, panel):
+        self._panel = panel
+        self._lifts_at = None
+        self.since = None
+
+    def byte(self, now):
+        if self.since is None:
+            self.since = now
+            self._panel().down()
+            self._lifts_at = now + FIRST_REPEAT_S
+        else:
+            self._lifts_at = max(self._lifts_at, now + REPEAT_S)
+
+    def tick(self, now):
+        if self.since is not None and now >= self._lifts_at:
+            self.lift()
+
+    def lift(self):
+        if self.since is not None:
+            self.since = None
+            self._panel().up()
+
+
+def play(boxes):
+    """Draws and listens until `q`."""
+    if not sys.stdin.isatty():
+        print("no terminal: the boxes run until this is ended", flush=True)
+        while all(box.is_on() for box in boxes):
+            time.sleep(1)
+        return
+    keys = {str(number): Finger(lambda box=box: box.panel) for number, box in enumerate(boxes, 1)}
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+    try:
+        while all(box.is_on() for box in boxes):
+            if select.select([sys.stdin], [], [], FRAME_S)[0]:
+                key = sys.stdin.read(1)
+                if key == "q":
+                    break
+                if key in keys:
+                    keys[key].byte(time.monotonic())
+            now = time.monotonic()
+            for finger in keys.values():
+                finger.tick(now)
+            draw(boxes, keys, now)
+    finally:
+        for finger in keys.values():
+            finger.lift()
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        print()
+
+
+def draw(boxes, keys, now):
+    words = []
+    for (key, finger), box in zip(keys.items(), boxes):
+        held = f" held {now - finger.since:3.1f} s" if finger.since is not None else ""
+        words.append(f"[{key}] {GLOW[box.eye.lit()]} {box.name}: {box.eye.state()}{held}")
+    sys.stdout.write("\r\x1b[K" + "   ".join(words) + "   [q] ends")
+    sys.stdout.flush()
