@@ -66,10 +66,13 @@ def accept(number, listening, outer):
 class Doorway:
     """The inner end: connects each connection that is handed in to the page of its box."""
 
-    def __init__(self, inner: socket.socket, addresses):
-        self._inner = inner
+    def __init__(self, inner: int, addresses):
+        self._inner = socket.socket(fileno=inner)
         self._addresses = list(addresses)
         threading.Thread(target=self._take, daemon=True).start()
+
+    def close(self):
+        self._inner.close()
 
     def _take(self):
         while True:

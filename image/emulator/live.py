@@ -6,6 +6,8 @@ import termios
 import time
 import tty
 
+from .doorway import Doorway
+
 # A terminal repeats a held key, and tells no release. The first repeat comes late, the others fast.
 FIRST_REPEAT_S = 0.6
 REPEAT_S = 0.15
@@ -37,6 +39,21 @@ class Finger:
         if self.since is not None:
             self.since = None
             self._panel().up()
+
+
+def run(boxes, inner, ports) -> int:
+    """Turns the boxes on, opens the way to their pages, and plays until the end."""
+    doorway = Doorway(inner, [box.board.address for box in boxes])
+    for box, port in zip(boxes, ports):
+        box.start()
+        print(f"{box.name}: {box.board.name}, page at http://127.0.0.1:{port}/ when it has started")
+    print("Hold 1 or 2 to hold a box's button: a tap is a press, 2 to 4 seconds confirm a pairing code.")
+    play(boxes)
+    doorway.close()
+    gone = [box.name for box in boxes if not box.is_on()]
+    if gone:
+        print(f"turned off: {', '.join(gone)}")
+    return 0
 
 
 def play(boxes):
