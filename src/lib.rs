@@ -6,7 +6,7 @@
 //! F5 os                                  tokio, files, sockets, clocks, threads, locks, entropy, redb, FUSE
 //! F4 lan                                 the API, the page and WebDAV as machines
 //! F3 node                                the composed machine: Input in, Action out, Ticket between
-//! F2 swarm tree pair roster keep         protocol and policy
+//! F2 swarm tree pair roster keep panel   protocol and policy
 //! F1 ledger                              what must survive: reads of a snapshot, writes as batches
 //! F0 wire seal cert base                 formats, ciphers, certificates, ids and limits
 //! ```
@@ -25,6 +25,8 @@ pub mod ledger;
 pub mod node;
 pub mod os;
 pub mod pair;
+#[cfg(feature = "panel")]
+pub mod panel;
 pub mod roster;
 pub mod seal;
 pub mod swarm;

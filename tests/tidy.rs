@@ -11,7 +11,7 @@ use std::path::Path;
 use source::File;
 
 /// The rooms, and those on lower floors that each may import.
-const ROOMS: [(&str, &[&str]); 13] = [
+const ROOMS: [(&str, &[&str]); 14] = [
     ("base", &[]),
     ("wire", &["base"]),
     ("seal", &["base", "wire"]),
@@ -22,16 +22,18 @@ const ROOMS: [(&str, &[&str]); 13] = [
     ("pair", F1),
     ("roster", F1),
     ("keep", F1),
+    ("panel", F1),
     ("node", F2),
     ("lan", F3),
     ("os", F4),
 ];
 const F0: &[&str] = &["base", "wire", "seal", "cert"];
 const F1: &[&str] = &["base", "wire", "seal", "cert", "ledger"];
-const F2: &[&str] = &["base", "wire", "seal", "cert", "ledger", "swarm", "tree", "pair", "roster", "keep"];
-const F3: &[&str] = &["base", "wire", "seal", "cert", "ledger", "swarm", "tree", "pair", "roster", "keep", "node"];
+const F2: &[&str] = &["base", "wire", "seal", "cert", "ledger", "swarm", "tree", "pair", "roster", "keep", "panel"];
+const F3: &[&str] =
+    &["base", "wire", "seal", "cert", "ledger", "swarm", "tree", "pair", "roster", "keep", "panel", "node"];
 const F4: &[&str] =
-    &["base", "wire", "seal", "cert", "ledger", "swarm", "tree", "pair", "roster", "keep", "node", "lan"];
+    &["base", "wire", "seal", "cert", "ledger", "swarm", "tree", "pair", "roster", "keep", "panel", "node", "lan"];
 
 /// Crates that only `os` may use, in tests as well.
 const OS_CRATES: [&str; 15] = [

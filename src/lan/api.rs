@@ -2,7 +2,8 @@
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`; `POST /v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`,
-//! `/v1/unmount`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
+//! `/v1/leave`, `/v1/press`, `/v1/unmount`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
+//! where there is one.
 
 use std::fmt;
 
@@ -58,6 +59,16 @@ pub enum Call {
         /// The member's name or the start of its device id in hex.
         member: String,
     },
+    /// Leaves a circle; what is here stays. Answered by [`Outcome::Done`].
+    Leave {
+        /// Its name.
+        circle: String,
+    },
+    /// A press of the button, or the hold that confirms the code. Answered by [`Outcome::Done`].
+    Press {
+        /// The button was held for 2 to 4 s.
+        confirm: bool,
+    },
     /// Takes the mount away; the node goes on. Answered by [`Outcome::Done`].
     Unmount,
     /// Publishes what is written, and ends the node. Answered by [`Outcome::Done`].
@@ -75,6 +86,8 @@ impl Call {
             Call::Join { .. } => ("POST", "/v1/join"),
             Call::Found { .. } => ("POST", "/v1/found"),
             Call::Remove { .. } => ("POST", "/v1/remove"),
+            Call::Leave { .. } => ("POST", "/v1/leave"),
+            Call::Press { .. } => ("POST", "/v1/press"),
             Call::Unmount => ("POST", "/v1/unmount"),
             Call::Stop => ("POST", "/v1/stop"),
         }
@@ -90,6 +103,8 @@ impl Call {
             Call::Join { invite } => Some(json!({ "invite": invite })),
             Call::Found { name } => Some(json!({ "name": name })),
             Call::Remove { circle, member } => Some(json!({ "circle": circle, "member": member })),
+            Call::Leave { circle } => Some(json!({ "circle": circle })),
+            Call::Press { confirm } => Some(json!({ "confirm": confirm })),
         }
     }
 }
@@ -98,7 +113,7 @@ impl Call {
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" => Some("GET"),
-        "invite" | "join" | "found" | "remove" | "unmount" | "stop" => Some("POST"),
+        "invite" | "join" | "found" | "remove" | "leave" | "press" | "unmount" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -124,6 +139,15 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             Ok(Call::Found { name })
         }
         "remove" => remove(body),
+        "leave" => {
+            let LeaveBody { circle } = parse(body)?;
+            check_name("the circle's name", &circle)?;
+            Ok(Call::Leave { circle })
+        }
+        "press" => {
+            let PressBody { confirm } = if body.is_empty() { PressBody::default() } else { parse(body)? };
+            Ok(Call::Press { confirm })
+        }
         "unmount" => nothing(body).map(|()| Call::Unmount),
         _ => nothing(body).map(|()| Call::Stop),
     }
@@ -155,9 +179,22 @@ struct FoundBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct LeaveBody {
+    circle: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct RemoveBody {
     circle: Option<String>,
     member: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PressBody {
+    #[serde(default)]
+    confirm: bool,
 }
 
 fn nothing(body: &[u8]) -> Result<(), ApiError> {
@@ -289,7 +326,7 @@ pub fn render(result: &Result<Outcome, ApiError>) -> (u16, String) {
 /// Why a call failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ApiError {
-    /// 400, 403, 404, 405, 408, 409, 413, 500 or 503 (RFC 9110).
+    /// 400 to 599 (RFC 9110; 507 of RFC 4918).
     pub status: u16,
     /// What is wrong.
     pub error: String,
@@ -331,7 +368,7 @@ impl ApiError {
 
     fn not_found(path: &str) -> Self {
         Self::new(404, format!("there is nothing at {}", shorten(path)))
-            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, unmount, stop")
+            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, press, unmount, stop")
     }
 
     fn body(&self) -> String {
@@ -348,10 +385,13 @@ impl From<OpError> for ApiError {
             | OpError::NotDirectory
             | OpError::IsDirectory
             | OpError::CrossCircle => 409,
-            OpError::Invalid(_) | OpError::NameTooLong | OpError::TooLarge | OpError::BadHandle => 400,
+            OpError::Invalid(_) | OpError::NameTooLong | OpError::BadHandle => 400,
             OpError::ReadOnly | OpError::NotPermitted(_) => 403,
-            OpError::NoSpace | OpError::Io(_) => 500,
-            OpError::Unreachable | OpError::TimedOut | OpError::Interrupted | OpError::Busy | OpError::Stopping => 503,
+            OpError::TooLarge => 413,
+            OpError::Io(_) => 500,
+            OpError::Unreachable | OpError::Interrupted | OpError::Busy | OpError::Stopping => 503,
+            OpError::TimedOut => 504,
+            OpError::NoSpace => 507,
         };
         Self::new(status, error.to_string())
     }
@@ -389,8 +429,11 @@ mod tests {
             Call::Invite { circle: Some("Skiers".into()), role: Role::Keeper, minutes: INVITE_MINUTES_MAX },
             Call::Join { invite: "dust1abc".into() },
             Call::Found { name: "Skiers".into() },
+            Call::Leave { circle: "Skiers".into() },
             Call::Remove { circle: Some("Skiers".into()), member: "Ann's box".into() },
             Call::Remove { circle: None, member: "0badcafe".into() },
+            Call::Press { confirm: false },
+            Call::Press { confirm: true },
             Call::Unmount,
             Call::Stop,
         ];
@@ -442,6 +485,8 @@ mod tests {
             ("/v1/found", b"{\"name\":\"..\"}"),
             ("/v1/found", b"{\"name\":\"a\\u0000b\"}"),
             ("/v1/found", b"{\"name\":\"\"}"),
+            ("/v1/press", b"{\"confirm\":1}"),
+            ("/v1/press", b"{\"hold\":true}"),
             ("/v1/remove", b"{\"member\":\"\"}"),
             ("/v1/remove", b"{\"circle\":\"Home\"}"),
         ];

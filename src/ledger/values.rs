@@ -44,6 +44,9 @@ pub struct CircleEntry {
     pub home: u8,
     /// Our own current chain.
     pub incarnation: u32,
+    /// True when the owner left it.
+    #[serde(default)]
+    pub left: u8,
     /// Epoch keys, oldest first.
     pub keys: Vec<EpochEntry>,
     /// Our leaf certificate, DER.

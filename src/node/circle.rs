@@ -27,6 +27,8 @@ pub const HOME: &str = "Home";
 pub struct Circle {
     pub id: CircleId,
     pub home: bool,
+    /// The owner left it: what is here is kept and shown, nothing is shared, nothing changes.
+    pub left: bool,
     pub roster: Roster,
     pub root_der: Bytes,
     pub root_pem: String,
@@ -82,6 +84,7 @@ impl Circle {
         Self {
             id,
             home,
+            left: false,
             root_pem: crate::cert::pem(&root_der),
             root_der,
             roster,
@@ -102,9 +105,14 @@ impl Circle {
         }
     }
 
-    /// This node's role, if it is in the circle.
+    /// This node's role, if it is in the circle and has not left it.
     pub fn role(&self) -> Option<Role> {
-        self.roster.role_of(&self.me)
+        self.roster.role_of(&self.me).filter(|_| !self.left)
+    }
+
+    /// True when this node may read what is here, also after it left.
+    pub fn readable(&self) -> bool {
+        self.roster.role_of(&self.me).is_some_and(Role::reads)
     }
 
     /// True when both this node and the device are in the circle.
@@ -206,6 +214,7 @@ impl Circle {
         keys.sort_by_key(|entry| (entry.number, entry.epoch));
         CircleEntry {
             home: self.home.into(),
+            left: self.left.into(),
             incarnation: self.incarnation,
             keys,
             leaf: Bytes2::from(&self.leaf[..]),
@@ -516,6 +525,7 @@ impl<S: Snapshot> Node<S> {
         };
         let mut circle = Circle::new(roster, entry.home != 0, entry.leaf.into_vec().into(), self.me.device.member);
         circle.root_seed = root;
+        circle.left = entry.left != 0;
         circle.incarnation = entry.incarnation;
         for epoch in entry.keys {
             let key =
@@ -598,7 +608,7 @@ impl<S: Snapshot> Node<S> {
     /// Applies one record of an accepted commit to the tree and to what is wanted.
     pub fn apply_record(&mut self, id: &CircleId, commit: &Commit, at: usize, bytes: &[u8]) {
         let Some(circle) = self.circles.get_mut(id) else { return };
-        let reads = circle.role().is_some_and(Role::reads);
+        let reads = circle.readable();
         let record = commit.entries[at].record;
         if !reads {
             self.note_public_torrent(id, commit, record, bytes);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::io::{Op, OpError, Segment};
+use super::io::{Inode, Op, OpError, Segment};
 use crate::base::limits::CHUNK_PLAIN;
 use crate::base::{EpochId, Instant, Ticket, WallTime};
 use crate::wire::record::{Body, Content, Context, Dot, Place};
@@ -43,8 +43,10 @@ pub struct Draft {
     pub handles: u32,
     pub dirty: bool,
     pub touched: Instant,
-    /// The file was unlinked: nothing is published.
+    /// The file has no name, no more or not yet: nothing is published.
     pub orphan: bool,
+    /// The name that it gets by being published.
+    pub link: Option<Link>,
     /// Changes that wait for chunks to be read, in order.
     pub parked: VecDeque<(Option<Ticket>, Change)>,
     /// Chunks being read.
@@ -61,6 +63,15 @@ pub struct Draft {
     pub failed: Option<OpError>,
     /// Sealed chunks that later ones replaced, though the ledger's entry may still name them.
     pub garbage: Vec<Segment>,
+}
+
+/// The name of an unnamed file to be, and who waits for it.
+#[derive(Clone, Debug)]
+pub struct Link {
+    pub ticket: Ticket,
+    pub parent: Inode,
+    pub name: Vec<u8>,
+    pub no_replace: bool,
 }
 
 /// A change of a draft.
@@ -163,6 +174,7 @@ impl Draft {
             dirty: false,
             touched: now,
             orphan: false,
+            link: None,
             parked: VecDeque::new(),
             filling: BTreeSet::new(),
             number: 0,

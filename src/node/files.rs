@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::Node;
-use super::draft::{Change, Draft, Publishing, View};
+use super::draft::{Change, Draft, Link, Publishing, View};
 use super::handles::{Open, Pin};
 use super::io::{Answer, Handle, Inode, OpError, Reply, Stale};
 use super::read::Spot;
@@ -75,7 +75,7 @@ impl Files {
     }
 }
 
-fn refused(error: WireError) -> OpError {
+pub(super) fn refused(error: WireError) -> OpError {
     match error {
         WireError::OverLimit(..) => OpError::NameTooLong,
         other => OpError::Invalid(other.to_string()),
@@ -88,6 +88,10 @@ impl<S: Snapshot> Node<S> {
         use super::Op;
         Some(match op {
             Op::Create { parent, name, mode } => self.create(parent, &name, mode),
+            Op::Unnamed { directory, mode } => self.unnamed(directory, mode),
+            Op::Link { handle, parent, name, no_replace } => {
+                return self.link(handle, Link { ticket, parent, name, no_replace });
+            }
             Op::Mkdir { parent, name, mode } => self.make(parent, &name, Kind::Directory, mode, None),
             Op::Symlink { parent, name, target } => self.make(parent, &name, Kind::Symlink, 0o777, Some(target)),
             Op::Unlink { parent, name } => self.remove(parent, &name, false),

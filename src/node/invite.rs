@@ -19,7 +19,7 @@ use crate::seal::{CircleKey, Suite};
 use crate::wire::statement::{Cut, Device, Role, Saying, SignedStatement};
 
 /// The name of the circle that the first invite founds.
-const FRIENDS: &str = "Friends";
+pub(super) const FRIENDS: &str = "Friends";
 /// Joins under way at once.
 const JOINS: usize = 8;
 
@@ -53,7 +53,8 @@ impl<S: Snapshot> Node<S> {
                 OpError::Invalid(format!("there is no circle called '{name}': found it with `dustfs found {name}`"))
             })?,
             None => {
-                let with_friends: Vec<_> = self.circles.values().filter(|circle| !circle.home).collect();
+                let with_friends: Vec<_> =
+                    self.circles.values().filter(|circle| !circle.home && !circle.left).collect();
                 match with_friends[..] {
                     [] => {
                         let suite = self.preferred_suite();
@@ -228,7 +229,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// Puts a device on the roster, unless it is there, and makes what it needs to begin.
-    fn admit_device(&mut self, id: &CircleId, role: Role, device: Device) -> Result<Welcome, String> {
+    pub(super) fn admit_device(&mut self, id: &CircleId, role: Role, device: Device) -> Result<Welcome, String> {
         let circle = self.circles.get(id).ok_or("the circle is gone")?;
         let known = circle.roster.device(&device.member).is_some_and(|known| *known == device);
         let transport = device.transport;
@@ -272,7 +273,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// Checks a welcome and takes the circle that it brings.
-    fn install(&mut self, welcome: Welcome) -> Result<String, OpError> {
+    pub(super) fn install(&mut self, welcome: Welcome) -> Result<String, OpError> {
         let refused = |why: String| OpError::NotPermitted(format!("the welcome is not right: {why}"));
         let mut statements = Vec::new();
         for bytes in &welcome.statements {
@@ -332,6 +333,7 @@ impl<S: Snapshot> Node<S> {
         }
         let circle = self.circles.get_mut(id).ok_or(OpError::NotFound)?;
         circle.leaf = welcome.leaf.clone();
+        circle.left = false;
         if let (Some(secret), Some(Role::Keeper)) = (&welcome.root_secret, circle.role()) {
             circle.root_seed = Some(zeroize::Zeroizing::new(secret.0));
         }

@@ -10,6 +10,7 @@ use core::net::SocketAddr;
 
 use crate::base::{Batch, CircleId, ConnId, Location, Ticket, TransportKey, WallTime};
 use crate::seal::ChunkKey;
+use crate::wire::beacon::{Pairing, Presence};
 use crate::wire::record::Kind;
 use crate::wire::statement::Role;
 
@@ -49,6 +50,13 @@ pub enum Input {
         conn: ConnId,
         /// For people.
         why: String,
+    },
+    /// Another node said something on the LAN; nothing of it is proved.
+    Heard {
+        /// What.
+        said: Said,
+        /// Where it takes connections: the sender's address and the port that it names.
+        address: SocketAddr,
     },
     /// The disk answers.
     Disk {
@@ -95,6 +103,35 @@ pub enum Protocol {
     Dustfs(CircleId),
     /// `dustfs-invite/1`: the peer's key is known to nobody yet.
     Invite,
+    /// `dustfs-pair/1`: two boxes whose buttons were pressed.
+    Pair,
+}
+
+impl Protocol {
+    /// True for those whose peer need not be in any circle.
+    pub fn is_guest(self) -> bool {
+        matches!(self, Protocol::Invite | Protocol::Pair)
+    }
+}
+
+/// What a node hears on the LAN.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Said {
+    /// A node that may be a friend's.
+    Presence(Presence),
+    /// A box whose button was pressed.
+    Pairing(Pairing),
+}
+
+/// What a node says on the LAN.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Announcement {
+    /// The port at which it takes connections.
+    pub port: u16,
+    /// To friends.
+    pub presence: Option<Presence>,
+    /// To the other box in the window; while it is said, others that say it are looked for.
+    pub pairing: Option<Pairing>,
 }
 
 /// A span of bytes in a slab.
@@ -227,6 +264,8 @@ pub struct Trust {
     pub circles: Vec<TrustedCircle>,
     /// True while an invite is open, and so its protocol is answered.
     pub invites: bool,
+    /// True while the button's window is open, and so the protocol of pairing is answered.
+    pub pairing: bool,
 }
 
 /// See [`Trust`].
@@ -278,6 +317,8 @@ pub enum Action {
     },
     /// Replace the trust.
     Trust(Trust),
+    /// Replace what is said on the LAN.
+    Announce(Announcement),
     /// Ask the disk.
     Disk {
         /// Of the answer.
@@ -347,7 +388,7 @@ pub struct DirEntry {
 }
 
 /// What somebody asks the node to do. Looking up, stat and reading local data go by `&self` instead.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
     /// creat(2): a new file, opened for reading and writing. Answers [`Answer::Created`].
     Create {
@@ -357,6 +398,26 @@ pub enum Op {
         name: Vec<u8>,
         /// Permission bits.
         mode: u32,
+    },
+    /// open(2) with O_TMPFILE: a new file that has no name until [`Op::Link`] gives it one. Nobody sees it, and nothing
+    /// of it outlives its handle. Answers [`Answer::Created`].
+    Unnamed {
+        /// A directory of the circle that it is to be in.
+        directory: Inode,
+        /// Permission bits.
+        mode: u32,
+    },
+    /// Publishes an unnamed file under a name, in the place of the file that has it, if one has. A reader of the name
+    /// sees the old file or the whole new one. Answers [`Answer::Done`] when that would survive a power cut.
+    Link {
+        /// The unnamed file, as it was opened.
+        handle: Handle,
+        /// Directory.
+        parent: Inode,
+        /// Name.
+        name: Vec<u8>,
+        /// Refuse to replace a file.
+        no_replace: bool,
     },
     /// mkdir(2). Answers [`Answer::Entry`].
     Mkdir {
@@ -456,6 +517,12 @@ pub enum Op {
         /// How many.
         length: u32,
     },
+    /// Somebody who opened the page asks to sign in. Answers [`Answer::Done`] when a press at the box allows it; it is
+    /// refused with words when nobody does, or another question is pending.
+    SignIn {
+        /// Two digits, none of them 0, that the page and the LED show.
+        code: u8,
+    },
     /// Founds a circle of friends. Answers [`Answer::Circle`].
     Found {
         /// Its name.
@@ -488,6 +555,22 @@ pub enum Op {
         /// The member's name or the start of its device id in hex.
         member: String,
         /// Entropy of the operating system.
+        entropy: [u8; 96],
+    },
+    /// Leaves a circle with friends: nothing is shared any more, what is here stays and can be read, and pairing again
+    /// takes it back. Answers [`Answer::Done`].
+    Leave {
+        /// The circle's name; `None` means all of them.
+        circle: Option<String>,
+    },
+    /// A short press of the button: opens the window for pairing. Answers [`Answer::Done`].
+    Press {
+        /// Entropy of the operating system, for nonces.
+        entropy: [u8; 48],
+    },
+    /// The button was held for 2 to 4 s: the codes on both boxes are equal. Answers [`Answer::Done`].
+    Confirm {
+        /// Entropy of the operating system, for a circle that may have to be founded.
         entropy: [u8; 96],
     },
     /// Publishes all drafts and makes everything durable; nothing is accepted after it. Answers [`Answer::Done`].

@@ -13,12 +13,16 @@ mod draft;
 mod files;
 mod handles;
 mod invite;
+mod leave;
+mod pairing;
 mod peers;
 mod publish;
+mod question;
 mod read;
 mod summary;
 mod sync;
 mod telling;
+mod unnamed;
 mod vault;
 mod waiting;
 mod writing;
@@ -42,7 +46,7 @@ use crate::base::{
 };
 use crate::ledger::values::{Identity, Value};
 use crate::ledger::{Ledger, keys};
-use crate::pair::Inviter;
+use crate::pair::{Button, Inviter};
 use crate::roster::address::AddressBook;
 use crate::roster::dial::DialPlan;
 use crate::seal::{MemberSecret, TransportSecret};
@@ -86,6 +90,7 @@ pub struct Node<S> {
     book: AddressBook,
     inviter: Inviter,
     invites: invite::Invites,
+    pairing: pairing::Pairing,
     files: Files,
     actions: VecDeque<Action>,
     next_ticket: u64,
@@ -100,6 +105,7 @@ pub struct Node<S> {
     /// Why the disk could not, until it can again.
     trouble: Option<DiskError>,
     stopping: Option<Ticket>,
+    question: question::Question,
     listening: Vec<SocketAddr>,
     /// When torrents that the disk failed on are tried again.
     retry_starved_at: Option<Instant>,
@@ -133,6 +139,7 @@ enum Effect {
     Whole(InfoHash),
     Punch(Vec<Segment>),
     Frame(ConnId, Bytes),
+    Paired(String),
 }
 
 /// The batch waits this long for more when nobody waits for it.
@@ -201,6 +208,7 @@ impl<S: Snapshot> Node<S> {
         let member = MemberSecret::from_seed(seed(&identity.member)?);
         let transport = TransportSecret::from_seed(seed(&identity.transport)?);
         let device = Device { member: member.public(), transport: transport.public(), name: identity.name };
+        let button = Button::new(device.clone());
         let mut first = [0; 8];
         first.copy_from_slice(&Sha256::digest([&entropy[..], b"decisions"].concat())[..8]);
         let seed = u64::from_be_bytes(first);
@@ -220,6 +228,7 @@ impl<S: Snapshot> Node<S> {
             book: AddressBook::default(),
             inviter: Inviter::default(),
             invites: invite::Invites::default(),
+            pairing: pairing::Pairing::new(button),
             files: Files::default(),
             actions: VecDeque::new(),
             next_ticket: 1,
@@ -230,6 +239,7 @@ impl<S: Snapshot> Node<S> {
             flush_at: None,
             trouble: None,
             stopping: None,
+            question: question::Question::default(),
             listening: Vec::new(),
             retry_starved_at: None,
             started: now.wall,
@@ -263,6 +273,10 @@ impl<S: Snapshot> Node<S> {
                 self.closed(conn, &why);
                 None
             }
+            Input::Heard { said, address } => {
+                self.heard(said, address);
+                None
+            }
             Input::Disk { ticket, done } => {
                 self.disk_done(ticket, done);
                 None
@@ -292,6 +306,8 @@ impl<S: Snapshot> Node<S> {
             self.files_timeout(),
             self.sync_timeout(),
             self.inviter.poll_timeout(self.now.instant),
+            self.question.poll_timeout(),
+            self.pairing.poll_timeout(),
             self.peers.joining().map(|(_, since)| since + JOIN_TIME).min(),
         ]
         .into_iter()
@@ -319,6 +335,7 @@ impl<S: Snapshot> Node<S> {
         self.now = now;
         self.listening = addresses;
         self.tell_own_address();
+        self.announce();
         self.settle();
     }
 
@@ -329,8 +346,10 @@ impl<S: Snapshot> Node<S> {
         self.swarm.handle_timeout(self.now.instant);
         self.feed_swarm();
         self.drain_swarm();
+        self.pairing_due();
         self.dial_due();
         self.invites_due();
+        self.sign_in_due();
         self.flush();
     }
 
@@ -385,6 +404,7 @@ impl<S: Snapshot> Node<S> {
                 self.punch_due();
             }
             Effect::Frame(conn, payload) => self.send(conn, 0, payload, Bytes::new()),
+            Effect::Paired(circle) => self.paired(circle),
         }
     }
 
@@ -523,7 +543,9 @@ impl<S: Snapshot> Node<S> {
             .collect();
         let invites = self.inviter.any_open(self.now.instant);
         self.invites.told_open = invites;
-        self.actions.push_back(Action::Trust(Trust { circles, invites }));
+        let pairing = self.pairing.told_listening();
+        self.actions.push_back(Action::Trust(Trust { circles, invites, pairing }));
+        self.announce();
     }
 
     /// Asks for a clean end: drafts are published, everything is made durable.
@@ -560,10 +582,14 @@ impl<S: Snapshot> Node<S> {
         }
         match op {
             Op::Shutdown => self.shutdown(ticket),
+            Op::SignIn { code } => self.sign_in(ticket, code, None),
             Op::Found { name, entropy } => Some(self.found_for_friends(&name, entropy).map(Answer::Circle)),
             Op::Invite { circle, role, time, entropy } => Some(self.invite(circle, role, time, entropy)),
             Op::Join { invite, entropy } => self.join(ticket, &invite, entropy),
+            Op::Leave { circle } => self.leave(ticket, circle.as_deref()),
             Op::Remove { circle, member, entropy } => self.remove_member(ticket, circle, &member, entropy),
+            Op::Press { entropy } => Some(self.pair_press(entropy)),
+            Op::Confirm { entropy } => Some(self.pair_confirm(entropy)),
             file => self.file_op(ticket, file),
         }
     }

@@ -84,7 +84,7 @@ impl Peers {
 
     /// The open connection to this key.
     pub fn by_key(&self, key: &TransportKey) -> Option<(ConnId, &Peer)> {
-        self.all().find(|(_, peer)| peer.transport == *key && !peer.closing)
+        self.all().find(|(_, peer)| peer.transport == *key && !peer.closing && !peer.protocol.is_guest())
     }
 
     /// Counts bytes that are given out to be sent; false where nothing is sent any more, because it is being closed.
@@ -122,12 +122,14 @@ impl<S: Snapshot> Node<S> {
             circles: BTreeMap::new(),
             greeted: false,
             closing: false,
-            counted: protocol != Protocol::Invite,
+            counted: !protocol.is_guest(),
         };
-        if protocol == Protocol::Invite {
+        if protocol.is_guest() {
             self.peers.conns.insert(conn, peer);
-            if let Some(ticket) = dialed {
-                self.invite_connected(conn, ticket);
+            match (protocol, dialed) {
+                (Protocol::Pair, _) => self.pair_connected(conn, dialed),
+                (_, Some(ticket)) => self.invite_connected(conn, ticket),
+                (_, None) => {}
             }
             return;
         }
@@ -162,6 +164,7 @@ impl<S: Snapshot> Node<S> {
                 log::debug!("dialling {address} failed: {why}");
                 self.dials.failed(self.now.instant, &mut self.rng, transport, address);
             }
+            None if self.pair_dial_failed(ticket, why) => {}
             None => self.invite_dial_failed(ticket, why),
         }
     }
@@ -169,9 +172,10 @@ impl<S: Snapshot> Node<S> {
     /// A connection is gone.
     pub fn closed(&mut self, conn: ConnId, why: &str) {
         let Some(peer) = self.peers.conns.remove(&conn) else { return };
-        if peer.protocol == Protocol::Invite {
-            self.invite_closed(conn, why);
-            return;
+        match peer.protocol {
+            Protocol::Dustfs(_) => {}
+            Protocol::Invite => return self.invite_closed(conn, why),
+            Protocol::Pair => return self.pair_closed(conn),
         }
         let traffic = self.swarm.traffic(self.now.instant, conn);
         let past = self.past.entry(peer.transport).or_default();
@@ -213,6 +217,8 @@ impl<S: Snapshot> Node<S> {
         }
         if peer.protocol == Protocol::Invite {
             self.invite_frame(conn, payload);
+        } else if peer.protocol == Protocol::Pair {
+            self.pair_frame(conn, &payload);
         } else if channel != 0 {
             if peer.greeted {
                 self.swarm.message(self.now.instant, conn, channel, payload);
@@ -331,7 +337,7 @@ impl<S: Snapshot> Node<S> {
         let mut lost = Vec::new();
         let mut gained = Vec::new();
         for (conn, peer) in &mut self.peers.conns {
-            if peer.protocol == Protocol::Invite || !peer.greeted {
+            if peer.protocol.is_guest() || !peer.greeted {
                 continue;
             }
             let fits = here && allowed.contains(&peer.transport);

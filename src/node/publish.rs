@@ -42,8 +42,8 @@ impl<S: Snapshot> Node<S> {
         let keys: Vec<_> = self.files.drafts.keys().copied().collect();
         for key in keys {
             if let Some(draft) = self.files.drafts.get_mut(&key).filter(|draft| draft.dirty && !draft.orphan) {
-                // Whatever hinders publishing, it is there at the next start.
-                draft.keep = true;
+                // Whatever hinders publishing, it is there at the next start: what has its name already.
+                draft.keep = draft.link.is_none();
                 self.seal_for_fsync(key);
             }
             self.publish(key);
@@ -252,7 +252,14 @@ impl<S: Snapshot> Node<S> {
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
         draft.publishing = Publishing::No;
         let body = Body { kind: Kind::File, mode: draft.mode, mtime: draft.mtime, size: draft.size, content };
-        let (staged, context) = (draft.staged.clone(), draft.context.clone());
+        let (mut staged, context) = (draft.staged.clone(), draft.context.clone());
+        let link = draft.link.clone();
+        if let Some(link) = &link {
+            match self.make_place(&key.circle, link) {
+                Ok(place) => staged = Some(place),
+                Err(error) => return self.publishing_failed(&key, &error),
+            }
+        }
         let info = torrent.as_ref().map(|(info, ..)| info.clone());
         let published = match key.version {
             None => self.publish_records(&key, staged, body, context, info).map(|dot| (key, dot)),
@@ -262,6 +269,9 @@ impl<S: Snapshot> Node<S> {
             Ok((now, dot)) => {
                 if let Some((_, info_hash, extents)) = torrent {
                     self.own_torrent(&info_hash, extents);
+                }
+                if let Some(link) = link {
+                    self.effects.push(Effect::Reply(link.ticket, Ok(Answer::Done)));
                 }
                 self.rebase(&key, &now, dot);
             }
@@ -345,6 +355,9 @@ impl<S: Snapshot> Node<S> {
         draft.publishing = Publishing::No;
         draft.touched = self.now.instant;
         let waiting = std::mem::take(&mut draft.renames).into_iter().map(|(ticket, _)| ticket);
+        let link = draft.link.take().map(|link| link.ticket);
+        draft.orphan |= link.is_some();
+        let waiting = waiting.chain(link);
         let waiting: Vec<_> = waiting.chain(std::mem::take(&mut draft.fsyncs)).collect();
         for ticket in waiting {
             self.reply(ticket, Err(error.clone()));
@@ -369,7 +382,8 @@ impl<S: Snapshot> Node<S> {
         self.punch_later(draft.garbage);
         let renames = draft.renames.into_iter().map(|(ticket, _)| ticket);
         let parked = draft.parked.into_iter().filter_map(|(ticket, _)| ticket);
-        for ticket in parked.chain(draft.fsyncs).chain(renames) {
+        let link = draft.link.map(|link| link.ticket);
+        for ticket in parked.chain(draft.fsyncs).chain(renames).chain(link) {
             self.reply(ticket, Err(OpError::NotFound));
         }
     }

@@ -16,7 +16,6 @@ use crate::seal::ChunkKey;
 use crate::seal::chunk::sealed_chunk_length;
 use crate::tree::{Attributes, Changes, Seen};
 use crate::wire::record::{Body, Content, Kind, TorrentRef};
-use crate::wire::statement::Role;
 
 /// What an inode is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +32,7 @@ const PLAN_MAX: u32 = 1 << 24;
 impl<S: Snapshot> Node<S> {
     /// Circles that this node may read, by name.
     pub(super) fn shown_circles(&self) -> Vec<(String, &super::circle::Circle)> {
-        let readable = self.circles.values().filter(|circle| circle.role().is_some_and(Role::reads));
+        let readable = self.circles.values().filter(|circle| circle.readable());
         let mut shown: Vec<_> = readable.map(|circle| (self.shown_name(circle), circle)).collect();
         shown.sort_by(|a, b| a.0.cmp(&b.0));
         shown
@@ -47,7 +46,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     fn only_circle(&self) -> Option<&super::circle::Circle> {
-        let mut readable = self.circles.values().filter(|circle| circle.role().is_some_and(Role::reads));
+        let mut readable = self.circles.values().filter(|circle| circle.readable());
         readable.next().filter(|_| readable.next().is_none())
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::Instant;
+use crate::pair::button::State as Pairing;
 use crate::wire::statement::Role;
 
 /// The answer to `GET /v1/status`.
@@ -34,8 +36,79 @@ pub struct Status {
     /// Resident memory in bytes, where the system tells it.
     #[serde(default)]
     pub memory: Option<u64>,
+    /// How pairing by the button stands.
+    #[serde(default)]
+    pub pairing: PairingStatus,
     /// What people should know and mend, in words.
     pub problems: Vec<String>,
+}
+
+/// How pairing by the button stands; see [`crate::pair::button::State`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PairingStatus {
+    /// closed, window, overlap, exchanging, code, joining, done, failed, paused or choose.
+    pub state: String,
+    /// The four digits, in state `code`.
+    pub code: Option<String>,
+    /// True once the code was confirmed here.
+    pub confirmed_here: bool,
+    /// True once the code was confirmed on the other box.
+    pub confirmed_there: bool,
+    /// What the other box calls itself.
+    pub friend: Option<String>,
+    /// The circle that both are in now, in state `done`.
+    pub circle: Option<String>,
+    /// Why it failed, in state `failed`.
+    pub why: Option<String>,
+    /// Seconds until the state ends by itself.
+    pub seconds_left: Option<u64>,
+}
+
+impl Default for PairingStatus {
+    fn default() -> Self {
+        Self::of("closed")
+    }
+}
+
+impl PairingStatus {
+    fn of(state: &str) -> Self {
+        Self {
+            state: state.into(),
+            code: None,
+            confirmed_here: false,
+            confirmed_there: false,
+            friend: None,
+            circle: None,
+            why: None,
+            seconds_left: None,
+        }
+    }
+
+    /// The state as it is told at `now`.
+    pub fn new(state: &Pairing, now: Instant) -> Self {
+        let left = |until: &Instant| Some(until.since(now).as_secs());
+        match state {
+            Pairing::Closed => Self::of("closed"),
+            Pairing::Window { until } => Self { seconds_left: left(until), ..Self::of("window") },
+            Pairing::Overlap { until } => Self { seconds_left: left(until), ..Self::of("overlap") },
+            Pairing::Exchanging { until } => Self { seconds_left: left(until), ..Self::of("exchanging") },
+            Pairing::Code { digits, name, here, there, until } => Self {
+                code: Some(digits.iter().map(u8::to_string).collect()),
+                confirmed_here: *here,
+                confirmed_there: *there,
+                friend: Some(name.clone()),
+                seconds_left: left(until),
+                ..Self::of("code")
+            },
+            Pairing::Joining { name } => Self { friend: Some(name.clone()), ..Self::of("joining") },
+            Pairing::Done { name, circle } => {
+                Self { friend: Some(name.clone()), circle: Some(circle.clone()), ..Self::of("done") }
+            }
+            Pairing::Failed { why } => Self { why: Some(why.to_string()), ..Self::of("failed") },
+            Pairing::Paused { until } => Self { seconds_left: left(until), ..Self::of("paused") },
+            Pairing::ChooseOnPage { name } => Self { friend: Some(name.clone()), ..Self::of("choose") },
+        }
+    }
 }
 
 /// How much a node can do.
@@ -69,6 +142,9 @@ pub struct CircleStatus {
     pub id: String,
     /// This node's role in it.
     pub role: Role,
+    /// Its owner left it: what is here is kept, nothing is shared.
+    #[serde(default)]
+    pub left: bool,
     /// Members of every role, this node among them.
     pub members: u64,
     /// Those of them that are connected to this node.

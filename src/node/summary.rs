@@ -1,7 +1,6 @@
 //! What the node tells about itself: status, friends and transfers, for the API.
 
 use super::Node;
-use super::io::Protocol;
 use super::status::{CircleStatus, Friend, Source, State, Status, Traffic, Transfer, Transfers};
 use super::vault::State as Held;
 use crate::base::{ConnId, InfoHash, Snapshot};
@@ -12,13 +11,14 @@ use crate::wire::statement::Role;
 impl<S: Snapshot> Node<S> {
     /// The node's part of the status; `os` adds the mount, the disk and the memory.
     pub fn status(&self) -> Status {
-        let mut circles: Vec<_> = self.circles.values().filter(|circle| circle.role().is_some()).collect();
+        let mut circles: Vec<_> =
+            self.circles.values().filter(|circle| circle.role().is_some() || circle.left).collect();
         circles.sort_by_key(|circle| (!circle.home, circle.roster.name().to_string()));
         let mut problems = Vec::new();
         if let Some(trouble) = &self.trouble {
             problems.push(trouble.to_string());
         }
-        let reads = circles.iter().any(|circle| circle.role().is_some_and(Role::reads));
+        let reads = circles.iter().any(|circle| circle.readable());
         Status {
             name: self.me.device.name.clone(),
             device: self.me.device.id().hex(),
@@ -27,11 +27,12 @@ impl<S: Snapshot> Node<S> {
             mount: None,
             listen: self.listening.iter().map(ToString::to_string).collect(),
             circles: circles.into_iter().map(|circle| self.circle_status(circle)).collect(),
-            connections: self.peers.all().filter(|(_, peer)| peer.protocol != Protocol::Invite).count() as u64,
+            connections: self.peers.all().filter(|(_, peer)| !peer.protocol.is_guest()).count() as u64,
             uptime_s: self.now.instant.0 / 1_000_000,
             disk_total: 0,
             disk_free: 0,
             memory: None,
+            pairing: self.pairing_status(),
             problems,
         }
     }
@@ -49,7 +50,8 @@ impl<S: Snapshot> Node<S> {
         CircleStatus {
             name: self.shown_name(circle),
             id: circle.id.hex(),
-            role: circle.role().unwrap_or(Role::Cache),
+            role: circle.roster.role_of(&self.me.device.member).unwrap_or(Role::Cache),
+            left: circle.left,
             members: circle.roster.current().count() as u64,
             online: self.peers.in_circle(&circle.id).count() as u64,
             objects: circle.tree.len() as u64,

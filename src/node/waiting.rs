@@ -126,7 +126,7 @@ impl<S: Snapshot> Node<S> {
     pub(super) fn cancel(&mut self, ticket: Ticket) {
         let before = self.files.fetches.len();
         self.files.fetches.retain(|fetch| fetch.who != Waiter::Read(ticket));
-        if self.files.fetches.len() != before {
+        if self.files.fetches.len() != before || self.question.withdraw(ticket) {
             self.reply(ticket, Err(OpError::Interrupted));
         }
     }

@@ -12,12 +12,15 @@ use tokio::sync::Notify;
 
 use crate::base::{Instant, Now, Ticket, WallTime};
 use crate::node::Node;
-use crate::node::io::{Action, Input, Op, OpError, Reply, Stale};
+use crate::node::io::{Action, Announcement, Input, Op, OpError, Reply, Stale};
 use crate::os::disk::{Disk, RedbStore, Slabs};
 use crate::os::net::Net;
 
 /// Who is told the answer to an operation.
 pub type Done = Box<dyn FnOnce(Reply) + Send>;
+
+/// Who says on the LAN what the node has to say.
+pub type Announce = Box<dyn Fn(Announcement) + Send + Sync>;
 
 /// The clocks, read for every input.
 #[derive(Clone, Copy)]
@@ -50,6 +53,9 @@ pub struct Core {
     /// What was asked of the net before it was there: whom to trust, whom to dial.
     early: Mutex<Vec<Action>>,
     stale: OnceLock<Box<dyn Fn(Vec<Stale>) + Send + Sync>>,
+    lan: OnceLock<Announce>,
+    /// What is to be said on the LAN once somebody says it.
+    said: Mutex<Announcement>,
     waiting: Mutex<Waiting>,
     /// When the next tick is due, and who is told that it changed.
     due: Mutex<Option<Instant>>,
@@ -79,6 +85,8 @@ impl Core {
             net: OnceLock::new(),
             early: Mutex::default(),
             stale: OnceLock::new(),
+            lan: OnceLock::new(),
+            said: Mutex::default(),
             waiting: Mutex::default(),
             due: Mutex::new(None),
             due_changed: Notify::new(),
@@ -101,6 +109,19 @@ impl Core {
     pub fn attach_kernel(&self, stale: Box<dyn Fn(Vec<Stale>) + Send + Sync>) {
         // A mount that was taken away and made anew keeps the first sender's queue; there is one mount in a run.
         let _ = self.stale.set(stale);
+    }
+
+    /// From now on what is to be said on the LAN goes there.
+    pub fn attach_lan(&self, announce: Announce) {
+        self.with(|_, _| {
+            let announce = self.lan.get_or_init(|| announce);
+            announce(lock(&self.said).clone());
+        });
+    }
+
+    /// The addresses that it listens on have changed.
+    pub fn listening(&self, addresses: Vec<SocketAddr>) {
+        self.with(|node, now| node.listening(now, addresses));
     }
 
     /// Tells the node a fact.
@@ -196,6 +217,10 @@ impl Core {
                 }
             }
             Action::Reply { ticket, reply } => replies.push((ticket, reply)),
+            Action::Announce(said) => match self.lan.get() {
+                Some(announce) => announce(said),
+                None => *lock(&self.said) = said,
+            },
             Action::Invalidate(stale) => {
                 if let Some(send) = self.stale.get() {
                     send(stale);
@@ -209,7 +234,8 @@ impl Core {
                 (Some(net), Action::Send { conn, channel, head, body }) => net.send(conn, channel, head, body),
                 (Some(net), Action::Close { conn, why }) => net.close(conn, why),
                 (Some(net), Action::Trust(trust)) => net.trust(trust),
-                (Some(_), Action::Disk { .. } | Action::Reply { .. } | Action::Invalidate(_)) => {}
+                (Some(_), Action::Disk { .. } | Action::Reply { .. } | Action::Invalidate(_) | Action::Announce(_)) => {
+                }
             },
         }
     }

@@ -414,7 +414,8 @@ struct Api {
 impl Api {
     fn answer(self, call: Call) -> Answering {
         Box::pin(async move {
-            let entropy = || entropy().map_err(|error| ApiError::new(500, error.to_string()));
+            let no_entropy = |error: RunError| ApiError::new(500, error.to_string());
+            let entropy = || entropy().map_err(no_entropy);
             let op = match call {
                 Call::Status => return Ok(Outcome::Status(self.status())),
                 Call::Friends => return Ok(Outcome::Friends(self.core.read(|node| node.friends()))),
@@ -430,6 +431,9 @@ impl Api {
                 }
                 Call::Join { invite } => Op::Join { invite, entropy: entropy()? },
                 Call::Found { name } => Op::Found { name, entropy: entropy()? },
+                Call::Leave { circle } => Op::Leave { circle: Some(circle) },
+                Call::Press { confirm: false } => Op::Press { entropy: self::entropy().map_err(no_entropy)? },
+                Call::Press { confirm: true } => Op::Confirm { entropy: entropy()? },
                 Call::Remove { circle, member } => Op::Remove { circle, member, entropy: entropy()? },
             };
             let answer = self.core.ask(op).await.map_err(ApiError::from)?;

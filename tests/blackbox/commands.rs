@@ -234,3 +234,28 @@ fn who_is_removed_gets_nothing_new() {
     assert!(fs::metadata(c.friends("from B")).is_err());
     assert!(fs::metadata(a.friends("from B")).is_err());
 }
+
+#[test]
+fn who_leaves_keeps_what_is_there_and_may_come_back() {
+    let Some(world) = World::new("who_leaves_keeps_what_is_there_and_may_come_back") else { return };
+    let a = world.started("A");
+    let mut b = world.started("B");
+    b.join(&a.invite("member"));
+    write(&a.friends("before"), &vec![5; 300_000]);
+    wait_until("B has it", LIMIT, || b.holds_all(1));
+    assert_eq!(b.run(&["leave", "Home"]).code, Some(1));
+    b.ok(&["leave", "Friends"]);
+    wait_until("nobody is connected to B", LIMIT, || a.json(&["status"])["connections"] == 0);
+    write(&a.friends("after"), b"for who is there");
+    b.stop();
+    b.start();
+    assert_eq!(b.circle()["left"], true);
+    assert_eq!(fs::read(b.friends("before")).expect("it is read"), vec![5; 300_000]);
+    assert_eq!(fs::write(b.friends("new"), b"x").map_err(|error| error.raw_os_error()), Err(Some(EROFS)));
+    assert!(fs::metadata(b.friends("after")).is_err());
+    assert_eq!(b.json(&["status"])["connections"], 0);
+    b.join(&a.invite("member"));
+    wait_until("B has what was written meanwhile", LIMIT, || b.holds_all(2));
+    write(&b.friends("again"), b"x");
+    wait_until("A has what B writes", LIMIT, || a.holds_all(3));
+}

@@ -55,6 +55,7 @@ pub fn allows(trust: &Trust, protocol: Protocol, peer: &TransportKey, dialled: b
     match protocol {
         Protocol::Dustfs(id) => trust.circles.iter().any(|circle| circle.circle == id && circle.allowed.contains(peer)),
         Protocol::Invite => dialled || trust.invites,
+        Protocol::Pair => dialled || trust.pairing,
     }
 }
 
@@ -250,9 +251,7 @@ impl World {
             .iter()
             .filter(|(_, link)| {
                 link.ends.iter().any(|end| {
-                    end.machine == machine
-                        && end.protocol != Protocol::Invite
-                        && !allows(trust, end.protocol, &end.peer, false)
+                    end.machine == machine && !end.protocol.is_guest() && !allows(trust, end.protocol, &end.peer, false)
                 })
             })
             .map(|(link, _)| *link)

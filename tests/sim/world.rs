@@ -493,7 +493,7 @@ impl World {
             Action::Trust(trust) => self.trust(at, trust),
             Action::Disk { ticket, request } => self.ask_disk(at, ticket, request),
             Action::Reply { ticket, reply } => self.answered(at, ticket, reply),
-            Action::Invalidate(_) => {}
+            Action::Invalidate(_) | Action::Announce(_) => {}
         }
     }
 
@@ -535,7 +535,7 @@ impl World {
         let Some((link, side)) = self.machines[at].conns.get(&conn).copied() else { return };
         let end = &self.links[&link].ends[side];
         let (protocol, peer) = (end.protocol, end.peer);
-        if protocol != Protocol::Invite && !super::net::allows(&self.machines[at].trust, protocol, &peer, false) {
+        if !protocol.is_guest() && !super::net::allows(&self.machines[at].trust, protocol, &peer, false) {
             self.broken(&format!("{} sends to {peer}, whom it does not trust", self.machines[at].name));
         }
     }

@@ -61,6 +61,11 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Leaves a circle, keeping what is here.
+    Leave {
+        /// Its name.
+        circle: String,
+    },
     /// Removes a member for good.
     Remove {
         /// From which circle.
@@ -68,6 +73,8 @@ pub enum Command {
         /// Name or start of the device id.
         member: String,
     },
+    /// A press of the button, for so many milliseconds.
+    Press(u32),
     /// Tells how the node is.
     Status,
     /// Tells who the friends are.
@@ -123,7 +130,8 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// A command's name, the flags that it takes besides the global ones, and what stands behind it.
+/// A command's name, the flags that it takes besides the global ones, and what stands behind it, in brackets where it may
+/// be left out.
 pub(super) struct Spec {
     pub(super) name: &'static str,
     pub(super) flags: &'static [&'static str],
@@ -131,13 +139,15 @@ pub(super) struct Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 12] = [
+pub(super) const COMMANDS: [Spec; 14] = [
     Spec { name: "init", flags: &["name"], operand: None },
     Spec { name: "node", flags: &["mount", "cache", "listen", "name", "fetch", "config"], operand: None },
     Spec { name: "invite", flags: &["role", "minutes", "circle"], operand: None },
     Spec { name: "join", flags: &[], operand: Some("INVITE") },
     Spec { name: "found", flags: &[], operand: Some("NAME") },
+    Spec { name: "leave", flags: &[], operand: Some("CIRCLE") },
     Spec { name: "remove", flags: &["circle"], operand: Some("MEMBER") },
+    Spec { name: "press", flags: &[], operand: Some("[SECONDS]") },
     Spec { name: "status", flags: &[], operand: None },
     Spec { name: "friends", flags: &[], operand: None },
     Spec { name: "transfers", flags: &["watch"], operand: None },
@@ -329,7 +339,9 @@ impl Line {
 
     fn command(mut self, spec: &'static Spec) -> Result<Command, UsageError> {
         let operand = match (spec.operand, self.operand.take()) {
-            (Some(what), None) => return Err(self.wrong(format!("`dustfs {}` needs its {what}", spec.name))),
+            (Some(what), None) if !what.starts_with('[') => {
+                return Err(self.wrong(format!("`dustfs {}` needs its {what}", spec.name)));
+            }
             (_, operand) => operand.unwrap_or_default(),
         };
         Ok(match spec.name {
@@ -344,13 +356,25 @@ impl Line {
             },
             "join" => Command::Join(self.invite(operand)?),
             "found" => Command::Found { name: self.label("circle", &operand)? },
+            "leave" => Command::Leave { circle: self.label("circle", &operand)? },
             "remove" => Command::Remove { member: self.label("member", &operand)?, circle: self.circle },
+            "press" => Command::Press(self.milliseconds(&operand)?),
             "status" => Command::Status,
             "friends" => Command::Friends,
             "transfers" => Command::Transfers { watch: self.watch },
             "unmount" => Command::Unmount,
             _ => Command::Stop,
         })
+    }
+
+    /// How long a press lasts: nothing means a short one.
+    fn milliseconds(&self, seconds: &str) -> Result<u32, UsageError> {
+        if seconds.is_empty() {
+            return Ok(PRESS_MS);
+        }
+        let seconds = f64::from_str(seconds).ok().filter(|seconds| (0.0..=PRESS_MAX_S).contains(seconds));
+        let seconds = seconds.ok_or_else(|| self.wrong(format!("a press lasts 0 to {PRESS_MAX_S} seconds")))?;
+        Ok((seconds * 1_000.0).round() as u32)
     }
 
     fn node_flags(self) -> Result<NodeFlags, UsageError> {
@@ -414,6 +438,10 @@ fn unknown_command(word: &str) -> String {
     }
 }
 
+/// A press that is short, in milliseconds.
+const PRESS_MS: u32 = 200;
+/// The longest press, in seconds.
+const PRESS_MAX_S: f64 = 60.0;
 const ROLES: [&str; 4] = ["keeper", "member", "reader", "cache"];
 
 #[cfg(test)]
@@ -476,6 +504,8 @@ mod tests {
         assert_eq!(command("found Skiers"), Command::Found { name: "Skiers".into() });
         let removed = Command::Remove { circle: Some("Skiers".into()), member: "bob".into() };
         assert_eq!(command("remove bob --circle Skiers"), removed);
+        assert_eq!(command("press"), Command::Press(200));
+        assert_eq!(command("press 2.5"), Command::Press(2_500));
         assert_eq!(command("status"), Command::Status);
         assert_eq!(command("friends"), Command::Friends);
         assert_eq!(command("transfers --watch"), Command::Transfers { watch: true });
@@ -574,6 +604,10 @@ mod tests {
             ("join", "`dustfs join` needs its INVITE"),
             ("found ..", "the circle \"..\" cannot be used: "),
             ("remove", "`dustfs remove` needs its MEMBER"),
+            ("press long", "a press lasts 0 to 60 seconds"),
+            ("press NaN", "a press lasts 0 to 60 seconds"),
+            ("press 61", "a press lasts 0 to 60 seconds"),
+            ("press 1 2", "'2' is one word too many"),
             ("node -q -v", "'-q' and '-v' exclude each other"),
         ];
         for (line, expected) in table {

@@ -9,7 +9,9 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("invite") => INVITE,
         Some("join") => JOIN,
         Some("found") => FOUND,
+        Some("leave") => LEAVE,
         Some("remove") => REMOVE,
+        Some("press") => PRESS,
         Some("status") => STATUS,
         Some("friends") => FRIENDS,
         Some("transfers") => TRANSFERS,
@@ -30,9 +32,11 @@ Run a node:
   unmount    take the mount away, the node goes on
   stop       publish what is written, and end the node
 Friends:
+  press      press the button: pair with a box on the same network
   invite     open an invite, and print it
   join       join a circle by an invite
   found      found a circle
+  leave      leave a circle, keeping what is here
   remove     remove a member from a circle, for good
 Look:
   status     how the node and its circles are
@@ -145,6 +149,32 @@ The name becomes the circle's directory (up to 64 bytes, no '/').
 
 Examples:
   dustfs found Skiers
+";
+
+const LEAVE: &str = "\
+Leaves a circle: nothing is shared with it any more. What is here stays, and can
+be read; joining it again takes it back.
+
+Usage: dustfs leave CIRCLE
+
+Examples:
+  dustfs leave Skiers
+";
+
+const PRESS: &str = "\
+Presses the button of the node, for boxes without one and for tests. Press on
+two nodes on one network within two minutes: both show a code in `dustfs
+status`. Where the two codes are equal, hold on both: the nodes then share a
+circle.
+
+Usage: dustfs press [SECONDS]
+
+  less than 2    a press: opens the window for pairing (default)
+  2 to 4         a hold: confirms the code
+
+Examples:
+  dustfs press
+  dustfs press 3
 ";
 
 const REMOVE: &str = "\

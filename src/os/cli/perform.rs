@@ -35,10 +35,15 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         Command::Found { name } => {
             asking.show(&Call::Found { name }, |answer: &CircleAnswer| circle_line("founded", answer))
         }
+        Command::Leave { circle } => {
+            let told = format!("left {}: what is here stays, and can be read\n", show::printable(&circle));
+            asking.show(&Call::Leave { circle }, |_: &Value| told.clone())
+        }
         Command::Remove { circle, member } => {
             let told = format!("removed {}\n", show::printable(&member));
             asking.show(&Call::Remove { circle, member }, |_: &Value| told.clone())
         }
+        Command::Press(milliseconds) => asking.press(milliseconds),
         Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
         Command::Stop => asking.stop(),
     }
@@ -118,6 +123,19 @@ impl Asking<'_> {
             answered => answered?,
         };
         self.print(&answer, |answer: &CircleAnswer| circle_line("joined", answer))
+    }
+
+    /// Up to 2 s are a press, up to 4 s the hold that confirms.
+    fn press(&mut self, milliseconds: u32) -> Result<(), CliError> {
+        let (confirm, told) = match milliseconds {
+            ..2_000 => (false, "pressed: `dustfs status` shows how pairing stands\n"),
+            2_000..=4_000 => (true, "confirmed\n"),
+            _ => {
+                let why = "a press means nothing when it is longer than 4 s";
+                return Err(CliError::Input(io::Error::new(io::ErrorKind::InvalidInput, why)));
+            }
+        };
+        self.show(&Call::Press { confirm }, |_: &Value| told.into())
     }
 
     fn stop(&mut self) -> Result<(), CliError> {

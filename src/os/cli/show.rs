@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::node::status::{Friend, Source, Status, Transfer, Transfers};
+use crate::node::status::{Friend, PairingStatus, Source, Status, Transfer, Transfers};
 
 /// The status as a page of words.
 pub fn status(status: &Status) -> String {
@@ -20,6 +20,9 @@ pub fn status(status: &Status) -> String {
     facts.row(["disk".into(), disk]);
     if let Some(memory) = status.memory {
         facts.row(["memory".into(), size(memory)]);
+    }
+    if status.pairing.state != "closed" {
+        facts.row(["pairing".into(), pairing(&status.pairing)]);
     }
     text.push_str(&facts.draw());
     if !status.circles.is_empty() {
@@ -41,6 +44,35 @@ pub fn status(status: &Status) -> String {
     text
 }
 
+/// How pairing stands, in one line.
+fn pairing(pairing: &PairingStatus) -> String {
+    let friend = pairing.friend.as_deref().map_or_else(|| "the other box".into(), printable);
+    let left = pairing.seconds_left.unwrap_or(0);
+    match &pairing.state[..] {
+        "window" => format!("open for {left} s: press the other box"),
+        "overlap" => format!("several boxes were pressed: wait {left} s, then press two only"),
+        "exchanging" => "another box was found".into(),
+        "code" => {
+            let code = printable(pairing.code.as_deref().unwrap_or_default());
+            let next = match (pairing.confirmed_here, pairing.confirmed_there) {
+                (false, false) => "hold both boxes where both show it",
+                (false, true) => "confirmed there: hold this box where both show it",
+                (true, _) => "confirmed here: hold the other box",
+            };
+            format!("{friend}, code {code}, {left} s left; {next}")
+        }
+        "joining" => format!("joining with {friend}"),
+        "done" => {
+            let circle = pairing.circle.as_deref().map_or_else(|| "a circle".into(), printable);
+            format!("done: {friend} is in {circle}")
+        }
+        "failed" => format!("failed: {}", printable(pairing.why.as_deref().unwrap_or_default())),
+        "paused" => format!("paused for {left} s after failures"),
+        "choose" => format!("{friend} and this box are in circles: invite to the one that is meant"),
+        other => printable(other),
+    }
+}
+
 fn circles(status: &Status) -> String {
     use Align::{Left, Right};
     let mut table = Table::new(&[Left, Left, Right, Right, Right, Right, Right]);
@@ -50,7 +82,7 @@ fn circles(status: &Status) -> String {
         let epoch = if circle.epoch_number == 0 { "none".into() } else { circle.epoch_number.to_string() };
         table.row([
             printable(&circle.name),
-            circle.role.word().into(),
+            if circle.left { "left".into() } else { circle.role.word().into() },
             format!("{} of {}", circle.online, circle.members),
             circle.objects.to_string(),
             size(circle.bytes),
@@ -412,6 +444,7 @@ mod tests {
             name: "Home".into(),
             id: "00".into(),
             role: Role::Keeper,
+            left: false,
             members: 2,
             online: 1,
             objects: 10,
@@ -435,6 +468,7 @@ mod tests {
             disk_total: 1 << 40,
             disk_free: 1 << 39,
             memory: Some(20 << 20),
+            pairing: PairingStatus::default(),
             problems: vec!["the disk is nearly full: free some space".into()],
         });
         for part in [
