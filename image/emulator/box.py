@@ -1,6 +1,5 @@
 """One emulated box: starts it, types on its console, and cuts its power."""
 
-import select
 import signal
 import socket
 import subprocess
@@ -15,6 +14,8 @@ from .trouble import Trouble
 
 # What a shell prints at most for one command, in bytes.
 OUTPUT_MAX = 4 << 20
+# What a console says when it is there, as in the overlay's usr/lib/dustfs/console.
+OPEN = "the console is open"
 
 
 class Box:
@@ -140,13 +141,20 @@ def disk(name, path, options) -> list:
 
 
 class Console:
-    """A box's shell on its serial port."""
+    """A box's shell on its serial port. What the box says is taken at once, or it would wait to say more."""
 
     def __init__(self, connection: socket.socket):
         self._connection = connection
         self._number = 0
+        self._said = bytearray()
+        self._more = threading.Condition()
+        self._closed = False
+        self._open = False
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def close(self):
+        # Ends the listener's wait as well.
+        self._connection.shutdown(socket.SHUT_RDWR)
         self._connection.close()
 
     def run(self, command: str, limit_s: float):
@@ -156,13 +164,17 @@ class Console:
         self._number += 1
         # Quotes part the words that are typed from those that are printed.
         self._send(f'echo "+"begin {self._number}"+"; {command}\necho "+"end {self._number} $?"+"\n')
+        self._read_until(f"+begin {self._number}+\r\n", end)
         output = self._read_until(f"+end {self._number} ", end)
         code = self._read_until("+", end)
-        begin = output.find(f"+begin {self._number}+")
-        text = output[begin:].split("\n", 1)[-1]
-        return text.replace("\r", ""), int(code)
+        lines = [line for line in output.splitlines() if not line.startswith('echo "+"')]
+        return "\n".join(lines), int(code)
 
     def _await_shell(self, end):
+        if not self._open:
+            # A serial port whose driver is not up yet chokes on what is typed.
+            self._read_until(OPEN, end)
+            self._open = True
         while True:
             self._number += 1
             self._send(f'stty -echo; PS1=; echo "+"ready {self._number}"+"\n')
@@ -176,16 +188,29 @@ class Console:
     def _send(self, text):
         self._connection.sendall(text.encode())
 
+    def _listen(self):
+        while True:
+            try:
+                said = self._connection.recv(4096)
+            except OSError:
+                said = b""
+            with self._more:
+                self._said += said
+                self._closed = not said
+                self._more.notify_all()
+            if not said:
+                return
+
     def _read_until(self, mark: str, end: float) -> str:
-        """Everything before the mark, byte by byte so that nothing behind it is lost."""
-        found, seen = mark.encode(), bytearray()
-        while not seen.endswith(found):
-            left = end - time.monotonic()
-            if left <= 0 or len(seen) > OUTPUT_MAX:
-                raise Trouble(f"the console did not say {mark.strip()!r}: {bytes(seen[-300:]).decode(errors='replace')}")
-            if select.select([self._connection], [], [], left)[0]:
-                byte = self._connection.recv(1)
-                if not byte:
-                    raise Trouble("the console was closed")
-                seen += byte
-        return seen[: -len(found)].decode(errors="replace")
+        """Everything before the mark, which is taken as well."""
+        found = mark.encode()
+        with self._more:
+            while (at := self._said.find(found)) < 0:
+                left = end - time.monotonic()
+                if left <= 0 or self._closed or len(self._said) > OUTPUT_MAX:
+                    last = bytes(self._said[-300:]).decode(errors="replace")
+                    raise Trouble(f"the console did not say {mark.strip()!r}, but: {last.strip()}")
+                self._more.wait(left)
+            before = bytes(self._said[:at])
+            del self._said[: at + len(found)]
+        return before.decode(errors="replace")
