@@ -24,6 +24,9 @@ pub const INVITE_MINUTES_MAX: u32 = 10_080;
 /// Time that an invite is open unless said otherwise, in minutes.
 pub const INVITE_MINUTES: u32 = 60;
 
+/// Longest press of the button, in milliseconds.
+pub const PRESS_MAX_MS: u32 = 30_000;
+
 /// What a request asks for, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Call {
@@ -64,10 +67,10 @@ pub enum Call {
         /// Its name.
         circle: String,
     },
-    /// A press of the button, or the hold that confirms the code. Answered by [`Outcome::Done`].
+    /// A press or a hold of the button. Answered by [`Outcome::Done`].
     Press {
-        /// The button was held for 2 to 4 s.
-        confirm: bool,
+        /// How long, in milliseconds, at most [`PRESS_MAX_MS`].
+        held_ms: u32,
     },
     /// Takes the mount away; the node goes on. Answered by [`Outcome::Done`].
     Unmount,
@@ -104,7 +107,7 @@ impl Call {
             Call::Found { name } => Some(json!({ "name": name })),
             Call::Remove { circle, member } => Some(json!({ "circle": circle, "member": member })),
             Call::Leave { circle } => Some(json!({ "circle": circle })),
-            Call::Press { confirm } => Some(json!({ "confirm": confirm })),
+            Call::Press { held_ms } => Some(json!({ "held_ms": held_ms })),
         }
     }
 }
@@ -145,8 +148,11 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             Ok(Call::Leave { circle })
         }
         "press" => {
-            let PressBody { confirm } = if body.is_empty() { PressBody::default() } else { parse(body)? };
-            Ok(Call::Press { confirm })
+            let PressBody { held_ms } = parse(body)?;
+            if held_ms > PRESS_MAX_MS {
+                return Err(ApiError::bad(format!("a press lasts at most {PRESS_MAX_MS} ms")));
+            }
+            Ok(Call::Press { held_ms })
         }
         "unmount" => nothing(body).map(|()| Call::Unmount),
         _ => nothing(body).map(|()| Call::Stop),
@@ -194,7 +200,7 @@ struct RemoveBody {
 #[serde(deny_unknown_fields)]
 struct PressBody {
     #[serde(default)]
-    confirm: bool,
+    held_ms: u32,
 }
 
 fn nothing(body: &[u8]) -> Result<(), ApiError> {
@@ -432,8 +438,8 @@ mod tests {
             Call::Leave { circle: "Skiers".into() },
             Call::Remove { circle: Some("Skiers".into()), member: "Ann's box".into() },
             Call::Remove { circle: None, member: "0badcafe".into() },
-            Call::Press { confirm: false },
-            Call::Press { confirm: true },
+            Call::Press { held_ms: 0 },
+            Call::Press { held_ms: PRESS_MAX_MS },
             Call::Unmount,
             Call::Stop,
         ];
@@ -485,7 +491,7 @@ mod tests {
             ("/v1/found", b"{\"name\":\"..\"}"),
             ("/v1/found", b"{\"name\":\"a\\u0000b\"}"),
             ("/v1/found", b"{\"name\":\"\"}"),
-            ("/v1/press", b"{\"confirm\":1}"),
+            ("/v1/press", b"{\"held_ms\":30001}"),
             ("/v1/press", b"{\"hold\":true}"),
             ("/v1/remove", b"{\"member\":\"\"}"),
             ("/v1/remove", b"{\"circle\":\"Home\"}"),

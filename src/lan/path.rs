@@ -17,10 +17,10 @@ impl FilePath {
     /// # Errors
     /// 400 with the reason.
     pub fn parse(text: &str) -> Result<Self, ApiError> {
-        let text = text.strip_suffix('/').unwrap_or(text);
         if text.is_empty() {
             return Ok(Self(Vec::new()));
         }
+        let text = text.strip_suffix('/').unwrap_or(text);
         let names: Vec<Vec<u8>> = text.split('/').take(DEPTH_MAX + 1).map(name).collect::<Result<_, _>>()?;
         if names.len() > DEPTH_MAX {
             return Err(ApiError::bad(format!("the path is deeper than {DEPTH_MAX}")));

@@ -19,6 +19,9 @@ use crate::wire::statement::Role;
 pub enum Input {
     /// The time of `poll_timeout` has come.
     Tick,
+    /// Somebody moved a key of the panel.
+    #[cfg(feature = "panel")]
+    Panel(crate::panel::Input),
     /// A TLS connection is up; the certificate was checked against [`Trust`].
     Connected(Connected),
     /// A dial ended without a connection.
@@ -326,6 +329,15 @@ pub enum Action {
         /// What.
         request: DiskRequest,
     },
+    /// The LED plays this from now on.
+    #[cfg(feature = "panel")]
+    Show(crate::panel::Light),
+    /// Somebody held the button for 5 s: whoever is signed in to the page has to sign in again.
+    #[cfg(feature = "panel")]
+    ForgetSessions,
+    /// The power key went down: end in order, and turn the box off.
+    #[cfg(feature = "panel")]
+    PowerOff,
     /// Answer an operation.
     Reply {
         /// Of the operation.
@@ -557,6 +569,9 @@ pub enum Op {
         /// Entropy of the operating system.
         entropy: [u8; 96],
     },
+    /// Moves a key of the panel as [`Input::Panel`] does. Answers [`Answer::Done`], or why what was meant is refused.
+    #[cfg(feature = "panel")]
+    Panel(crate::panel::Input),
     /// Leaves a circle with friends: nothing is shared any more, what is here stays and can be read, and pairing again
     /// takes it back. Answers [`Answer::Done`].
     Leave {

@@ -11,6 +11,8 @@ mod author;
 mod circle;
 mod draft;
 mod files;
+#[cfg(feature = "panel")]
+mod front;
 mod handles;
 mod invite;
 mod leave;
@@ -106,6 +108,11 @@ pub struct Node<S> {
     trouble: Option<DiskError>,
     stopping: Option<Ticket>,
     question: question::Question,
+    #[cfg(feature = "panel")]
+    panel: crate::panel::Panel,
+    /// Pairing ended without a friend, and the LED has said so.
+    #[cfg(feature = "panel")]
+    pairing_over: bool,
     listening: Vec<SocketAddr>,
     /// When torrents that the disk failed on are tried again.
     retry_starved_at: Option<Instant>,
@@ -240,6 +247,10 @@ impl<S: Snapshot> Node<S> {
             trouble: None,
             stopping: None,
             question: question::Question::default(),
+            #[cfg(feature = "panel")]
+            panel: crate::panel::Panel::new(),
+            #[cfg(feature = "panel")]
+            pairing_over: false,
             listening: Vec::new(),
             retry_starved_at: None,
             started: now.wall,
@@ -253,6 +264,11 @@ impl<S: Snapshot> Node<S> {
         self.now = now;
         let reply = match input {
             Input::Tick => None,
+            #[cfg(feature = "panel")]
+            Input::Panel(input) => {
+                let _ = self.panel_input(input);
+                None
+            }
             Input::Connected(connected) => {
                 self.connected(connected);
                 None
@@ -307,6 +323,10 @@ impl<S: Snapshot> Node<S> {
             self.sync_timeout(),
             self.inviter.poll_timeout(self.now.instant),
             self.question.poll_timeout(),
+            #[cfg(feature = "panel")]
+            self.front_timeout(),
+            #[cfg(not(feature = "panel"))]
+            None,
             self.pairing.poll_timeout(),
             self.peers.joining().map(|(_, since)| since + JOIN_TIME).min(),
         ]
@@ -350,6 +370,8 @@ impl<S: Snapshot> Node<S> {
         self.dial_due();
         self.invites_due();
         self.sign_in_due();
+        #[cfg(feature = "panel")]
+        self.front_due();
         self.flush();
     }
 
@@ -582,7 +604,12 @@ impl<S: Snapshot> Node<S> {
         }
         match op {
             Op::Shutdown => self.shutdown(ticket),
-            Op::SignIn { code } => self.sign_in(ticket, code, None),
+            Op::SignIn { code } => {
+                let other = self.pairing_pending().then_some("pairing");
+                self.sign_in(ticket, code, other)
+            }
+            #[cfg(feature = "panel")]
+            Op::Panel(input) => Some(self.panel_input(input)),
             Op::Found { name, entropy } => Some(self.found_for_friends(&name, entropy).map(Answer::Circle)),
             Op::Invite { circle, role, time, entropy } => Some(self.invite(circle, role, time, entropy)),
             Op::Join { invite, entropy } => self.join(ticket, &invite, entropy),

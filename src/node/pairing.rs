@@ -54,6 +54,12 @@ impl<S: Snapshot> Node<S> {
         self.pairing.button.state()
     }
 
+    /// True while a press or a hold would answer pairing.
+    pub(super) fn pairing_pending(&self) -> bool {
+        use State::*;
+        matches!(self.pairing_state(), Window { .. } | Exchanging { .. } | Code { .. } | Joining { .. })
+    }
+
     /// The same as plain data.
     pub fn pairing_status(&self) -> PairingStatus {
         PairingStatus::new(&self.pairing_state(), self.now.instant)
@@ -82,7 +88,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// The circles with friends: those that a friend is in, or was invited to.
-    fn friends_circles(&self) -> impl Iterator<Item = &super::circle::Circle> {
+    pub(super) fn friends_circles(&self) -> impl Iterator<Item = &super::circle::Circle> {
         let in_use = |circle: &&super::circle::Circle| {
             !circle.home && circle.role().is_some() && circle.roster.current().count() > 1
         };

@@ -19,6 +19,9 @@ pub struct Status {
     pub version: String,
     /// How much the node can do now.
     pub state: State,
+    /// What the LED says, in words; `None` without a panel.
+    #[serde(default)]
+    pub led: Option<String>,
     /// Where the tree is mounted.
     pub mount: Option<String>,
     /// Addresses that it listens on, as `address:port`.

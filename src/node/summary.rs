@@ -24,6 +24,7 @@ impl<S: Snapshot> Node<S> {
             device: self.me.device.id().hex(),
             version: env!("CARGO_PKG_VERSION").into(),
             state: if reads { State::Full } else { State::Cache },
+            led: self.led(),
             mount: None,
             listen: self.listening.iter().map(ToString::to_string).collect(),
             circles: circles.into_iter().map(|circle| self.circle_status(circle)).collect(),
@@ -35,6 +36,16 @@ impl<S: Snapshot> Node<S> {
             pairing: self.pairing_status(),
             problems,
         }
+    }
+
+    #[cfg(feature = "panel")]
+    fn led(&self) -> Option<String> {
+        Some(self.front_state().words().into())
+    }
+
+    #[cfg(not(feature = "panel"))]
+    fn led(&self) -> Option<String> {
+        None
     }
 
     fn circle_status(&self, circle: &super::circle::Circle) -> CircleStatus {

@@ -9,6 +9,8 @@ use std::time::{Instant as SystemInstant, SystemTime, UNIX_EPOCH};
 
 use core::net::SocketAddr;
 use tokio::sync::Notify;
+#[cfg(feature = "panel")]
+use tokio::sync::watch;
 
 use crate::base::{Instant, Now, Ticket, WallTime};
 use crate::node::Node;
@@ -43,6 +45,18 @@ impl Clock {
     }
 }
 
+/// What the panel asks of the program around the node.
+#[cfg(feature = "panel")]
+#[derive(Clone, Default)]
+pub struct Wishes {
+    /// What the LED plays; `None` before the node has told.
+    pub light: Option<crate::panel::Light>,
+    /// How often all who are signed in to the page were to be forgotten.
+    pub forget_sessions: u32,
+    /// The box is to be turned off.
+    pub power_off: bool,
+}
+
 /// See the module.
 pub struct Core {
     clock: Clock,
@@ -53,6 +67,8 @@ pub struct Core {
     /// What was asked of the net before it was there: whom to trust, whom to dial.
     early: Mutex<Vec<Action>>,
     stale: OnceLock<Box<dyn Fn(Vec<Stale>) + Send + Sync>>,
+    #[cfg(feature = "panel")]
+    wishes: watch::Sender<Wishes>,
     lan: OnceLock<Announce>,
     /// What is to be said on the LAN once somebody says it.
     said: Mutex<Announcement>,
@@ -84,6 +100,8 @@ impl Core {
             slabs,
             net: OnceLock::new(),
             early: Mutex::default(),
+            #[cfg(feature = "panel")]
+            wishes: watch::Sender::default(),
             stale: OnceLock::new(),
             lan: OnceLock::new(),
             said: Mutex::default(),
@@ -91,6 +109,11 @@ impl Core {
             due: Mutex::new(None),
             due_changed: Notify::new(),
         })
+    }
+
+    /// What both clocks show.
+    pub fn now(&self) -> Now {
+        self.clock.now()
     }
 
     /// From now on dials and frames go there. `addresses` is where it listens.
@@ -153,6 +176,12 @@ impl Core {
         let (tell, told) = tokio::sync::oneshot::channel();
         self.op(op, Box::new(move |reply| drop(tell.send(reply))));
         told.await.unwrap_or(Err(OpError::Stopping))
+    }
+
+    /// What the panel asks for, as it changes.
+    #[cfg(feature = "panel")]
+    pub fn wishes(&self) -> watch::Receiver<Wishes> {
+        self.wishes.subscribe()
     }
 
     /// Reads by `&self`, beside other readers.
@@ -226,6 +255,12 @@ impl Core {
                     send(stale);
                 }
             }
+            #[cfg(feature = "panel")]
+            Action::Show(light) => self.wishes.send_modify(|wishes| wishes.light = Some(light)),
+            #[cfg(feature = "panel")]
+            Action::ForgetSessions => self.wishes.send_modify(|wishes| wishes.forget_sessions += 1),
+            #[cfg(feature = "panel")]
+            Action::PowerOff => self.wishes.send_modify(|wishes| wishes.power_off = true),
             action => match (self.net.get(), action) {
                 (None, action) => lock(&self.early).push(action),
                 (Some(net), Action::Dial { ticket, address, protocol, expect }) => {
@@ -234,8 +269,11 @@ impl Core {
                 (Some(net), Action::Send { conn, channel, head, body }) => net.send(conn, channel, head, body),
                 (Some(net), Action::Close { conn, why }) => net.close(conn, why),
                 (Some(net), Action::Trust(trust)) => net.trust(trust),
+                // Carried out above.
                 (Some(_), Action::Disk { .. } | Action::Reply { .. } | Action::Invalidate(_) | Action::Announce(_)) => {
                 }
+                #[cfg(feature = "panel")]
+                (Some(_), Action::Show(_) | Action::ForgetSessions | Action::PowerOff) => {}
             },
         }
     }

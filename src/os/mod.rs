@@ -7,6 +7,8 @@ pub mod disk;
 mod files;
 #[cfg(feature = "mount")]
 pub mod fuse;
+#[cfg(feature = "panel")]
+pub mod gpio;
 pub mod http;
 pub mod net;
 pub mod run;

@@ -12,16 +12,20 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use core::net::{IpAddr, SocketAddr};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::base::{Batch, CircleId, Snapshot, Table, Ticket};
 use crate::lan::api::{self, ApiError, Call, Outcome};
+#[cfg(feature = "lan")]
+use crate::lan::host::Names;
 use crate::ledger::keys;
 use crate::node::io::{Answer, DiskRequest, Done as DiskDone, Input, Op, OpError};
 use crate::node::{Fetch, Node, NodeConfig as MachineConfig, new_identity};
 use crate::os::cli::config::{Fetch as FetchFlag, NodeConfig};
 use crate::os::core::{Clock, Core};
 use crate::os::disk::{Disk, DiskConfig, ledger_panic};
+#[cfg(feature = "lan")]
+use crate::os::http::PageServer;
 use crate::os::http::{Answering, Handler, Server};
 use crate::os::net::{Net, NetConfig, NetLimits};
 use crate::os::state::StateDir;
@@ -38,6 +42,8 @@ pub enum RunError {
     Api(String),
     /// The mount.
     Mount(String),
+    /// The page.
+    Page(String),
     /// An operation was refused.
     Refused(OpError),
     /// The operating system refused something else.
@@ -51,6 +57,7 @@ impl fmt::Display for RunError {
             | RunError::Net(why)
             | RunError::Api(why)
             | RunError::Mount(why)
+            | RunError::Page(why)
             | RunError::System(why) => f.write_str(why),
             RunError::Refused(error) => error.fmt(f),
         }
@@ -163,6 +170,9 @@ fn faster_suite() -> Suite {
     if time(Suite::Aes256Gcm) <= time(Suite::ChaCha20Poly1305) { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 }
 }
 
+/// A shorter press would be taken for a bounce.
+#[cfg(feature = "panel")]
+const SHORT_PRESS: Duration = Duration::from_millis(100);
 /// Chunks that are sealed to measure a cipher.
 const SEALS: u32 = 16;
 
@@ -271,6 +281,15 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     if config.mount.is_some() {
         return Err(RunError::Mount("this build has no mount: use one with the feature 'mount', or --cache".into()));
     }
+    #[cfg(feature = "lan")]
+    let page = match config.page {
+        Some(address) => Some(PageServer::bind(address).await.map_err(|error| RunError::Page(error.to_string()))?),
+        None => None,
+    };
+    #[cfg(not(feature = "lan"))]
+    if config.page.is_some() {
+        return Err(RunError::Page("this build has no page: build it with the feature 'lan'".into()));
+    }
     let told: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     log::info!("the node is up at {}", told.join(", "));
     let api = Api {
@@ -280,10 +299,19 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         #[cfg(feature = "mount")]
         mounted: mounted.clone(),
     };
-    let end = Arc::new(Notify::new());
-    let ended = end.clone();
+    // Dropped to end the servers.
+    let (end, ended) = watch::channel(());
+    let ended = || {
+        let mut ended = ended.clone();
+        async move { while ended.changed().await.is_ok() {} }
+    };
     let handler: Handler = Arc::new(move |call| api.clone().answer(call));
-    let api_task = tokio::spawn(server.run(handler, async move { ended.notified().await }));
+    #[cfg(feature = "lan")]
+    let page_task = page.map(|page| {
+        log::info!("the page is at http://{}/", page.address());
+        tokio::spawn(page.run(core.clone(), handler.clone(), page_names(&config, &core), ended()))
+    });
+    let api_task = tokio::spawn(server.run(handler, ended()));
     tokio::select! {
         () = core.tick() => {}
         () = stop.notified() => log::info!("stopping, as asked"),
@@ -294,8 +322,12 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         #[cfg(feature = "mount")]
         unmount(&mounted).await;
         let closed = close(&core).await;
-        end.notify_one();
+        drop(end);
         let _ = api_task.await;
+        #[cfg(feature = "lan")]
+        if let Some(page_task) = page_task {
+            let _ = page_task.await;
+        }
         closed
     };
     let result = tokio::select! {
@@ -305,6 +337,15 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     net.stop();
     net.stopped().await;
     result
+}
+
+/// The names under which the page answers: those of the config, and those that people give to the box on the LAN.
+#[cfg(feature = "lan")]
+fn page_names(config: &NodeConfig, core: &Core) -> Names {
+    let name = core.read(|node| node.status().name);
+    let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
+    let labels: Vec<&str> = [Some(name.as_str()), host.as_deref()].into_iter().flatten().collect();
+    Names::new(&config.page_names, &labels)
 }
 
 async fn signal() -> Result<(), RunError> {
@@ -432,13 +473,31 @@ impl Api {
                 Call::Join { invite } => Op::Join { invite, entropy: entropy()? },
                 Call::Found { name } => Op::Found { name, entropy: entropy()? },
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
-                Call::Press { confirm: false } => Op::Press { entropy: self::entropy().map_err(no_entropy)? },
-                Call::Press { confirm: true } => Op::Confirm { entropy: entropy()? },
+                Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
                 Call::Remove { circle, member } => Op::Remove { circle, member, entropy: entropy()? },
             };
             let answer = self.core.ask(op).await.map_err(ApiError::from)?;
             api::outcome(answer).ok_or_else(|| ApiError::new(500, "the node gave another answer than was asked for"))
         })
+    }
+
+    /// Presses the button for so long. Who asked may go away meanwhile: the button is let go all the same.
+    #[cfg(feature = "panel")]
+    async fn press(&self, held: Duration) -> Result<Outcome, ApiError> {
+        use crate::panel::{Input, Key};
+        let core = self.core.clone();
+        let press = async move {
+            core.ask(Op::Panel(Input::Key { key: Key::Button, down: true })).await?;
+            tokio::time::sleep(held.max(SHORT_PRESS)).await;
+            core.ask(Op::Panel(Input::Key { key: Key::Button, down: false })).await
+        };
+        let pressed = tokio::spawn(press).await.map_err(|error| ApiError::new(500, error.to_string()))?;
+        pressed.map(|_| Outcome::Done).map_err(ApiError::from)
+    }
+
+    #[cfg(not(feature = "panel"))]
+    async fn press(&self, _: Duration) -> Result<Outcome, ApiError> {
+        Err(ApiError::new(409, "this build has no panel"))
     }
 
     fn status(&self) -> crate::node::status::Status {

@@ -105,6 +105,11 @@ impl Panel {
         self.state
     }
 
+    /// True while the LED flickers, because the last gesture could not be taken.
+    pub fn flickers(&self) -> bool {
+        self.flicker.is_some()
+    }
+
     /// True when the pairing code was shown to its end, so that a hold confirms it.
     pub fn code_shown(&self) -> bool {
         self.code_shown.is_some()

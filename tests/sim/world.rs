@@ -494,6 +494,8 @@ impl World {
             Action::Disk { ticket, request } => self.ask_disk(at, ticket, request),
             Action::Reply { ticket, reply } => self.answered(at, ticket, reply),
             Action::Invalidate(_) | Action::Announce(_) => {}
+            #[cfg(feature = "panel")]
+            Action::Show(_) | Action::ForgetSessions | Action::PowerOff => {}
         }
     }
 

@@ -8,9 +8,9 @@ use std::str::FromStr;
 use lexopt::{Arg, Parser, ValueExt};
 use log::LevelFilter;
 
-use super::config::{Fetch, NodeFlags, address};
+use super::config::{Fetch, NodeFlags, PanelChoice, address, page_address};
 use super::nearest::nearest;
-use crate::lan::api::{INVITE_MAX, INVITE_MINUTES, INVITE_MINUTES_MAX};
+use crate::lan::api::{INVITE_MAX, INVITE_MINUTES, INVITE_MINUTES_MAX, PRESS_MAX_MS};
 use crate::wire::statement::{Role, check_label};
 
 /// What the command line asks for.
@@ -141,7 +141,11 @@ pub(super) struct Spec {
 /// Every command.
 pub(super) const COMMANDS: [Spec; 14] = [
     Spec { name: "init", flags: &["name"], operand: None },
-    Spec { name: "node", flags: &["mount", "cache", "listen", "name", "fetch", "config"], operand: None },
+    Spec {
+        name: "node",
+        flags: &["mount", "cache", "listen", "name", "fetch", "panel", "page", "config"],
+        operand: None,
+    },
     Spec { name: "invite", flags: &["role", "minutes", "circle"], operand: None },
     Spec { name: "join", flags: &[], operand: Some("INVITE") },
     Spec { name: "found", flags: &[], operand: Some("NAME") },
@@ -251,11 +255,16 @@ impl Line {
                 self.node.listen.push(address);
                 false
             }
+            "page" => {
+                let address = page_address(&self.text(flag, parser)?).map_err(|why| self.wrong(why))?;
+                self.node.page.replace(address).is_some()
+            }
             "fetch" => {
                 let word = self.text(flag, parser)?;
                 let fetch = Fetch::from_word(&word).ok_or_else(|| self.no_such(flag, &word, &Fetch::WORDS))?;
                 self.node.fetch.replace(fetch).is_some()
             }
+            "panel" => self.node.panel.replace(PanelChoice::from_word(&self.text(flag, parser)?)).is_some(),
             "role" => {
                 let word = self.text(flag, parser)?;
                 let role = Role::from_word(&word).ok_or_else(|| self.no_such(flag, &word, &ROLES))?;
@@ -384,6 +393,12 @@ impl Line {
         if self.node.mount.is_some() && cfg!(not(feature = "mount")) {
             return Err(self.wrong("this build cannot mount: build it with the feature 'mount'"));
         }
+        if self.node.panel.as_ref().is_some_and(|panel| *panel != PanelChoice::None) && cfg!(not(feature = "panel")) {
+            return Err(self.wrong("this build has no panel: build it with the feature 'panel'"));
+        }
+        if self.node.page.is_some() && cfg!(not(feature = "lan")) {
+            return Err(self.wrong("this build has no page: build it with the feature 'lan'"));
+        }
         Ok(NodeFlags { name: self.name, ..self.node })
     }
 
@@ -441,7 +456,7 @@ fn unknown_command(word: &str) -> String {
 /// A press that is short, in milliseconds.
 const PRESS_MS: u32 = 200;
 /// The longest press, in seconds.
-const PRESS_MAX_S: f64 = 60.0;
+const PRESS_MAX_S: f64 = PRESS_MAX_MS as f64 / 1e3;
 const ROLES: [&str; 4] = ["keeper", "member", "reader", "cache"];
 
 #[cfg(test)]
@@ -519,6 +534,42 @@ mod tests {
         let flags = NodeFlags { mount: Some("/mnt".into()), ..NodeFlags::default() };
         assert_eq!(command("node --mount /mnt"), Command::Node(flags));
         assert!(refused("node --mount /mnt --cache").starts_with("'--cache' and '--mount' exclude each other"));
+    }
+
+    #[cfg(feature = "panel")]
+    #[test]
+    fn a_panel_is_read() {
+        let panel = |line: &str| match command(line) {
+            Command::Node(flags) => flags.panel,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(panel("node"), None);
+        assert_eq!(panel("node --panel none"), Some(PanelChoice::None));
+        assert_eq!(panel("node --panel terminal"), Some(PanelChoice::Terminal));
+        assert_eq!(panel("node --panel b/board.toml"), Some(PanelChoice::Board("b/board.toml".into())));
+        assert!(refused("node --panel none --panel none").starts_with("'--panel' was given twice"));
+    }
+
+    #[cfg(not(feature = "panel"))]
+    #[test]
+    fn a_panel_is_refused_by_a_build_without_one() {
+        assert!(refused("node --panel terminal").starts_with("this build has no panel"));
+    }
+
+    #[cfg(feature = "lan")]
+    #[test]
+    fn a_page_is_read() {
+        let page = |address: &str| NodeFlags { page: Some(address.parse().unwrap()), ..NodeFlags::default() };
+        assert_eq!(command("node --page 0.0.0.0:80"), Command::Node(page("0.0.0.0:80")));
+        assert_eq!(command("node --page 127.0.0.1"), Command::Node(page("127.0.0.1:8080")));
+        assert!(refused("node --page here").starts_with("\"here\" is no address for the page"));
+        assert!(refused("node --page :: --page ::").starts_with("'--page' was given twice"));
+    }
+
+    #[cfg(not(feature = "lan"))]
+    #[test]
+    fn a_page_is_refused_by_a_build_without_one() {
+        assert!(refused("node --page ::").starts_with("this build has no page"));
     }
 
     #[cfg(not(feature = "mount"))]
@@ -604,9 +655,9 @@ mod tests {
             ("join", "`dustfs join` needs its INVITE"),
             ("found ..", "the circle \"..\" cannot be used: "),
             ("remove", "`dustfs remove` needs its MEMBER"),
-            ("press long", "a press lasts 0 to 60 seconds"),
-            ("press NaN", "a press lasts 0 to 60 seconds"),
-            ("press 61", "a press lasts 0 to 60 seconds"),
+            ("press long", "a press lasts 0 to 30 seconds"),
+            ("press NaN", "a press lasts 0 to 30 seconds"),
+            ("press 61", "a press lasts 0 to 30 seconds"),
             ("press 1 2", "'2' is one word too many"),
             ("node -q -v", "'-q' and '-v' exclude each other"),
         ];

@@ -92,6 +92,11 @@ Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
   --name NAME    the node's name when its state is made (default: the host's)
   --fetch WHAT   everything: each file of its circles (default);
                  ondemand: what is opened, when it is opened
+  --panel WHAT   terminal: the LED is drawn in the terminal, its keyboard presses
+                 the button; none (default); or the file of a board's map
+  --page A       show the page there, as 127.0.0.1:8080 or 0.0.0.0:80 for all
+                 of the LAN; signing in takes a press at the box (default: no
+                 page)
   --config FILE  the config file (default: config.toml in the state directory)
 
 The config file is TOML; a flag beats its key. The keys:
@@ -102,11 +107,15 @@ The config file is TOML; a flag beats its key. The keys:
   fetch = \"everything\"
   cache_bytes = 4194304   # the ledger's memory, 1 MiB to 1 GiB
   threads = 2             # of the mount, 1 to 64
+  panel = \"terminal\"
+  page = \"127.0.0.1:8080\"
+  page_names = [\"attic.example.org\"]   # beside its addresses and NAME.local
 
 Examples:
   dustfs node --mount ~/dust
   dustfs node --state /srv/dustfs --mount /srv/dust --name attic
   dustfs node --cache --listen 0.0.0.0:47470
+  dustfs node --mount ~/dust --page 127.0.0.1:8080
 ";
 
 const INVITE: &str = "\
@@ -169,8 +178,11 @@ circle.
 
 Usage: dustfs press [SECONDS]
 
-  less than 2    a press: opens the window for pairing (default)
-  2 to 4         a hold: confirms the code
+  less than 2    a press: answers the page's sign-in, else opens the window for
+                 pairing (default)
+  2 to 4         a hold: confirms the code, once it was shown to its end
+  5 to 10        forgets who is signed in to the page
+  10 to 20       leaves the circles with friends; what is here stays
 
 Examples:
   dustfs press

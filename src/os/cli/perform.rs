@@ -125,17 +125,9 @@ impl Asking<'_> {
         self.print(&answer, |answer: &CircleAnswer| circle_line("joined", answer))
     }
 
-    /// Up to 2 s are a press, up to 4 s the hold that confirms.
-    fn press(&mut self, milliseconds: u32) -> Result<(), CliError> {
-        let (confirm, told) = match milliseconds {
-            ..2_000 => (false, "pressed: `dustfs status` shows how pairing stands\n"),
-            2_000..=4_000 => (true, "confirmed\n"),
-            _ => {
-                let why = "a press means nothing when it is longer than 4 s";
-                return Err(CliError::Input(io::Error::new(io::ErrorKind::InvalidInput, why)));
-            }
-        };
-        self.show(&Call::Press { confirm }, |_: &Value| told.into())
+    fn press(&mut self, held_ms: u32) -> Result<(), CliError> {
+        let told = if held_ms < 2_000 { "pressed" } else { "held" };
+        self.show(&Call::Press { held_ms }, |_: &Value| format!("{told}: `dustfs status` shows what came of it\n"))
     }
 
     fn stop(&mut self) -> Result<(), CliError> {

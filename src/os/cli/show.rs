@@ -13,6 +13,9 @@ pub fn status(status: &Status) -> String {
     facts.row(["node".into(), format!("{} ({})", printable(&status.name), short(&status.device))]);
     facts.row(["version".into(), printable(&status.version)]);
     facts.row(["state".into(), format!("{}, up {}", status.state, age(status.uptime_s))]);
+    if let Some(led) = &status.led {
+        facts.row(["LED".into(), printable(led)]);
+    }
     facts.row(["mount".into(), mount]);
     facts.row(["listens on".into(), printable(&status.listen.join(", "))]);
     facts.row(["connections".into(), status.connections.to_string()]);
@@ -460,6 +463,7 @@ mod tests {
             device: "4be1c0".repeat(10),
             version: "0.1.0".into(),
             state: State::Full,
+            led: Some("ready".into()),
             mount: Some("/srv/dust".into()),
             listen: vec!["[::]:47470".into()],
             circles: vec![circle],
