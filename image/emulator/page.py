@@ -31,17 +31,17 @@ class Page:
     def ask_to_sign_in(self) -> tuple:
         """The question's id and the code that the page shows for it."""
         answer = self.call("POST", "/v1/signin", {})
-        return answer["id"], answer["code"]
+        return answer["id"], str(answer["code"])
 
     def signed_in(self, question: str) -> bool:
         """True when the question was answered by a press; the session's cookie is kept."""
         status, headers, body = self._ask("GET", f"/v1/signin/{question}")
-        cookie = headers.get("Set-Cookie")
-        if status != 200:
+        state = json.loads(body).get("state")
+        if status != 200 or state == "refused":
             raise Trouble(f"signing in to {self.address} was refused: {told(body)}")
-        if cookie:
-            self.cookie = cookie.split(";")[0]
-        return bool(cookie)
+        if state == "allowed":
+            self.cookie = headers["Set-Cookie"].split(";")[0]
+        return state == "allowed"
 
     def call(self, method: str, path: str, content=None) -> dict:
         """A call of the API."""
