@@ -1,6 +1,6 @@
 """Looks at a box's LED from outside: edges with their times in, the rhythm's name and blinked codes out.
 
-The rhythms are those of the one table in `src/panel/state.rs`; the times of a blinked code are read from
+What a rhythm means is read from the one table in `src/panel/state.rs`, and all times from `src/panel/light.rs` and
 `src/panel/blink.rs`, so that eye and panel cannot drift apart.
 """
 
@@ -9,47 +9,55 @@ import threading
 import time
 from pathlib import Path
 
-BLINK = Path(__file__).parents[2] / "src/panel/blink.rs"
+from .trouble import Trouble
+
+PANEL = Path(__file__).parents[2] / "src/panel"
 
 
-def blink_times() -> dict:
-    """The panel's public times of a blinked code, in milliseconds, by name."""
-    found = re.findall(r"^pub const (\w+): u\d+ = ([\d_]+);", BLINK.read_text(), re.MULTILINE)
+def constants(file) -> dict:
+    """A source file's numbers by their names."""
+    found = re.findall(r"^(?:pub )?const (\w+): \w+ = ([\d_]+);", (PANEL / file).read_text(), re.MULTILINE)
     return {name: int(value.replace("_", "")) for name, value in found}
 
 
-def flashes(count):
-    return [(True, 200), (False, 200)] * (count - 1) + [(True, 200), (False, 2000)]
-
-
-def gaps(count):
-    return [(not lit, ms) for lit, ms in flashes(count)]
+BLINK = constants("blink.rs")
+LIGHT = constants("light.rs")
 
 
 def even(ms):
     return [(True, ms), (False, ms)]
 
 
+def flashes(count):
+    beat = [(True, LIGHT["BEAT_MS"]), (False, LIGHT["BEAT_MS"])]
+    return beat * (count - 1) + [beat[0], (False, LIGHT["PAUSE_MS"])]
+
+
+def gaps(count):
+    return [(not lit, ms) for lit, ms in flashes(count)]
+
+
 def long(shorts):
-    return [(True, 900), (False, 300)] + [(True, 300), (False, 300)] * shorts
+    apart = [(True, LIGHT["APART_MS"]), (False, LIGHT["APART_MS"])]
+    return [(True, LIGHT["LONG_MS"]), (False, LIGHT["APART_MS"])] + apart * shorts
 
 
-# What blinks for how long, in milliseconds, by the state that it tells.
-RHYTHMS = {
-    "starting": even(1000),
-    "unpaired": flashes(1),
-    "window": even(500),
-    "exchanging": even(150),
-    "confirmed": long(1),
-    "choose on page": flashes(2),
-    "pairing paused": flashes(3),
-    "no friend online": gaps(1),
-    "cache": gaps(2),
-    "locked": gaps(3),
-    "disk full": flashes(4),
-    "disk fault": flashes(5),
-    "stopping": long(2),
-}
+def table() -> dict:
+    """What is lit and dark for how many milliseconds, again and again, by the state that it tells."""
+    rhythms = {"Even": even, "Flashes": flashes, "Gaps": gaps, "Long": long}
+    lines = re.findall(r"State::(\w+) => \w+\((\w+)\(([\d_]+)\),", (PANEL / "state.rs").read_text())
+    found = {in_words(state): rhythms[rhythm](int(number.replace("_", ""))) for state, rhythm, number in lines}
+    if not {"unpaired", "window", "exchanging", "disk fault"} <= found.keys():
+        raise Trouble("src/panel/state.rs holds another table of the LED than the emulator can read")
+    return found
+
+
+def in_words(state) -> str:
+    """DiskFault -> disk fault."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", state).lower()
+
+
+RHYTHMS = table()
 # On for longer than any rhythm keeps the LED lit.
 READY_MS = 3000
 # Dark for longer than any rhythm keeps it dark.
@@ -138,15 +146,14 @@ def near(ms, expected):
 
 def read_code(runs, digits) -> str:
     """Counts blinks: a long light begins a code, a long dark ends a digit; ten blinks are a zero."""
-    times = blink_times()
     code, blinks, begun = "", 0, False
     for lit, ms in runs:
-        if lit and ms >= times["LEAD_AT_MS"]:
+        if lit and ms >= BLINK["LEAD_AT_MS"]:
             code, blinks, begun = "", 0, True
         elif lit:
             blinks += 1
-        elif begun and ms >= times["GAP_AT_MS"] and blinks:
-            if blinks > times["ZERO"]:
+        elif begun and ms >= BLINK["GAP_AT_MS"] and blinks:
+            if blinks > BLINK["ZERO"]:
                 begun = False
             code, blinks = code + str(blinks % 10), 0
             if begun and len(code) == digits:

@@ -3,7 +3,7 @@
 import random
 import unittest
 
-from .eye import RHYTHMS, Eye, blink_times
+from .eye import BLINK, RHYTHMS, Eye
 
 
 def watch(steps, jitter_ms=0, seed=1, start=100.0):
@@ -18,12 +18,11 @@ def watch(steps, jitter_ms=0, seed=1, start=100.0):
 
 def blinked(code):
     """What src/panel/blink.rs says that a code looks like."""
-    times = blink_times()
-    steps = [(False, times["LEAD_DARK_MS"]), (True, times["LEAD_LIT_MS"]), (False, times["GAP_MS"])]
+    steps = [(False, BLINK["LEAD_DARK_MS"]), (True, BLINK["LEAD_LIT_MS"]), (False, BLINK["GAP_MS"])]
     for digit in code:
-        count = int(digit) or times["ZERO"]
+        count = int(digit) or BLINK["ZERO"]
         for blink in range(1, count + 1):
-            steps += [(True, times["ON_MS"]), (False, times["GAP_MS" if blink == count else "OFF_MS"])]
+            steps += [(True, BLINK["ON_MS"]), (False, BLINK["GAP_MS" if blink == count else "OFF_MS"])]
     return steps
 
 
