@@ -105,6 +105,10 @@ pub const SESSIONS: usize = 32;
 pub const SESSION_TIME: Duration = Duration::from_secs(604_800);
 /// Time that a question to sign in waits for a press.
 pub const SIGN_IN_TIME: Duration = Duration::from_secs(60);
+/// Bytes of a multicast DNS message (RFC 6762, section 17).
+pub const DNS_MAX: usize = 9_000;
+/// Questions and records of one.
+pub const DNS_RECORDS: usize = 128;
 /// Strings of a beacon on the LAN.
 pub const BEACON_STRINGS: usize = 48;
 /// Time that the window stays open which a press of the button opens.

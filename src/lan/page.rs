@@ -83,12 +83,22 @@ pub struct Page {
     names: Names,
     sessions: Sessions,
     signins: SignIns,
+    /// How often all sessions were forgotten.
+    forgotten: u32,
 }
 
 impl Page {
     /// A page that answers under these names; nobody is signed in.
     pub fn new(names: Names) -> Self {
-        Self { names, sessions: Sessions::default(), signins: SignIns::default() }
+        Self { names, sessions: Sessions::default(), signins: SignIns::default(), forgotten: 0 }
+    }
+
+    /// All sessions were to be forgotten so often: where that is news, they are.
+    pub fn forget(&mut self, times: u32) {
+        if times != self.forgotten {
+            self.forgotten = times;
+            self.sessions = Sessions::default();
+        }
     }
 
     /// Takes a request's head.
@@ -177,6 +187,11 @@ impl Page {
         self.signins.answered(now, id, answer);
     }
 
+    /// Whoever is signed in has to sign in anew.
+    pub fn forget_sessions(&mut self) {
+        self.sessions.forget();
+    }
+
     /// True when the page that asked is gone: nobody needs to press any more.
     pub fn is_abandoned(&self, now: Instant, id: &Id) -> bool {
         self.signins.is_abandoned(now, id)
@@ -223,6 +238,7 @@ pub fn call(method: &str, target: &str, body: &[u8]) -> Result<Call, ApiError> {
         | Call::Invite { .. }
         | Call::Join { .. }
         | Call::Found { .. }
+        | Call::Leave { .. }
         | Call::Remove { .. } => Ok(call),
         _ => Err(ApiError::new(403, "this is not for the page").with_remedy("use the command line on the box")),
     }

@@ -87,6 +87,11 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
+    /// True once a hold that begins now would confirm the pairing code.
+    pub(super) fn code_shown(&self) -> bool {
+        self.panel.code_shown()
+    }
+
     /// What the LED says: the most urgent of what is going on.
     pub(super) fn front_state(&self) -> State {
         if self.stopping.is_some() {

@@ -53,6 +53,9 @@ pub struct PairingStatus {
     pub state: String,
     /// The four digits, in state `code`.
     pub code: Option<String>,
+    /// True once the LED has shown the code to its end: a hold that begins now confirms it.
+    #[serde(default)]
+    pub shown: bool,
     /// True once the code was confirmed here.
     pub confirmed_here: bool,
     /// True once the code was confirmed on the other box.
@@ -78,6 +81,7 @@ impl PairingStatus {
         Self {
             state: state.into(),
             code: None,
+            shown: false,
             confirmed_here: false,
             confirmed_there: false,
             friend: None,
@@ -191,6 +195,12 @@ pub struct Friend {
     pub last_seen_s: Option<u64>,
     /// A keeper removed it.
     pub removed: bool,
+    /// Torrents of the circle that it told to have whole; `None` when it is not online, or they are too many to count.
+    #[serde(default)]
+    pub holds_torrents: Option<u64>,
+    /// All torrents of the circle that this node knows.
+    #[serde(default)]
+    pub all_torrents: u64,
 }
 
 /// The answer to `GET /v1/transfers`.

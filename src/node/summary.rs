@@ -1,9 +1,10 @@
 //! What the node tells about itself: status, friends and transfers, for the API.
 
 use super::Node;
-use super::status::{CircleStatus, Friend, Source, State, Status, Traffic, Transfer, Transfers};
+use super::status::{CircleStatus, Friend, PairingStatus, Source, State, Status, Traffic, Transfer, Transfers};
 use super::vault::State as Held;
-use crate::base::{ConnId, InfoHash, Snapshot};
+use crate::base::{CircleId, ConnId, InfoHash, Snapshot};
+use crate::swarm::Offer;
 use crate::tree::Seen;
 use crate::wire::record::Kind;
 use crate::wire::statement::Role;
@@ -33,7 +34,7 @@ impl<S: Snapshot> Node<S> {
             disk_total: 0,
             disk_free: 0,
             memory: None,
-            pairing: self.pairing_status(),
+            pairing: PairingStatus { shown: self.code_shown(), ..self.pairing_status() },
             problems,
         }
     }
@@ -41,6 +42,11 @@ impl<S: Snapshot> Node<S> {
     #[cfg(feature = "panel")]
     fn led(&self) -> Option<String> {
         Some(self.front_state().words().into())
+    }
+
+    #[cfg(not(feature = "panel"))]
+    fn code_shown(&self) -> bool {
+        false
     }
 
     #[cfg(not(feature = "panel"))]
@@ -79,6 +85,7 @@ impl<S: Snapshot> Node<S> {
     pub fn friends(&self) -> Vec<Friend> {
         let mut friends = Vec::new();
         for circle in self.circles.values() {
+            let torrents = self.vault.torrents.values().filter(|torrent| torrent.circle == circle.id).count();
             for member in circle.roster.members() {
                 if member.device.member == self.me.device.member {
                     continue;
@@ -100,11 +107,21 @@ impl<S: Snapshot> Node<S> {
                         Some(self.now.instant.since(seen).as_secs())
                     }),
                     removed: member.removed,
+                    holds_torrents: online
+                        .filter(|_| torrents <= TORRENTS_COUNTED)
+                        .map(|(_, peer)| self.held_by(peer, &circle.id)),
+                    all_torrents: torrents as u64,
                 });
             }
         }
         friends.sort_by(|a, b| (&a.circle, &a.name).cmp(&(&b.circle, &b.name)));
         friends
+    }
+
+    /// Torrents of a circle that a peer has whole.
+    fn held_by(&self, peer: &super::peers::Peer, circle: &CircleId) -> u64 {
+        let of_circle = self.vault.torrents.iter().filter(|(_, torrent)| torrent.circle == *circle);
+        of_circle.filter(|(info_hash, torrent)| self.offer_of(peer, info_hash, torrent) == Offer::Whole).count() as u64
     }
 
     /// Bytes that went to and came from a device since the start, connections that ended included.
@@ -204,3 +221,6 @@ fn file_name(circle: &super::circle::Circle, info_hash: &InfoHash) -> Option<Str
     let (_, name) = circle.tree.location(&Seen::of(object))?;
     Some(String::from_utf8_lossy(&name).into_owned())
 }
+
+/// Torrents of a circle that are counted for each friend: beyond that it takes too long.
+const TORRENTS_COUNTED: usize = 10_000;

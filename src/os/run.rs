@@ -24,9 +24,15 @@ use crate::node::{Fetch, Node, NodeConfig as MachineConfig, new_identity};
 use crate::os::cli::config::{Fetch as FetchFlag, NodeConfig};
 use crate::os::core::{Clock, Core};
 use crate::os::disk::{Disk, DiskConfig, ledger_panic};
+#[cfg(feature = "panel")]
+use crate::os::front;
 #[cfg(feature = "lan")]
 use crate::os::http::PageServer;
 use crate::os::http::{Answering, Handler, Server};
+#[cfg(feature = "panel")]
+use crate::os::net::mdns::Mdns;
+#[cfg(feature = "lan")]
+use crate::os::net::mdns::Page;
 use crate::os::net::{Net, NetConfig, NetLimits};
 use crate::os::state::StateDir;
 use crate::seal::{CircleKey, EpochKeys, Suite};
@@ -44,6 +50,8 @@ pub enum RunError {
     Mount(String),
     /// The page.
     Page(String),
+    /// The front panel.
+    Panel(String),
     /// An operation was refused.
     Refused(OpError),
     /// The operating system refused something else.
@@ -58,6 +66,7 @@ impl fmt::Display for RunError {
             | RunError::Api(why)
             | RunError::Mount(why)
             | RunError::Page(why)
+            | RunError::Panel(why)
             | RunError::System(why) => f.write_str(why),
             RunError::Refused(error) => error.fmt(f),
         }
@@ -169,6 +178,9 @@ fn faster_suite() -> Suite {
     if time(Suite::Aes256Gcm) <= time(Suite::ChaCha20Poly1305) { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 }
 }
 
+/// Digits of the device id that no other box on a LAN has.
+#[cfg(feature = "lan")]
+const DEVICE_DIGITS: usize = 8;
 /// A shorter press would be taken for a bounce.
 #[cfg(feature = "panel")]
 const SHORT_PRESS: Duration = Duration::from_millis(100);
@@ -249,8 +261,13 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
     #[cfg(feature = "mount")]
     end_killed_node(&config)?;
     let machine = MachineConfig { fetch, problem: config.problem.clone() };
-    let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), machine)?;
-    runtime()?.block_on(serve(config, opened))
+    let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), machine);
+    #[cfg(feature = "panel")]
+    if let Err(error) = &opened {
+        log::error!("{error}");
+        front::show_fault(&config.panel);
+    }
+    runtime()?.block_on(serve(config, opened?))
 }
 
 /// The node's mount, while it is mounted.
@@ -269,6 +286,8 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     };
     let addresses = reachable(&net.addresses());
     core.attach_net(net.clone(), addresses.clone());
+    #[cfg(feature = "panel")]
+    let lan = start_lan(&core, &net)?;
     let server = Server::bind(&config.state).await.map_err(|error| RunError::Api(error.to_string()))?;
     let stop = Arc::new(Notify::new());
     #[cfg(feature = "mount")]
@@ -309,9 +328,18 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     #[cfg(feature = "lan")]
     let page_task = page.map(|page| {
         log::info!("the page is at http://{}/", page.address());
+        // Elsewhere nobody but this machine could open it.
+        if !page.address().ip().is_loopback() {
+            lan.page(Some(announced_page(&core, page.address().port())));
+        }
         tokio::spawn(page.run(core.clone(), handler.clone(), page_names(&config, &core), ended()))
     });
     let api_task = tokio::spawn(server.run(handler, ended()));
+    #[cfg(feature = "panel")]
+    let panel = {
+        let front = front::start(&config.panel, &core).map_err(RunError::Panel)?;
+        tokio::spawn(front::attend(core.clone(), front, stop.clone()))
+    };
     tokio::select! {
         () = core.tick() => {}
         () = stop.notified() => log::info!("stopping, as asked"),
@@ -334,18 +362,50 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         result = closing => result,
         () = ticking.tick() => Ok(()),
     };
+    #[cfg(feature = "panel")]
+    {
+        lan.stop();
+        lan.stopped().await;
+    }
     net.stop();
     net.stopped().await;
+    #[cfg(feature = "panel")]
+    {
+        panel.abort();
+        let _ = panel.await;
+        if result.is_ok() && core.wishes().borrow().power_off {
+            front::power_off();
+        }
+    }
     result
 }
 
 /// The names under which the page answers: those of the config, and those that people give to the box on the LAN.
 #[cfg(feature = "lan")]
 fn page_names(config: &NodeConfig, core: &Core) -> Names {
-    let name = core.read(|node| node.status().name);
+    let announced = announced_page(core, 0);
     let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
-    let labels: Vec<&str> = [Some(name.as_str()), host.as_deref()].into_iter().flatten().collect();
+    let labels = [Some(format!("dustfs-{}", announced.id)), Some(announced.name), host];
+    let labels: Vec<&str> = labels.iter().flatten().map(String::as_str).collect();
     Names::new(&config.page_names, &labels)
+}
+
+/// What the LAN is told of the page.
+#[cfg(feature = "lan")]
+fn announced_page(core: &Core, port: u16) -> Page {
+    let status = core.read(|node| node.status());
+    Page { name: status.name, id: status.device.chars().take(DEVICE_DIGITS).collect(), port }
+}
+
+/// From now on the node is heard on the LAN, and hears. Its addresses are looked up again when interfaces change.
+#[cfg(feature = "panel")]
+fn start_lan(core: &Arc<Core>, net: &Net) -> Result<Mdns, RunError> {
+    let (heard, moved, net) = (core.clone(), core.clone(), net.clone());
+    let moved = Arc::new(move || moved.listening(reachable(&net.addresses())));
+    let lan = Mdns::start(u64::from_be_bytes(entropy()?), Arc::new(move |input| heard.input(input)), moved);
+    let said = lan.clone();
+    core.attach_lan(Box::new(move |announcement| said.announce(announcement)));
+    Ok(lan)
 }
 
 async fn signal() -> Result<(), RunError> {
@@ -495,9 +555,14 @@ impl Api {
         pressed.map(|_| Outcome::Done).map_err(ApiError::from)
     }
 
+    /// The same where no panel tells a press from a hold.
     #[cfg(not(feature = "panel"))]
-    async fn press(&self, _: Duration) -> Result<Outcome, ApiError> {
-        Err(ApiError::new(409, "this build has no panel"))
+    async fn press(&self, held: Duration) -> Result<Outcome, ApiError> {
+        let op = match held.as_secs() {
+            0..2 => Op::Press { entropy: entropy().map_err(|error| ApiError::new(500, error.to_string()))? },
+            _ => Op::Confirm { entropy: entropy().map_err(|error| ApiError::new(500, error.to_string()))? },
+        };
+        self.core.ask(op).await.map(|_| Outcome::Done).map_err(ApiError::from)
     }
 
     fn status(&self) -> crate::node::status::Status {

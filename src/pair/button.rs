@@ -409,10 +409,6 @@ impl Button {
         let Some(link) = self.link_mut().filter(|link| link.conn == conn) else {
             return self.close(conn, "it is not the one that pairs");
         };
-        if payload.is_empty() {
-            // A keep-alive.
-            return;
-        }
         if let Stage::Joining { join, .. } = &mut link.stage {
             match join {
                 Join::Inviting { .. } => return self.asked_in(now, payload),

@@ -7,6 +7,7 @@ mod body;
 pub mod commit;
 mod context;
 pub mod control;
+pub mod dns;
 pub mod frame;
 pub mod metainfo;
 pub mod peer;

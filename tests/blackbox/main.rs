@@ -10,5 +10,6 @@ mod circle;
 mod commands;
 mod crash;
 mod harness;
+mod pairing;
 mod posix;
 mod secrecy;

@@ -8,6 +8,7 @@ mod check;
 mod disk;
 mod model;
 mod net;
+mod pairing;
 mod trace;
 mod work;
 mod world;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use core::net::SocketAddr;
 use dustfs::base::{ConnId, Instant, Now, Rng, Ticket, TransportKey, WallTime};
-use dustfs::node::io::{Action, DiskRequest, Inode, Input, Op, Protocol, Reply, Trust};
+use dustfs::node::io::{Action, Announcement, DiskRequest, Inode, Input, Op, Protocol, Reply, Said, Trust};
 use dustfs::node::{Fetch, Node, NodeConfig, new_identity};
 use dustfs::seal::{MemberSecret, Suite, TransportSecret};
 use dustfs::wire::statement::Role;
@@ -69,6 +69,14 @@ pub enum Event {
     Chaos,
     /// Somebody starts to work.
     Work,
+    /// What is said on the LAN is heard.
+    Beacons,
+    Heard {
+        machine: usize,
+        run: u32,
+        said: Said,
+        address: SocketAddr,
+    },
 }
 
 /// A machine: its disk, and its node while it runs.
@@ -87,6 +95,7 @@ pub struct Machine {
     pub member: MemberSecret,
     pub address: SocketAddr,
     pub trust: Trust,
+    pub said: Announcement,
     pub conns: BTreeMap<ConnId, (u64, usize)>,
     last_conn: u64,
     /// When the tick that is in the queue comes.
@@ -205,6 +214,7 @@ impl World {
             member: MemberSecret::from_seed(member),
             address,
             trust: Trust::default(),
+            said: Announcement::default(),
             conns: BTreeMap::new(),
             last_conn: 0,
             tick_at: None,
@@ -244,6 +254,7 @@ impl World {
         machine.booted = self.now;
         machine.tick_at = None;
         machine.trust = Trust::default();
+        machine.said = Announcement::default();
         machine.highest = 0;
         let now = self.clock(at);
         self.note(at, "start", &[], String::new);
@@ -394,6 +405,12 @@ impl World {
             Event::Start { machine } => self.start(machine),
             Event::Chaos => self.disturb(),
             Event::Work => self.begin_work(),
+            Event::Beacons => self.beacons(),
+            Event::Heard { machine, run, said, address } => {
+                if self.runs(machine, run) {
+                    self.deliver(machine, Input::Heard { said, address });
+                }
+            }
         }
     }
 
@@ -493,7 +510,8 @@ impl World {
             Action::Trust(trust) => self.trust(at, trust),
             Action::Disk { ticket, request } => self.ask_disk(at, ticket, request),
             Action::Reply { ticket, reply } => self.answered(at, ticket, reply),
-            Action::Invalidate(_) | Action::Announce(_) => {}
+            Action::Announce(said) => self.say(at, said),
+            Action::Invalidate(_) => {}
             #[cfg(feature = "panel")]
             Action::Show(_) | Action::ForgetSessions | Action::PowerOff => {}
         }

@@ -95,17 +95,16 @@
   var status = null;
 
   function light(told) {
-    var led = told.led || told.panel || null;
-    var words = led && (led.words || (typeof led === 'string' ? led : null));
+    var words = told.led ? told.led.charAt(0).toUpperCase() + told.led.slice(1) : null;
     var wanted = 0;
     var online = 0;
     told.circles.forEach(function (circle) {
       wanted += circle.wanted_torrents;
       online = Math.max(online, circle.online);
     });
-    var pairing = told.pairing && told.pairing.state && told.pairing.state !== 'idle' && told.pairing.state !== 'none';
+    var asks = ['window', 'exchanging', 'code', 'joining', 'choose'].indexOf(told.pairing.state) >= 0;
     if (told.problems.length) { return ['wrong', words || told.problems[0]]; }
-    if (pairing) { return ['ask', words || told.pairing.words || 'Pairing']; }
+    if (asks) { return ['ask', words || pairingWords(told.pairing)]; }
     if (told.state === 'locked') { return ['ask', words || 'Locked: it waits for its passphrase']; }
     if (wanted) { return ['busy', words || 'Ready, fetching ' + count(wanted, 'file', 'files')]; }
     if (told.state === 'cache') { return ['good', words || 'A cache: it stores what it cannot read']; }
@@ -125,10 +124,28 @@
     if (tab === 'friends') { showCircles(told); }
   }
 
+  function pairingWords(pairing) {
+    var friend = pairing.friend ? '\u201c' + pairing.friend + '\u201d' : 'the other box';
+    switch (pairing.state) {
+      case 'window': return 'Looking for a friend\u2019s box: press its button as well.';
+      case 'overlap': return 'More than two boxes were pressed, so all of them gave up. Wait a little, and press two.';
+      case 'exchanging': return 'Found a box, and agreeing on a code.';
+      case 'code': return pairing.confirmed_here ? 'Confirmed here. Now ' + friend + ' has to confirm.' :
+        'Compare this code with the one of ' + friend + '. Only if they are the same, hold the button of this box for 2 to 4 seconds.';
+      case 'joining': return 'Joining ' + friend + '.';
+      case 'done': return 'Paired with ' + friend + ': both are in ' + pairing.circle + ' now.';
+      case 'failed': return 'Pairing came to nothing: ' + (pairing.why || 'try again') + '.';
+      case 'paused': return 'Pairing failed too often, and rests for a while.';
+      case 'choose': return 'Both boxes are in circles already. Make an invite here and paste it there, or the other way round.';
+      default: return '';
+    }
+  }
+
   function showPairing(pairing) {
-    var words = pairing && pairing.state !== 'idle' && pairing.words;
+    var words = pairing ? pairingWords(pairing) : '';
+    if (words && pairing.seconds_left) { words += ' (' + time(pairing.seconds_left) + ')'; }
     get('pairing').hidden = !words;
-    get('pairing-words').textContent = words || '';
+    get('pairing-words').textContent = words;
     get('pairing-code').textContent = (pairing && pairing.code) || '';
     get('pairing-code').hidden = !(pairing && pairing.code);
   }
@@ -190,7 +207,9 @@
       if (friend.removed) { return; }
       var seen = friend.online ? 'online' :
         friend.last_seen_s === null ? 'not seen since the start' : 'seen ' + time(friend.last_seen_s) + ' ago';
-      var holds = friend.holds === undefined || friend.holds === null ? '' : 'holds ' + count(friend.holds, 'file', 'files') + ', ';
+      var holds = friend.holds_torrents === null ? '' :
+        friend.holds_torrents === friend.all_torrents ? 'holds everything, ' :
+        'holds ' + friend.holds_torrents + ' of ' + count(friend.all_torrents, 'file', 'files') + ', ';
       var text = add(make('div', 'text'),
         make('b', '', friend.name),
         make('span', 'quiet', friend.role + ' of ' + friend.circle + ', ' + seen),

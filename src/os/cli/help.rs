@@ -92,8 +92,8 @@ Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
   --name NAME    the node's name when its state is made (default: the host's)
   --fetch WHAT   everything: each file of its circles (default);
                  ondemand: what is opened, when it is opened
-  --panel WHAT   terminal: the LED is drawn in the terminal, its keyboard presses
-                 the button; none (default); or the file of a board's map
+  --panel WHAT   terminal: the LED is drawn there, and the keyboard presses the
+                 button; none (default); or the file of a board's map
   --page A       show the page there, as 127.0.0.1:8080 or 0.0.0.0:80 for all
                  of the LAN; signing in takes a press at the box (default: no
                  page)

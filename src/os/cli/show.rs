@@ -433,6 +433,8 @@ mod tests {
             downloaded: 1 << 20,
             last_seen_s: Some(3),
             removed: false,
+            holds_torrents: Some(1),
+            all_torrents: 2,
         };
         let text = friends(&[friend.clone(), Friend { removed: true, ..friend }]);
         let lines: Vec<&str> = text.lines().collect();

@@ -40,8 +40,9 @@ impl Tree {
         Self { core, readers: Arc::new(Semaphore::new(READERS)) }
     }
 
-    /// Lists a directory, or sends a file: the pieces of its body come by the second.
-    pub(super) fn read(
+    /// Lists a directory, or sends a file. Its first piece is read before its head is answered, so that what cannot be
+    /// had is refused in words.
+    pub(super) async fn read(
         &self,
         path: &FilePath,
         after: Option<&[u8]>,
@@ -54,14 +55,18 @@ impl Tree {
             Kind::Symlink => Err(ApiError::new(409, "it is a symbolic link, which leads nowhere here")),
             Kind::File => {
                 let (response, download) = Download::new(path.name(), found, conditions);
-                let pieces = download.map(|download| {
-                    let (give, pieces) = mpsc::channel(1);
-                    tokio::spawn(self.clone().send(download, give, pulse.clone()));
-                    Pieces { pieces, left: download.left() }
-                });
-                Ok((response, pieces))
+                let Some(download) = download else { return Ok((response, None)) };
+                Ok((response, Some(self.begin(download, pulse).await?)))
             }
         }
+    }
+
+    async fn begin(&self, mut download: Download, pulse: &Pulse) -> Result<Pieces, OpError> {
+        let left = download.left();
+        let first = working(self.next(&mut download), pulse).await?;
+        let (give, pieces) = mpsc::channel(1);
+        tokio::spawn(self.clone().send(download, give, pulse.clone()));
+        Ok(Pieces { first: Some(first), pieces, left })
     }
 
     fn resolve(&self, path: &FilePath) -> Result<Attr, OpError> {
@@ -94,22 +99,33 @@ impl Tree {
 
     /// Hands a file on piece by piece, until it is all there or nobody takes it any more.
     async fn send(self, mut download: Download, give: Sender<io::Result<Bytes>>, pulse: Pulse) {
-        while let Some((offset, length)) = download.next() {
+        while download.left() > 0 {
             let piece = tokio::select! {
-                piece = self.piece(download, offset, length) => piece,
+                piece = self.next(&mut download) => piece,
                 () = give.closed() => return,
             };
-            let piece = match piece {
-                Ok(piece) if !piece.is_empty() => piece,
-                Ok(_) => return tell_end(&give, OpError::Interrupted).await,
-                Err(error) => return tell_end(&give, error).await,
-            };
-            download.took(piece.len());
-            if give.send(Ok(piece)).await.is_err() {
+            let piece = piece.map_err(|error| {
+                // The head is gone already, so that the connection's end is all that can tell.
+                log::warn!("a file on its way to the page broke off: {error}");
+                io::Error::other(error)
+            });
+            let ends = piece.is_err();
+            if give.send(piece).await.is_err() || ends {
                 return;
             }
             pulse.beat();
         }
+    }
+
+    /// The next piece of a file that has one.
+    async fn next(&self, download: &mut Download) -> Result<Bytes, OpError> {
+        let (offset, length) = download.next().ok_or(OpError::Interrupted)?;
+        let piece = self.piece(*download, offset, length).await?;
+        if piece.is_empty() {
+            return Err(OpError::Interrupted);
+        }
+        download.took(piece.len());
+        Ok(piece)
     }
 
     /// The bytes from `offset`, fetched first where they are not here.
@@ -195,20 +211,13 @@ impl Tree {
     }
 }
 
-/// Breaks a body off: its head is gone already, so that the connection's end is all that can tell.
-async fn tell_end(give: &Sender<io::Result<Bytes>>, error: OpError) {
-    log::warn!("a file on its way to the page broke off: {error}");
-    // Whoever took it may be gone.
-    let _ = give.send(Err(io::Error::other(error))).await;
-}
-
 /// Reads a span on this thread; `None` when not all of it is here.
 fn read_here(core: &Core, download: &Download, offset: u64, length: u32) -> Result<Option<Bytes>, OpError> {
     let mut chunk = Vec::new();
     for _ in 0..ATTEMPTS {
         let (freed, plan) = core.read(|node| {
             if !download.is_still(&node.attr(download.inode())?) {
-                return Err(OpError::Io("the file changed meanwhile".into()));
+                return Err(OpError::Interrupted);
             }
             Ok((node.freed(), node.plan(download.inode(), offset, length)?))
         })?;
@@ -243,12 +252,12 @@ fn fill(core: &Core, part: &ReadPart, chunk: &mut Vec<u8>, out: &mut Vec<u8>) ->
 }
 
 /// While the node is at work, it is not the client that keeps the connection.
-async fn working(asked: impl Future<Output = Reply>, pulse: &Pulse) -> Reply {
+async fn working<T>(asked: impl Future<Output = T>, pulse: &Pulse) -> T {
     let mut asked = pin!(asked);
     loop {
         pulse.beat();
         tokio::select! {
-            reply = &mut asked => return reply,
+            answer = &mut asked => return answer,
             () = sleep(BEAT) => {}
         }
     }
@@ -309,6 +318,7 @@ impl Drop for Writing<'_> {
 
 /// The body of a file that is sent: one piece waits to be taken while the next is read.
 pub(super) struct Pieces {
+    first: Option<Bytes>,
     pieces: Receiver<io::Result<Bytes>>,
     left: u64,
 }
@@ -318,7 +328,10 @@ impl Body for Pieces {
     type Error = io::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let piece = std::task::ready!(self.pieces.poll_recv(cx));
+        let piece = match self.first.take() {
+            Some(first) => Some(Ok(first)),
+            None => std::task::ready!(self.pieces.poll_recv(cx)),
+        };
         Poll::Ready(piece.map(|piece| {
             piece.map(|piece| {
                 self.left = self.left.saturating_sub(piece.len() as u64);

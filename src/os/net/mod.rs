@@ -12,6 +12,10 @@
 mod connection;
 mod driver;
 mod handshake;
+#[cfg(feature = "panel")]
+pub mod mdns;
+#[cfg(feature = "panel")]
+mod responder;
 mod tls;
 
 use std::fmt;

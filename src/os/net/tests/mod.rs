@@ -1,5 +1,6 @@
 //! Nets on the loopback interface: what they carry, and how it ends.
 
+mod pairing;
 mod strangers;
 
 use std::collections::BTreeSet;
