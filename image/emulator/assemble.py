@@ -122,6 +122,14 @@ class Disks:
         self._format(other.data, "dustfs-data", DATA_MIB)
         return other
 
+    def ruined(self, directory: Path) -> "Disks":
+        """The same box with a data disk that has no file system any more."""
+        other = Disks(self.state, directory / f"{self.data.name}.ruined")
+        other.data.unlink(missing_ok=True)
+        with open(other.data, "wb") as empty:
+            empty.truncate(DATA_MIB << 20)
+        return other
+
     @staticmethod
     def _format(path, label, mib, options=()):
         path.unlink(missing_ok=True)

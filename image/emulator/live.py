@@ -1,5 +1,6 @@
 """The two boxes at a terminal: their LEDs drawn as they glow, their buttons under two keys."""
 
+import os
 import select
 import sys
 import termios
@@ -9,7 +10,7 @@ import tty
 from .doorway import Doorway
 
 # A terminal repeats a held key, and tells no release. The first repeat comes late, the others fast.
-FIRST_REPEAT_S = 0.6
+FIRST_REPEAT_S = 0.75
 REPEAT_S = 0.15
 FRAME_S = 0.05
 GLOW = {True: "\x1b[92m●\x1b[0m", False: "\x1b[90m○\x1b[0m"}
@@ -68,13 +69,13 @@ def play(boxes):
     tty.setcbreak(sys.stdin)
     try:
         while all(box.is_on() for box in boxes):
-            if select.select([sys.stdin], [], [], FRAME_S)[0]:
-                key = sys.stdin.read(1)
-                if key == "q":
-                    break
-                if key in keys:
-                    keys[key].byte(time.monotonic())
+            typed = os.read(sys.stdin.fileno(), 64).decode(errors="replace") if is_typed() else ""
             now = time.monotonic()
+            if "q" in typed:
+                break
+            for key in typed:
+                if key in keys:
+                    keys[key].byte(now)
             for finger in keys.values():
                 finger.tick(now)
             draw(boxes, keys, now)
@@ -83,6 +84,10 @@ def play(boxes):
             finger.lift()
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
         print()
+
+
+def is_typed() -> bool:
+    return bool(select.select([sys.stdin], [], [], FRAME_S)[0])
 
 
 def draw(boxes, keys, now):

@@ -48,6 +48,7 @@ class Story:
         self.device = ""
         self.slab_kib = 0
         self.kept = {}
+        self.figures = []
         self.capture = Capture(directory / "lan.pcap")
 
     def end(self):
@@ -112,7 +113,7 @@ class Story:
 
     def status(self, box) -> dict:
         """What the box's node tells of itself."""
-        return json.loads(box.run("dustfs status --json"))
+        return json.loads(box.run("dustfs status --json || dustfs --state /run/dustfs/rescue status --json"))
 
     def told(self, words):
         print(f"                 {words}")
@@ -357,10 +358,32 @@ def comes_back(story, since):
     torn = story.attic.run(f"stat -c %s '{MOUNT}/{story.path('second.jpg')}' 2>/dev/null || true").strip()
     if torn:
         raise Trouble(f"the file that was cut short shows, with {torn} bytes")
+    story.figures = figures(story)
     name, expected = list(story.kept.items())[-1]
     story.sees(story.cellar, name, 1000 * len(story.kept))
     if story.mount_sha256(story.cellar, name) != expected:
         raise Trouble(f"the cellar reads another {name}")
+
+
+def without_disk(story: Story, broken: bool):
+    story.attic.cut()
+    disks = story.attic.disks
+    if not broken:
+        story.attic.disks = disks.ruined(story.directory)
+    since = time.monotonic()
+    story.attic.start()
+    try:
+        settled = ("disk fault", "ready", "unpaired", "no friend online")
+        state = wait_until(lambda: (now := story.attic.eye.state(since)) in settled and now, 170,
+                           lambda: f"the attic's LED tells {story.attic.eye.state(since)}")
+        if state != "disk fault":
+            raise Trouble(f"the attic's LED tells '{state}', not 'disk fault'")
+        wait_until(story.pages[story.attic].answers, 60, "the attic's page does not answer")
+        told = "; ".join(story.status(story.attic)["problems"])
+        if "dustfs-data" not in told:
+            raise Trouble(f"the attic does not name the disk as its problem, but: {told}")
+    finally:
+        story.attic.disks = disks
 
 
 STEPS = (
@@ -375,6 +398,7 @@ STEPS = (
     Step("sealed", "the LAN carried that many bytes in TLS, and nothing of the photo in the open", 120, sealed, True),
     Step("cut", "the attic's power goes while it takes a second file; the cellar still serves the photo", 300, cut),
     Step("back", "the attic comes back as it was, with every byte that it had acknowledged", 300, back),
+    Step("no-disk", "with a ruined data disk the attic's LED and page say so", 300, without_disk),
 )
 
 
@@ -388,7 +412,7 @@ def tell(boxes, broken) -> int:
                 return 1
             story.capture.end()
             if not broken:
-                figures(story)
+                print("\n".join(story.figures))
         finally:
             story.end()
     also = ", and each failed when it was broken" if broken == "each" else ""
@@ -454,13 +478,17 @@ def explain(story):
             print(f"no word from it: {error}")
 
 
-def figures(story):
-    """Start and memory, for the note."""
+def figures(story) -> list:
+    """Start and memory of each box, for the note."""
+    lines = []
     for box in story.boxes:
         memory = box.run("grep -E '^Vm(HWM|RSS)' /proc/$(pidof dustfs)/status")
-        sizes = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in memory.splitlines() if line.startswith("Vm")}
-        print(f"{box.name} ({box.board.name}, {box.memory_mib} MiB): page after {story.answered_s[box]:.1f} s,"
-              f" node {sizes['VmRSS']:.1f} MiB resident, {sizes['VmHWM']:.1f} MiB at most")
+        mib = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in memory.splitlines() if line.startswith("Vm")}
+        lines.append(
+            f"{box.name} ({box.board.name}, {box.memory_mib} MiB): page {story.answered_s[box]:.1f} s after power-on,"
+            f" node {mib['VmRSS']:.1f} MiB resident, {mib['VmHWM']:.1f} MiB at most"
+        )
+    return lines
 
 
 def photo(seed, mib) -> bytes:
