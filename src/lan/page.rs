@@ -187,11 +187,6 @@ impl Page {
         self.signins.answered(now, id, answer);
     }
 
-    /// Whoever is signed in has to sign in anew.
-    pub fn forget_sessions(&mut self) {
-        self.sessions.forget();
-    }
-
     /// True when the page that asked is gone: nobody needs to press any more.
     pub fn is_abandoned(&self, now: Instant, id: &Id) -> bool {
         self.signins.is_abandoned(now, id)

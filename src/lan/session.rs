@@ -45,11 +45,6 @@ impl Sessions {
         }
     }
 
-    /// Ends all.
-    pub fn forget(&mut self) {
-        self.0.clear();
-    }
-
     /// Sessions that are open.
     pub fn len(&self) -> usize {
         self.0.len()
@@ -125,9 +120,6 @@ mod tests {
         }
         sessions.close(&cookie(&token));
         assert!(!sessions.is_open(Instant(1), &cookie(&token)));
-        sessions.open(Instant(2), token);
-        sessions.forget();
-        assert!(!sessions.is_open(Instant(2), &cookie(&token)));
     }
 
     #[test]

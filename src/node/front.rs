@@ -14,9 +14,10 @@ impl<S: Snapshot> Node<S> {
     /// Somebody moved a key: what was meant by it is done at once. An error says why it could not be, as the LED does.
     pub(super) fn panel_input(&mut self, input: Input) -> Reply {
         let now = self.now.instant;
+        let refusals = self.panel.refusals();
         self.panel.handle(now, input);
         let mut reply = Ok(Answer::Done);
-        if self.panel.flickers() {
+        if self.panel.refusals() != refusals {
             reply = Err(OpError::NotPermitted(self.why_not().into()));
         }
         while let Some(gesture) = self.panel.poll_gesture() {
@@ -52,7 +53,7 @@ impl<S: Snapshot> Node<S> {
         let state = self.front_state();
         self.panel.handle(now, Input::Show(state));
         if let Some(light) = self.panel.poll_light() {
-            self.actions.push_back(Action::Show(light));
+            self.actions.push_back(Action::Show(Box::new(light)));
         }
     }
 

@@ -16,6 +16,7 @@ mod front;
 mod handles;
 mod invite;
 mod leave;
+mod op;
 mod pairing;
 mod peers;
 mod publish;
@@ -617,11 +618,6 @@ impl<S: Snapshot> Node<S> {
             Op::Join { invite, entropy } => self.join(ticket, &invite, entropy),
             Op::Leave { circle } => self.leave(ticket, circle.as_deref()),
             Op::Remove { circle, member, entropy } => self.remove_member(ticket, circle, &member, entropy),
-            // A press answers the one question that is pending, and asks for a friend where none is.
-            Op::Press { .. } if self.sign_in_pending().is_some() => {
-                self.sign_in_allow(self.now);
-                Some(Ok(Answer::Done))
-            }
             Op::Press { entropy } => Some(self.pair_press(entropy)),
             Op::Confirm { entropy } => Some(self.pair_confirm(entropy)),
             file => self.file_op(ticket, file),

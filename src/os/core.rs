@@ -256,7 +256,7 @@ impl Core {
                 }
             }
             #[cfg(feature = "panel")]
-            Action::Show(light) => self.wishes.send_modify(|wishes| wishes.light = Some(light)),
+            Action::Show(light) => self.wishes.send_modify(|wishes| wishes.light = Some(*light)),
             #[cfg(feature = "panel")]
             Action::ForgetSessions => self.wishes.send_modify(|wishes| wishes.forget_sessions += 1),
             #[cfg(feature = "panel")]

@@ -547,7 +547,8 @@ impl Api {
         use crate::panel::{Input, Key};
         let core = self.core.clone();
         let press = async move {
-            core.ask(Op::Panel(Input::Key { key: Key::Button, down: true })).await?;
+            // What is refused still from the press before is no reason to leave the key down.
+            let _ = core.ask(Op::Panel(Input::Key { key: Key::Button, down: true })).await;
             tokio::time::sleep(held.max(SHORT_PRESS)).await;
             core.ask(Op::Panel(Input::Key { key: Key::Button, down: false })).await
         };

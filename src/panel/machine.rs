@@ -22,6 +22,7 @@ pub struct Panel {
     code_shown: Option<Instant>,
     /// The end of a flicker.
     flicker: Option<Instant>,
+    refusals: u32,
     face: Face,
     /// When the face began to play.
     face_since: Instant,
@@ -53,6 +54,7 @@ impl Panel {
             state,
             code_shown: None,
             flicker: None,
+            refusals: 0,
             face: Face::State(state),
             face_since: Instant::default(),
             gestures: Deque::new(),
@@ -105,9 +107,9 @@ impl Panel {
         self.state
     }
 
-    /// True while the LED flickers, because the last gesture could not be taken.
-    pub fn flickers(&self) -> bool {
-        self.flicker.is_some()
+    /// How often the LED has flickered because a gesture could not be taken.
+    pub fn refusals(&self) -> u32 {
+        self.refusals
     }
 
     /// True when the pairing code was shown to its end, so that a hold confirms it.
@@ -203,6 +205,7 @@ impl Panel {
     }
 
     fn refuse(&mut self, now: Instant) {
+        self.refusals = self.refusals.wrapping_add(1);
         self.flicker = Some(now + Rhythm::refused().duration());
     }
 

@@ -555,3 +555,20 @@ proptest! {
         prop_assert_eq!(prompt.light.1, late.light.1);
     }
 }
+
+#[test]
+fn a_code_that_impatience_interrupted_is_shown_to_its_end_after_all() {
+    let mut rig = Rig::new(State::Code([0, 0, 0, 0]));
+    rig.wait_ms(1_000);
+    rig.tell(Input::Key { key: Key::Button, down: true });
+    rig.wait_ms(100);
+    rig.tell(Input::Key { key: Key::Button, down: false });
+    rig.tell(Input::Refused);
+    rig.wait_ms(300);
+    rig.tell(Input::Key { key: Key::Button, down: true });
+    rig.wait_ms(2_500);
+    rig.tell(Input::Key { key: Key::Button, down: false });
+    assert_eq!(rig.gestures, [Gesture::Press]);
+    rig.wait_ms(40_000);
+    assert!(rig.panel.code_shown());
+}

@@ -150,14 +150,14 @@ enum Bits {
 /// None is set when the file is no input device.
 fn bits(file: &File, which: Bits) -> KeyBits {
     let mut bits = KeyBits::default();
-    let descriptor = file.as_raw_fd();
+    let request = match which {
+        Bits::Offered => request::offered,
+        Bits::Down => request::down,
+    };
     #[allow(unsafe_code)]
     // SAFETY: the descriptor is open as long as `file` is, and the kernel writes no more than the length of the array,
     // which is a part of the request's number. Neither std nor nix has these requests.
-    let _ = match which {
-        Bits::Offered => unsafe { request::offered(descriptor, &mut bits) },
-        Bits::Down => unsafe { request::down(descriptor, &mut bits) },
-    };
+    let _ = unsafe { request(file.as_raw_fd(), &mut bits) };
     bits
 }
 

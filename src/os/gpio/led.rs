@@ -137,8 +137,13 @@ impl Led {
         self.write("brightness", &(if lit { self.brightest } else { 0 }).to_string())
     }
 
+    /// Sets it afresh: one that is told its new rhythm piece by piece would play a piece of the old one in between.
     fn set_trigger(&mut self, trigger: &'static str) -> io::Result<()> {
-        if self.trigger != trigger {
+        if self.trigger != "none" {
+            self.write("trigger", "none")?;
+            self.trigger = "none";
+        }
+        if trigger != "none" {
             self.write("trigger", trigger)?;
             self.trigger = trigger;
         }

@@ -104,11 +104,9 @@ impl PageServer {
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
         let mut stop = pin!(stop);
-        let mut forgetting = pin!(site.forget_when_asked());
         loop {
             tokio::select! {
                 () = &mut stop => break,
-                () = &mut forgetting => {}
                 (permit, stream, remote) = self.accept(&permits) => {
                     let site = site.clone();
                     connections.spawn(async move {
@@ -154,27 +152,6 @@ struct Site {
 type Sent = Either<Full<Bytes>, Pieces>;
 
 impl Site {
-    /// Ends all sessions whenever the button was held for it; ends never.
-    #[cfg(feature = "panel")]
-    async fn forget_when_asked(&self) {
-        let mut wishes = self.core.wishes();
-        let mut forgotten = wishes.borrow_and_update().forget_sessions;
-        while wishes.changed().await.is_ok() {
-            let asked = wishes.borrow_and_update().forget_sessions;
-            if asked != forgotten {
-                forgotten = asked;
-                lock(&self.page).forget_sessions();
-                log::info!("whoever was signed in to the page has to sign in anew, as the button asked");
-            }
-        }
-        std::future::pending().await
-    }
-
-    #[cfg(not(feature = "panel"))]
-    async fn forget_when_asked(&self) {
-        std::future::pending().await
-    }
-
     /// Answers the one request of a connection.
     async fn serve(self: Arc<Self>, stream: TcpStream, remote: SocketAddr) {
         let Ok(local) = stream.local_addr() else { return };
