@@ -111,9 +111,9 @@ class Story:
             page.cookie = None
             raise
 
-    def status(self, box) -> dict:
-        """What the box's node tells of itself."""
-        return json.loads(box.run("dustfs status --json || dustfs --state /run/dustfs/rescue status --json"))
+    def status(self, box, state="/data/dustfs") -> dict:
+        """What the box's node, with this state directory, tells of itself."""
+        return json.loads(box.run(f"dustfs status --json --state {state}"))
 
     def told(self, words):
         print(f"                 {words}")
@@ -379,7 +379,7 @@ def without_disk(story: Story, broken: bool):
         if state != "disk fault":
             raise Trouble(f"the attic's LED tells '{state}', not 'disk fault'")
         wait_until(story.pages[story.attic].answers, 60, "the attic's page does not answer")
-        told = "; ".join(story.status(story.attic)["problems"])
+        told = "; ".join(story.status(story.attic, "/run/dustfs/rescue")["problems"])
         if "dustfs-data" not in told:
             raise Trouble(f"the attic does not name the disk as its problem, but: {told}")
     finally:
