@@ -202,7 +202,8 @@ mod tests {
         for number in 0..others {
             assert_eq!(refuse(&mut signins, later(10), 2 + number, number), Ok(()));
         }
-        assert_eq!(refuse(&mut signins, later(10), 200, 99), Err(429));
+        assert_eq!(refuse(&mut signins, later(10), 2, 99), Err(429), "there were too many of all");
+        assert_eq!(refuse(&mut signins, later(10), 200, 99), Ok(()), "who has not asked yet is not kept out");
         assert_eq!(refuse(&mut signins, later(610), 1, 100), Ok(()));
     }
 
