@@ -149,7 +149,7 @@ pub(super) const COMMANDS: [Spec; 15] = [
     Spec { name: "init", flags: &["name"], operand: None },
     Spec {
         name: "node",
-        flags: &["mount", "cache", "listen", "name", "fetch", "panel", "page", "config"],
+        flags: &["mount", "cache", "listen", "name", "fetch", "panel", "page", "problem", "config"],
         operand: None,
     },
     Spec { name: "invite", flags: &["role", "minutes", "circle"], operand: None },
@@ -279,6 +279,7 @@ impl Line {
                 self.node.fetch.replace(fetch).is_some()
             }
             "panel" => self.node.panel.replace(PanelChoice::from_word(&self.text(flag, parser)?)).is_some(),
+            "problem" => self.node.problem.replace(self.text(flag, parser)?).is_some(),
             "role" => {
                 let word = self.text(flag, parser)?;
                 let role = Role::from_word(&word).ok_or_else(|| self.no_such(flag, &word, &ROLES))?;

@@ -99,6 +99,8 @@ Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
   --page A       show the page there, as 127.0.0.1:8080 or 0.0.0.0:80 for all
                  of the LAN; signing in takes a press at the box (default: no
                  page)
+  --problem WORDS  tell them as a fault of the disk, on the LED and the page: for
+                 scripts that start a box whose disk is not there
   --config FILE  the config file (default: config.toml in the state directory)
 
 The config file is TOML; a flag beats its key. The keys:
