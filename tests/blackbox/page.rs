@@ -331,7 +331,8 @@ fn slow_clients_are_bounded() {
 
     // Heads and bodies have an end.
     let long = format!("GET /{} HTTP/1.1\r\nHost: {}\r\n\r\n", "a".repeat(100_000), web.host);
-    assert_eq!(web.raw(&[long.as_bytes()]).status, 431);
+    // Too long a target, or too long a head, whichever is seen first.
+    assert!(matches!(web.raw(&[long.as_bytes()]).status, 414 | 431));
     assert_eq!(web.ask("POST", "/v1/join", &[], &vec![b' '; 70_000]).status, 413);
     assert_eq!(web.ask("PUT", "/files/x", &["Content-Range: bytes 0-1/2"], b"xx").status, 400);
     let huge = web.head("PUT", "/files/x", &["Content-Length: 99999999999999", "Expect: 100-continue"]);
