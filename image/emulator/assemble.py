@@ -1,7 +1,7 @@
 """Makes what a box boots from and keeps its things on: boot file system, read-only root, state and data disks.
 
-Root is not needed. The root file system is the same overlay that the Buildroot recipe takes; what Buildroot would add of
-its own (BusyBox, e2fsck, accounts) comes from Debian's static packages here.
+Root is not needed. The root file system is the same overlay that the Buildroot recipe takes; what Buildroot would add
+of its own (BusyBox, e2fsck, accounts) comes from Debian's static packages here.
 """
 
 import hashlib
@@ -152,8 +152,8 @@ def fingerprint(parts) -> str:
 
 
 def lay_out(root: Path):
-    """The directories of a root file system that is read-only: what is written lies below /run, /tmp or on the disks."""
-    for path in ("dev", "proc", "sys", "run", "tmp", "state", "data", "srv/dust", "etc/dustfs", "usr/bin", "usr/lib", "var"):
+    """The directories of a root that is read-only: what is written lies below /run, /tmp or on the disks."""
+    for path in ("dev proc sys run tmp state data srv/dust etc/dustfs usr/bin usr/lib var").split():
         (root / path).mkdir(parents=True)
     links = {"bin": "usr/bin", "sbin": "usr/bin", "usr/sbin": "bin", "lib": "usr/lib"}
     links.update({"var/run": "/run", "var/log": "/tmp", "var/tmp": "/tmp", "etc/mtab": "/proc/self/mounts"})

@@ -1,5 +1,6 @@
 """What went over the LAN from box to box: captured by tcpdump, read as TCP streams and TLS records."""
 
+import os
 import struct
 import subprocess
 import time
@@ -20,9 +21,11 @@ class Capture:
 
     def __init__(self, path: Path):
         self.path = path
-        command = ["tcpdump", "-i", BRIDGE, "-U", "-n", "-s", "0", "-B", "32768", "-Z", "root", "-w", str(path)]
+        command = ["tcpdump", "-i", BRIDGE, "-U", "-n", "-s", "0", "-B", "32768", "-w", str(path)]
+        # As root it would become another user, who may not write there.
+        stay = ["-Z", "root"] if os.geteuid() == 0 else []
         self.process = subprocess.Popen(
-            command + ["not", "ether", "host", HOST_MAC],
+            command + stay + ["not", "ether", "host", HOST_MAC],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             process_group=0,

@@ -1,7 +1,7 @@
 """Lets a browser on this machine reach the boxes' pages: ports on 127.0.0.1 that lead into the boxes' namespace.
 
-One process stays outside and takes connections; it hands them, open, through a Unix socket to the emulator inside, which
-connects each to its box. Neither root nor a route between the namespaces is needed.
+One process stays outside and takes connections; it hands them, open, through a Unix socket to the emulator inside,
+which connects each to its box. Neither root nor a route between the namespaces is needed.
 """
 
 import os

@@ -108,7 +108,7 @@ class Eye:
         for name, rhythm in RHYTHMS.items():
             if fits(runs, rhythm, max(RUNS, 2 * len(rhythm))):
                 return name
-        return "unclear"
+        return "code" if is_code(runs) else "unclear"
 
     def showed(self, name: str, since: float) -> bool:
         """True when the LED told the state at any time since, if only for a moment."""
@@ -142,6 +142,13 @@ def slack(ms):
 def near(ms, expected):
     # Half of the shortest rhythm, or a quick blink would pass for one of no length.
     return abs(ms - expected) <= min(slack(expected), max(expected / 2, 75))
+
+
+def is_code(runs) -> bool:
+    """True when a long light was followed by blinks and nothing else."""
+    leads = [at for at, (lit, ms) in enumerate(runs[:-1]) if lit and near(ms, BLINK["LEAD_LIT_MS"])]
+    after = runs[leads[-1] + 1 :] if leads else []
+    return len(after) > 1 and all(ms < BLINK["LEAD_LIT_MS"] for _, ms in after)
 
 
 def read_code(runs, digits) -> str:

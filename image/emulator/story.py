@@ -7,12 +7,9 @@ Every step can be broken for real, and must then fail: a check that cannot fail 
 import hashlib
 import json
 import random
-import signal
-import tempfile
 import threading
 import time
 from dataclasses import dataclass
-from http.client import HTTPException
 from pathlib import Path
 from typing import Callable
 
@@ -262,8 +259,8 @@ def same(story: Story, broken: bool):
     page = story.pages[story.cellar]
     if not page.cookie:
         story.sign_in(story.cellar)
-    through = {"mount": story.mount_sha256(story.cellar, "photo.jpg", 170), "page": page.sha256(story.path("photo.jpg"))}
-    for way, found in through.items():
+    mounted = story.mount_sha256(story.cellar, "photo.jpg", 170)
+    for way, found in (("mount", mounted), ("page", page.sha256(story.path("photo.jpg")))):
         if found != expected:
             raise Trouble(f"the cellar's {way} shows another photo: {found}, not {expected}")
 
@@ -392,98 +389,6 @@ def without_disk(story: Story, broken: bool):
         story.attic.disks = disks
 
 
-STEPS = (
-    Step("unpaired", "both boxes boot, their LEDs tell 'unpaired', their pages answer", 240, boot),
-    Step("window", "a press on both opens the pairing window on both LEDs", 60, window),
-    Step("code", "the codes that the LEDs blink, read outside the boxes, are equal", 120, code),
-    Step("ready", "held for 3 seconds, both LEDs tell 'ready'", 180, ready),
-    Step("sign-in", "the attic's page and LED show one code, and a press lets the page in", 150, sign_in),
-    Step("photo", "a photo goes to the attic over HTTP", 180, put),
-    Step("on-demand", "the cellar shows it, and holds nothing of it", 120, elsewhere),
-    Step("same", "read through the cellar's mount and over its page, it is the same photo", 300, same),
-    Step("sealed", "the LAN carried that many bytes in TLS, and nothing of the photo in the open", 120, sealed, True),
-    Step("cut", "the attic's power goes while it takes a second file; the cellar still serves the photo", 300, cut),
-    Step("back", "the attic comes back as it was, with every byte that it had acknowledged", 300, back),
-    Step("no-disk", "with a ruined data disk the attic's LED and page say so", 300, without_disk),
-)
-
-
-def tell(boxes, broken) -> int:
-    """Plays the steps; `broken` names one to break, or is 'each', which breaks all in one run. The exit code."""
-    with tempfile.TemporaryDirectory(prefix="dustfs-story-") as directory:
-        story = Story(boxes, Path(directory))
-        begun = time.monotonic()
-        try:
-            if not follow(story, plan(STEPS, broken), broken):
-                return 1
-            story.capture.end()
-            if not broken:
-                print("\n".join(story.figures))
-        finally:
-            story.end()
-    also = ", and each failed when it was broken" if broken == "each" else ""
-    print(f"all {len(STEPS)} steps held{also}: {time.monotonic() - begun:.0f} s")
-    return 0
-
-
-def plan(steps, broken) -> list:
-    """(step, whether it is broken) in order. A step that is broken by its name is the last."""
-    order = []
-    for step in steps:
-        if broken == "each":
-            order += [(step, False), (step, True)] if step.broken_after else [(step, True), (step, False)]
-        elif broken == step.name:
-            return order + ([(step, False), (step, True)] if step.broken_after else [(step, True)])
-        else:
-            order.append((step, False))
-    return order
-
-
-def follow(story, order, broken) -> bool:
-    """True when every step held. Where each is broken in turn, every broken one must have failed as well."""
-    for step, is_broken in order:
-        held = play(story, step, is_broken)
-        if is_broken and held:
-            print(f"{step.name} held although it was broken: it shows nothing")
-        if held == (is_broken and broken == "each"):
-            return False
-    return True
-
-
-def play(story, step, is_broken) -> bool:
-    """True when the step held, within its time."""
-    begun = time.monotonic()
-    name = f"{step.name}, broken" if is_broken else step.name
-    signal.signal(signal.SIGALRM, lambda *_: out_of_time(step))
-    signal.alarm(step.limit_s)
-    try:
-        step.play(story, is_broken)
-    except (Trouble, OSError, HTTPException, ValueError, LookupError) as error:
-        print(f"FAILED {time.monotonic() - begun:6.1f} s  {name}: {error or type(error).__name__}")
-        if not is_broken:
-            signal.alarm(0)
-            explain(story)
-        return False
-    finally:
-        signal.alarm(0)
-    print(f"ok     {time.monotonic() - begun:6.1f} s  {name}: {step.what}")
-    return True
-
-
-def out_of_time(step):
-    raise Trouble(f"it did not end within {step.limit_s} s")
-
-
-def explain(story):
-    """What the boxes themselves say, for whoever looks for the reason."""
-    for box in story.boxes:
-        print(f"--- {box.name}: the LED tells {box.eye.state()}")
-        try:
-            print(box.run("logread | tail -n 25; cat /run/dustfs/problem 2>/dev/null; dustfs status; true", 20))
-        except (Trouble, OSError, AttributeError) as error:
-            print(f"no word from it: {error}")
-
-
 def figures(story) -> list:
     """Start and memory of each box, for the note."""
     lines = []
@@ -505,3 +410,19 @@ def photo(seed, mib) -> bytes:
 
 def sha256(content) -> str:
     return hashlib.sha256(content).hexdigest()
+
+
+STEPS = (
+    Step("unpaired", "both boxes boot, their LEDs tell 'unpaired', their pages answer", 240, boot),
+    Step("window", "a press on both opens the pairing window on both LEDs", 60, window),
+    Step("code", "the codes that the LEDs blink, read outside the boxes, are equal", 120, code),
+    Step("ready", "held for 3 seconds, both LEDs tell 'ready'", 180, ready),
+    Step("sign-in", "the attic's page and LED show one code, and a press lets the page in", 150, sign_in),
+    Step("photo", "a photo goes to the attic over HTTP", 180, put),
+    Step("on-demand", "the cellar shows it, and holds nothing of it", 120, elsewhere),
+    Step("same", "read through the cellar's mount and over its page, it is the same photo", 300, same),
+    Step("sealed", "the LAN carried that many bytes in TLS, and nothing of the photo in the open", 120, sealed, True),
+    Step("cut", "the attic's power goes while it takes a second file; the cellar still serves the photo", 300, cut),
+    Step("back", "the attic comes back as it was, with every byte that it had acknowledged", 300, back),
+    Step("no-disk", "with a ruined data disk the attic's LED and page say so", 300, without_disk),
+)

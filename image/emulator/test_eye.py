@@ -54,6 +54,16 @@ class EyeTest(unittest.TestCase):
         eye, now = watch(blinked("07") * 2)
         self.assertEqual(eye.code(2, since=0.0, now=now), "07")
 
+    def test_a_code_is_told_while_it_is_blinked(self):
+        steps = RHYTHMS["window"] * 3 + blinked("4711")
+        eye, now = watch(steps)
+        for back in (0.1, 2, 5, 8):
+            self.assertEqual(eye.state(now=now - back), "code")
+        eye, now = watch(steps + [(True, 3500)])
+        self.assertEqual(eye.state(now=now), "ready")
+        eye, now = watch(steps[:8])
+        self.assertNotEqual(eye.state(now=now), "code")
+
     def test_a_code_counts_from_its_beginning_to_its_end_alone(self):
         steps = blinked("4711")
         for missing in range(1, 4):
