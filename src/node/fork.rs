@@ -248,7 +248,10 @@ impl<S: Snapshot> Node<S> {
             self.begin_incarnation(id);
             self.say_branches(id, branches);
         }
-        if !drops.is_empty() {
+        if drops.is_empty() {
+            // What had to wait for this can be taken now.
+            self.ask_everybody(id, &drops);
+        } else {
             self.replace(id, drops);
         }
         Ok(())
@@ -350,7 +353,7 @@ impl<S: Snapshot> Node<S> {
             }
         }
         self.move_drafts(id, &moved);
-        self.ask_everybody(id, &moved);
+        self.ask_everybody(id, moved.drops());
         self.flush_soon();
     }
 
@@ -382,12 +385,12 @@ impl<S: Snapshot> Node<S> {
 
     /// What was known of the others' heads in the dropped chains meant other commits: everybody is told anew what is
     /// here, and asked for what is not.
-    fn ask_everybody(&mut self, id: &CircleId, moved: &Moved) {
+    fn ask_everybody(&mut self, id: &CircleId, drops: &BTreeMap<Chain, u64>) {
         let heads = self.heads(id);
         let conns: Vec<_> = self.peers.in_circle(id).map(|(conn, _)| conn).collect();
         for conn in conns {
             if let Some(shared) = self.peers.get_mut(conn).and_then(|peer| peer.circles.get_mut(id)) {
-                shared.forget_chains(moved.drops());
+                shared.forget_chains(drops);
             }
             self.tell(conn, &Control::Pull(heads.clone()));
             for message in self.all_holdings(id) {

@@ -190,9 +190,13 @@ impl World {
 
     fn partition(&mut self) {
         self.count("partitions");
-        for group in 0..self.groups.len() {
-            self.groups[group] = self.rng.below(2) as u32;
-        }
+        let groups = (0..self.groups.len()).map(|_| self.rng.below(2) as u32).collect();
+        self.part(groups);
+    }
+
+    /// From now on only machines of one group reach each other.
+    pub fn part(&mut self, groups: Vec<u32>) {
+        self.groups = groups;
         let parted: Vec<u64> = self
             .links
             .iter()
