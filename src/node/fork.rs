@@ -174,7 +174,7 @@ impl<S: Snapshot> Node<S> {
     /// The peer shows another commit than we have under its number: it is asked for the commit itself, which proves a
     /// fork. A lie costs a message.
     pub(super) fn pull_where_different(&mut self, conn: ConnId, heads: &Heads) {
-        let Some(circle) = self.circles.get(&heads.circle).filter(|circle| circle.pull.is_none()) else { return };
+        let Some(circle) = self.circles.get(&heads.circle) else { return };
         let mine = self.me.device.member;
         let different = heads.heads.iter().find(|head| {
             let chain = head.dot.chain();

@@ -242,6 +242,13 @@ impl<S: Snapshot> Node<S> {
         }
         if peer.protocol == Protocol::Invite {
             self.invite_frame(conn, payload);
+        } else if peer.guest.is_some() && peer.greeted {
+            // Nothing else that a guest says is heard, and nothing is answered.
+            if let Ok(Some(Control::Statements(statements))) = Control::decode(&payload)
+                && channel == 0
+            {
+                self.on_statements(conn, statements);
+            }
         } else if channel != 0 {
             if peer.greeted {
                 self.swarm.message(self.now.instant, conn, channel, payload);
