@@ -242,7 +242,9 @@ impl<S: Snapshot> Node<S> {
         let own = drops.keys().any(|chain| chain.author == mine) || !branches.is_empty();
         let leaves = own || (writes && said.iter().any(|said| said.0 == current));
         if own && let Err(error) = self.may_write(id) {
-            return Err(format!("what this node wrote on a history that does not count cannot be written anew: {error}"));
+            return Err(format!(
+                "what this node wrote on a history that does not count cannot be written anew: {error}"
+            ));
         }
         if leaves {
             self.begin_incarnation(id);

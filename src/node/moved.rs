@@ -183,7 +183,8 @@ mod tests {
         let now = moved.context(&object, Register::Body, &context(vec![dot(1, 0, 7), dot(3, 0, 4)], vec![]));
         assert_eq!(now, context(vec![dot(1, 0, 4), dot(1, 9, 3), dot(3, 0, 4)], vec![]));
         assert!(!now.covers(&dot(1, 0, 5)), "what stands under the old number is another version");
-        let now = moved.context(&object, Register::Body, &context(vec![dot(1, 0, 8)], vec![dot(1, 0, 3), dot(1, 0, 6)]));
+        let now =
+            moved.context(&object, Register::Body, &context(vec![dot(1, 0, 8)], vec![dot(1, 0, 3), dot(1, 0, 6)]));
         assert_eq!(now, context(vec![dot(1, 0, 4), dot(1, 9, 7)], vec![dot(1, 0, 3), dot(1, 9, 3)]));
         let all = context(vec![dot(1, 0, 8)], vec![]);
         assert_eq!(moved.context(&ObjectId([2; 16]), Register::Body, &all), context(vec![dot(1, 0, 4)], vec![]));
@@ -193,7 +194,8 @@ mod tests {
     #[test]
     fn what_was_seen_of_somebody_elses_dropped_history_is_seen_no_more() {
         let (moved, object) = (moved(), ObjectId([1; 16]));
-        let now = moved.context(&object, Register::Body, &context(vec![dot(1, 0, 4), dot(2, 0, 3)], vec![dot(2, 0, 1)]));
+        let now =
+            moved.context(&object, Register::Body, &context(vec![dot(1, 0, 4), dot(2, 0, 3)], vec![dot(2, 0, 1)]));
         assert_eq!(now, context(vec![dot(1, 0, 4)], vec![]));
     }
 

@@ -313,7 +313,9 @@ impl<S: Snapshot> Node<S> {
             }
         }
         let guest = self.peers.get(conn).and_then(|peer| peer.guest).filter(|id| hello.circles.contains(id));
-        if let Some((id, circle)) = guest.and_then(|id| Some((id, self.circles.get(&id)?))).filter(|_| common.is_empty()) {
+        if let Some((id, circle)) =
+            guest.and_then(|id| Some((id, self.circles.get(&id)?))).filter(|_| common.is_empty())
+        {
             let have = circle.roster.hashes();
             if let Some(peer) = self.peers.get_mut(conn) {
                 peer.greeted = true;

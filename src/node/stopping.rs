@@ -55,8 +55,9 @@ impl<S: Snapshot> Node<S> {
             None => is_stuck(draft),
         });
         let why = failed.cloned().map(OpError::from).or(drafts.clone().find_map(|(_, draft)| draft.failed.clone()));
-        let mut lost: BTreeSet<String> =
-            drafts.map(|(key, _)| self.shown_path(&key.circle, &key.seen()).unwrap_or("a file without a name".into())).collect();
+        let mut lost: BTreeSet<String> = drafts
+            .map(|(key, _)| self.shown_path(&key.circle, &key.seen()).unwrap_or("a file without a name".into()))
+            .collect();
         if failed.is_some() {
             let commits = self.effects.iter().chain(&self.flying_effects).filter_map(|effect| match effect {
                 Effect::Push(circle, dot) => Some((*circle, *dot)),

@@ -54,9 +54,11 @@ const PER_KEY: usize = 8;
 pub fn allows(trust: &Trust, protocol: Protocol, peer: &TransportKey, dialled: bool) -> bool {
     match protocol {
         // Only who was admitted has a certificate of the root, and only such machines dial.
-        Protocol::Dustfs(id) => trust.circles.iter().filter(|circle| circle.circle == id).any(|circle| {
-            circle.allowed.contains(peer) || (!dialled && !circle.removed.contains(peer))
-        }),
+        Protocol::Dustfs(id) => trust
+            .circles
+            .iter()
+            .filter(|circle| circle.circle == id)
+            .any(|circle| circle.allowed.contains(peer) || (!dialled && !circle.removed.contains(peer))),
         Protocol::Invite => dialled || trust.invites,
     }
 }

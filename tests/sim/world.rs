@@ -557,7 +557,8 @@ impl World {
             self.broken(&format!("{} sends to {peer}, whom it does not trust", self.machines[at].name));
         }
         // Whose admission was not heard of is told which statements are here, and nothing else.
-        let told = || channel == 0 && matches!(Control::decode(payload), Ok(Some(Control::Hello(_) | Control::Roster(_))));
+        let told =
+            || channel == 0 && matches!(Control::decode(payload), Ok(Some(Control::Hello(_) | Control::Roster(_))));
         let known = trust.circles.iter().any(|circle| circle.circle == id && circle.allowed.contains(&peer));
         if !known {
             if !told() {
