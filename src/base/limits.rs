@@ -99,8 +99,36 @@ pub const JOIN_MAX: usize = 4_096;
 pub const WELCOME_MAX: usize = FRAME_MAX;
 /// Epoch keys that a joiner is handed.
 pub const EPOCHS: usize = 4_096;
+/// People signed in to the page at once.
+pub const SESSIONS: usize = 32;
+/// Time without a request after which somebody has to sign in again (of uptime).
+pub const SESSION_TIME: Duration = Duration::from_secs(604_800);
 /// Time that a question to sign in waits for a press.
 pub const SIGN_IN_TIME: Duration = Duration::from_secs(60);
+/// Bytes of a multicast DNS message (RFC 6762, section 17).
+pub const DNS_MAX: usize = 9_000;
+/// Questions and records of one.
+pub const DNS_RECORDS: usize = 128;
+/// Strings of a beacon on the LAN.
+pub const BEACON_STRINGS: usize = 48;
+/// Time that the window stays open which a press of the button opens.
+pub const PAIR_WINDOW: Duration = Duration::from_secs(120);
+/// Time between seeing another box in the window and dialling it, so that a third would be seen.
+pub const PAIR_GATHER: Duration = Duration::from_secs(3);
+/// Time after a window with several boxes in which a press opens no other.
+pub const PAIR_COOL_DOWN: Duration = Duration::from_secs(10);
+/// Time that two boxes may take from their connection to the code.
+pub const PAIR_EXCHANGE_TIME: Duration = Duration::from_secs(10);
+/// Time from the code to its confirmation on both boxes.
+pub const PAIR_CODE_TIME: Duration = Duration::from_secs(120);
+/// Time from the confirmation to the end of joining.
+pub const PAIR_JOIN_TIME: Duration = Duration::from_secs(30);
+/// Failures that let the other side guess once at a code; after so many pairing pauses.
+pub const PAIR_FAILURES: u32 = 3;
+/// Time that pairing then pauses.
+pub const PAIR_PAUSE: Duration = Duration::from_secs(300);
+/// Bytes of a message of pairing before the joiner's.
+pub const PAIR_MESSAGE_MAX: usize = 1_024;
 /// Time that a read of what is not here may wait without a byte coming.
 pub const READ_TIME: Duration = Duration::from_secs(30);
 /// Quiet time after which a file kept open is published.

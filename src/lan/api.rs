@@ -2,7 +2,8 @@
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`; `POST /v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`,
-//! `/v1/leave`, `/v1/unmount`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
+//! `/v1/leave`, `/v1/press`, `/v1/unmount`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
+//! where there is one.
 
 use std::fmt;
 
@@ -22,6 +23,9 @@ pub const INVITE_MAX: usize = 4_096;
 pub const INVITE_MINUTES_MAX: u32 = 10_080;
 /// Time that an invite is open unless said otherwise, in minutes.
 pub const INVITE_MINUTES: u32 = 60;
+
+/// Longest press of the button, in milliseconds.
+pub const PRESS_MAX_MS: u32 = 30_000;
 
 /// What a request asks for, checked.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,6 +67,11 @@ pub enum Call {
         /// Its name.
         circle: String,
     },
+    /// A press or a hold of the button. Answered by [`Outcome::Done`].
+    Press {
+        /// How long, in milliseconds, at most [`PRESS_MAX_MS`].
+        held_ms: u32,
+    },
     /// Takes the mount away; the node goes on. Answered by [`Outcome::Done`].
     Unmount,
     /// Publishes what is written, and ends the node. Answered by [`Outcome::Done`].
@@ -81,6 +90,7 @@ impl Call {
             Call::Found { .. } => ("POST", "/v1/found"),
             Call::Remove { .. } => ("POST", "/v1/remove"),
             Call::Leave { .. } => ("POST", "/v1/leave"),
+            Call::Press { .. } => ("POST", "/v1/press"),
             Call::Unmount => ("POST", "/v1/unmount"),
             Call::Stop => ("POST", "/v1/stop"),
         }
@@ -97,6 +107,7 @@ impl Call {
             Call::Found { name } => Some(json!({ "name": name })),
             Call::Remove { circle, member } => Some(json!({ "circle": circle, "member": member })),
             Call::Leave { circle } => Some(json!({ "circle": circle })),
+            Call::Press { held_ms } => Some(json!({ "held_ms": held_ms })),
         }
     }
 }
@@ -105,7 +116,7 @@ impl Call {
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" => Some("GET"),
-        "invite" | "join" | "found" | "remove" | "leave" | "unmount" | "stop" => Some("POST"),
+        "invite" | "join" | "found" | "remove" | "leave" | "press" | "unmount" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -135,6 +146,13 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             let LeaveBody { circle } = parse(body)?;
             check_name("the circle's name", &circle)?;
             Ok(Call::Leave { circle })
+        }
+        "press" => {
+            let PressBody { held_ms } = parse(body)?;
+            if held_ms > PRESS_MAX_MS {
+                return Err(ApiError::bad(format!("a press lasts at most {PRESS_MAX_MS} ms")));
+            }
+            Ok(Call::Press { held_ms })
         }
         "unmount" => nothing(body).map(|()| Call::Unmount),
         _ => nothing(body).map(|()| Call::Stop),
@@ -176,6 +194,13 @@ struct LeaveBody {
 struct RemoveBody {
     circle: Option<String>,
     member: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PressBody {
+    #[serde(default)]
+    held_ms: u32,
 }
 
 fn nothing(body: &[u8]) -> Result<(), ApiError> {
@@ -307,7 +332,7 @@ pub fn render(result: &Result<Outcome, ApiError>) -> (u16, String) {
 /// Why a call failed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ApiError {
-    /// 400, 403, 404, 405, 408, 409, 413, 500 or 503 (RFC 9110).
+    /// 400 to 599 (RFC 9110; 507 of RFC 4918).
     pub status: u16,
     /// What is wrong.
     pub error: String,
@@ -349,7 +374,7 @@ impl ApiError {
 
     fn not_found(path: &str) -> Self {
         Self::new(404, format!("there is nothing at {}", shorten(path)))
-            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, unmount, stop")
+            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, press, unmount, stop")
     }
 
     fn body(&self) -> String {
@@ -366,10 +391,13 @@ impl From<OpError> for ApiError {
             | OpError::NotDirectory
             | OpError::IsDirectory
             | OpError::CrossCircle => 409,
-            OpError::Invalid(_) | OpError::NameTooLong | OpError::TooLarge | OpError::BadHandle => 400,
+            OpError::Invalid(_) | OpError::NameTooLong | OpError::BadHandle => 400,
             OpError::ReadOnly | OpError::NotPermitted(_) => 403,
-            OpError::NoSpace | OpError::Io(_) => 500,
-            OpError::Unreachable | OpError::TimedOut | OpError::Interrupted | OpError::Busy | OpError::Stopping => 503,
+            OpError::TooLarge => 413,
+            OpError::Io(_) => 500,
+            OpError::Unreachable | OpError::Interrupted | OpError::Busy | OpError::Stopping => 503,
+            OpError::TimedOut => 504,
+            OpError::NoSpace => 507,
         };
         Self::new(status, error.to_string())
     }
@@ -410,6 +438,8 @@ mod tests {
             Call::Leave { circle: "Skiers".into() },
             Call::Remove { circle: Some("Skiers".into()), member: "Ann's box".into() },
             Call::Remove { circle: None, member: "0badcafe".into() },
+            Call::Press { held_ms: 0 },
+            Call::Press { held_ms: PRESS_MAX_MS },
             Call::Unmount,
             Call::Stop,
         ];
@@ -461,6 +491,8 @@ mod tests {
             ("/v1/found", b"{\"name\":\"..\"}"),
             ("/v1/found", b"{\"name\":\"a\\u0000b\"}"),
             ("/v1/found", b"{\"name\":\"\"}"),
+            ("/v1/press", b"{\"held_ms\":30001}"),
+            ("/v1/press", b"{\"hold\":true}"),
             ("/v1/remove", b"{\"member\":\"\"}"),
             ("/v1/remove", b"{\"circle\":\"Home\"}"),
         ];

@@ -42,7 +42,7 @@ impl<S: Snapshot> Node<S> {
     /// Refuses where this node may not write, or has no key to write with.
     pub fn may_write(&self, id: &CircleId) -> Result<(), OpError> {
         let circle = self.circles.get(id).ok_or(OpError::NotFound)?;
-        if !circle.role().is_some_and(Role::writes) {
+        if !circle.kept_role().is_some_and(Role::writes) {
             return Err(OpError::ReadOnly);
         }
         if circle.current().is_none() {

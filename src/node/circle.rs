@@ -27,7 +27,7 @@ pub const HOME: &str = "Home";
 pub struct Circle {
     pub id: CircleId,
     pub home: bool,
-    /// The owner left it: what is here is kept and shown, nothing is shared, nothing changes.
+    /// The owner left it: what is here is the owner's to go on with, and nothing is shared.
     pub left: bool,
     pub roster: Roster,
     pub root_der: Bytes,
@@ -112,12 +112,17 @@ impl Circle {
 
     /// This node's role, if it is in the circle and has not left it.
     pub fn role(&self) -> Option<Role> {
-        self.roster.role_of(&self.me).filter(|_| !self.left)
+        self.kept_role().filter(|_| !self.left)
     }
 
-    /// True when this node may read what is here, also after it left.
+    /// The role that the roster gives this node, also after it left: what it may do with what is here.
+    pub fn kept_role(&self) -> Option<Role> {
+        self.roster.role_of(&self.me)
+    }
+
+    /// True when this node may read what is here.
     pub fn readable(&self) -> bool {
-        self.roster.role_of(&self.me).is_some_and(Role::reads)
+        self.kept_role().is_some_and(Role::reads)
     }
 
     /// True when both this node and the device are in the circle.

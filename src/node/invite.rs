@@ -19,7 +19,7 @@ use crate::seal::{CircleKey, Suite};
 use crate::wire::statement::{Cut, Device, Role, Saying, SignedStatement};
 
 /// The name of the circle that the first invite founds.
-const FRIENDS: &str = "Friends";
+pub(super) const FRIENDS: &str = "Friends";
 /// Joins under way at once.
 const JOINS: usize = 8;
 
@@ -58,7 +58,7 @@ impl<S: Snapshot> Node<S> {
                 match with_friends[..] {
                     [] => {
                         let suite = self.preferred_suite();
-                        self.found(FRIENDS, false, suite, entropy)?
+                        self.found(&self.free_name(FRIENDS), false, suite, entropy)?
                     }
                     [circle] => circle.id,
                     _ => return Err(OpError::Invalid("there are several circles: name one with --circle".into())),
@@ -229,8 +229,11 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// Puts a device on the roster, unless it is there, and makes what it needs to begin.
-    fn admit_device(&mut self, id: &CircleId, role: Role, device: Device) -> Result<Welcome, String> {
+    pub(super) fn admit_device(&mut self, id: &CircleId, role: Role, device: Device) -> Result<Welcome, String> {
         let circle = self.circles.get(id).ok_or("the circle is gone")?;
+        if circle.role() != Some(Role::Keeper) {
+            return Err("this node left the circle, or keeps it no longer".into());
+        }
         let known = circle.roster.device(&device.member).is_some_and(|known| *known == device);
         let transport = device.transport;
         if !known || circle.roster.role_of(&device.member).is_none() {
@@ -273,7 +276,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// Checks a welcome and takes the circle that it brings.
-    fn install(&mut self, welcome: Welcome) -> Result<String, OpError> {
+    pub(super) fn install(&mut self, welcome: Welcome) -> Result<String, OpError> {
         let refused = |why: String| OpError::NotPermitted(format!("the welcome is not right: {why}"));
         let mut statements = Vec::new();
         for bytes in &welcome.statements {

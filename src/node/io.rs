@@ -3,21 +3,25 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use core::net::SocketAddr;
 
 use crate::base::{Batch, CircleId, ConnId, Location, Ticket, TransportKey, WallTime};
 use crate::seal::ChunkKey;
+use crate::wire::beacon::{Pairing, Presence};
 use crate::wire::record::Kind;
-use crate::wire::statement::Role;
+
+pub use super::op::{Answer, Op, OpError, Reply};
 
 /// A fact that the node is told.
 #[derive(Debug)]
 pub enum Input {
     /// The time of `poll_timeout` has come.
     Tick,
+    /// Somebody moved a key of the panel.
+    #[cfg(feature = "panel")]
+    Panel(crate::panel::Input),
     /// A TLS connection is up; the certificate was checked against [`Trust`].
     Connected(Connected),
     /// A dial ended without a connection.
@@ -49,6 +53,13 @@ pub enum Input {
         conn: ConnId,
         /// For people.
         why: String,
+    },
+    /// Another node said something on the LAN; nothing of it is proved.
+    Heard {
+        /// What.
+        said: Said,
+        /// Where it takes connections: the sender's address and the port that it names.
+        address: SocketAddr,
     },
     /// The disk answers.
     Disk {
@@ -95,6 +106,35 @@ pub enum Protocol {
     Dustfs(CircleId),
     /// `dustfs-invite/1`: the peer's key is known to nobody yet.
     Invite,
+    /// `dustfs-pair/1`: two boxes whose buttons were pressed.
+    Pair,
+}
+
+impl Protocol {
+    /// True for those whose peer need not be in any circle.
+    pub fn is_guest(self) -> bool {
+        matches!(self, Protocol::Invite | Protocol::Pair)
+    }
+}
+
+/// What a node hears on the LAN.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Said {
+    /// A node that may be a friend's.
+    Presence(Presence),
+    /// A box whose button was pressed.
+    Pairing(Pairing),
+}
+
+/// What a node says on the LAN.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Announcement {
+    /// The port at which it takes connections.
+    pub port: u16,
+    /// To friends.
+    pub presence: Option<Presence>,
+    /// To the other box in the window; while it is said, others that say it are looked for.
+    pub pairing: Option<Pairing>,
 }
 
 /// A span of bytes in a slab.
@@ -227,6 +267,8 @@ pub struct Trust {
     pub circles: Vec<TrustedCircle>,
     /// True while an invite is open, and so its protocol is answered.
     pub invites: bool,
+    /// True while the button's window is open, and so the protocol of pairing is answered.
+    pub pairing: bool,
 }
 
 /// See [`Trust`].
@@ -281,6 +323,8 @@ pub enum Action {
     },
     /// Replace the trust.
     Trust(Trust),
+    /// Replace what is said on the LAN.
+    Announce(Announcement),
     /// Ask the disk.
     Disk {
         /// Of the answer.
@@ -288,6 +332,15 @@ pub enum Action {
         /// What.
         request: DiskRequest,
     },
+    /// The LED plays this from now on.
+    #[cfg(feature = "panel")]
+    Show(Box<crate::panel::Light>),
+    /// Somebody held the button for 5 s: whoever is signed in to the page has to sign in again.
+    #[cfg(feature = "panel")]
+    ForgetSessions,
+    /// The power key went down: end in order, and turn the box off.
+    #[cfg(feature = "panel")]
+    PowerOff,
     /// Answer an operation.
     Reply {
         /// Of the operation.
@@ -347,288 +400,6 @@ pub struct DirEntry {
     pub kind: Kind,
     /// Its name.
     pub name: Vec<u8>,
-}
-
-/// What somebody asks the node to do. Looking up, stat and reading local data go by `&self` instead.
-#[derive(Clone, Debug)]
-pub enum Op {
-    /// creat(2): a new file, opened for reading and writing. Answers [`Answer::Created`].
-    Create {
-        /// Directory.
-        parent: Inode,
-        /// Name.
-        name: Vec<u8>,
-        /// Permission bits.
-        mode: u32,
-    },
-    /// open(2) with O_TMPFILE: a new file that has no name until [`Op::Link`] gives it one. Nobody sees it, and nothing
-    /// of it outlives its handle. Answers [`Answer::Created`].
-    Unnamed {
-        /// A directory of the circle that it is to be in.
-        directory: Inode,
-        /// Permission bits.
-        mode: u32,
-    },
-    /// Publishes an unnamed file under a name, in the place of the file that has it, if one has. A reader of the name
-    /// sees the old file or the whole new one. Answers [`Answer::Done`] when that would survive a power cut.
-    Link {
-        /// The unnamed file, as it was opened.
-        handle: Handle,
-        /// Directory.
-        parent: Inode,
-        /// Name.
-        name: Vec<u8>,
-        /// Refuse to replace a file.
-        no_replace: bool,
-    },
-    /// mkdir(2). Answers [`Answer::Entry`].
-    Mkdir {
-        /// Directory.
-        parent: Inode,
-        /// Name.
-        name: Vec<u8>,
-        /// Permission bits.
-        mode: u32,
-    },
-    /// symlink(2). Answers [`Answer::Entry`].
-    Symlink {
-        /// Directory.
-        parent: Inode,
-        /// Name.
-        name: Vec<u8>,
-        /// What it points to.
-        target: Vec<u8>,
-    },
-    /// unlink(2). Answers [`Answer::Done`].
-    Unlink {
-        /// Directory.
-        parent: Inode,
-        /// Name.
-        name: Vec<u8>,
-    },
-    /// rmdir(2). Answers [`Answer::Done`].
-    Rmdir {
-        /// Directory.
-        parent: Inode,
-        /// Name.
-        name: Vec<u8>,
-    },
-    /// rename(2). Answers [`Answer::Done`].
-    Rename {
-        /// From this directory.
-        parent: Inode,
-        /// This name.
-        name: Vec<u8>,
-        /// To this directory.
-        new_parent: Inode,
-        /// This name.
-        new_name: Vec<u8>,
-        /// RENAME_NOREPLACE.
-        no_replace: bool,
-    },
-    /// truncate(2), chmod(2), utimensat(2). Answers [`Answer::Entry`].
-    SetAttr {
-        /// Which.
-        inode: Inode,
-        /// New size.
-        size: Option<u64>,
-        /// New permission bits.
-        mode: Option<u32>,
-        /// New time.
-        mtime: Option<WallTime>,
-    },
-    /// open(2) of a file. Answers [`Answer::Opened`].
-    Open {
-        /// Which.
-        inode: Inode,
-        /// For writing.
-        write: bool,
-        /// O_TRUNC.
-        truncate: bool,
-    },
-    /// pwrite(2); `offset` `None` appends (O_APPEND). Answers [`Answer::Written`].
-    Write {
-        /// The open file.
-        handle: Handle,
-        /// Where.
-        offset: Option<u64>,
-        /// What.
-        data: Bytes,
-    },
-    /// close(2) of one descriptor: publishes what was written. Answers [`Answer::Done`] at once.
-    Flush {
-        /// The open file.
-        handle: Handle,
-    },
-    /// The last descriptor is closed. Answers [`Answer::Done`].
-    Release {
-        /// The open file.
-        handle: Handle,
-    },
-    /// fsync(2): answers [`Answer::Done`] when what was written would survive a power cut.
-    Fsync {
-        /// The file or directory.
-        inode: Inode,
-    },
-    /// Waits until these bytes are here. Answers [`Answer::Done`]; the caller then plans its read anew.
-    Fetch {
-        /// The file.
-        inode: Inode,
-        /// First byte.
-        offset: u64,
-        /// How many.
-        length: u32,
-    },
-    /// Somebody who opened the page asks to sign in. Answers [`Answer::Done`] when a press at the box allows it; it is
-    /// refused with words when nobody does, or another question is pending.
-    SignIn {
-        /// Two digits, none of them 0, that the page and the LED show.
-        code: u8,
-    },
-    /// Founds a circle of friends. Answers [`Answer::Circle`].
-    Found {
-        /// Its name.
-        name: String,
-        /// Entropy of the operating system, for keys and nonces.
-        entropy: [u8; 96],
-    },
-    /// Opens an invite. Answers [`Answer::Invite`].
-    Invite {
-        /// To which circle, by name; `None` means the only one with friends, or a new one called `Friends`.
-        circle: Option<String>,
-        /// As what.
-        role: Role,
-        /// How long it is open.
-        time: Duration,
-        /// Entropy of the operating system.
-        entropy: [u8; 96],
-    },
-    /// Joins by an invite's text. Answers [`Answer::Circle`].
-    Join {
-        /// The text.
-        invite: String,
-        /// Entropy of the operating system.
-        entropy: [u8; 96],
-    },
-    /// Removes a member from a circle. Answers [`Answer::Done`].
-    Remove {
-        /// The circle's name.
-        circle: Option<String>,
-        /// The member's name or the start of its device id in hex.
-        member: String,
-        /// Entropy of the operating system.
-        entropy: [u8; 96],
-    },
-    /// Leaves a circle with friends: nothing is shared any more, what is here stays and can be read, and pairing again
-    /// takes it back. Answers [`Answer::Done`].
-    Leave {
-        /// The circle's name; `None` means all of them.
-        circle: Option<String>,
-    },
-    /// Publishes all drafts and makes everything durable; nothing is accepted after it. Answers [`Answer::Done`].
-    Shutdown,
-}
-
-/// The answer to an operation.
-pub type Reply = Result<Answer, OpError>;
-
-/// What an operation answers.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Answer {
-    /// It is done.
-    Done,
-    /// The entry, or the inode as it is now.
-    Entry(Attr),
-    /// The new file and its handle.
-    Created(Attr, Handle),
-    /// The handle.
-    Opened(Handle),
-    /// Bytes written.
-    Written(u32),
-    /// The circle's name.
-    Circle(String),
-    /// The invite's text.
-    Invite(String),
-}
-
-/// Why an operation failed. `os::fuse` maps each to an errno, `lan` to words and a status.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum OpError {
-    /// ENOENT.
-    NotFound,
-    /// EEXIST.
-    Exists,
-    /// ENOTEMPTY.
-    NotEmpty,
-    /// ENOTDIR.
-    NotDirectory,
-    /// EISDIR.
-    IsDirectory,
-    /// EINVAL, with the reason.
-    Invalid(String),
-    /// ENAMETOOLONG.
-    NameTooLong,
-    /// EFBIG.
-    TooLarge,
-    /// ENOSPC.
-    NoSpace,
-    /// EIO, with the reason.
-    Io(String),
-    /// EROFS: this node's role in the circle does not write.
-    ReadOnly,
-    /// EXDEV: a move from one circle to another.
-    CrossCircle,
-    /// EPERM, with the reason.
-    NotPermitted(String),
-    /// EBADF.
-    BadHandle,
-    /// EHOSTUNREACH: nobody who holds it is online.
-    Unreachable,
-    /// ETIMEDOUT: somebody holds it, but nothing came in time.
-    TimedOut,
-    /// EINTR.
-    Interrupted,
-    /// EAGAIN: a queue is full.
-    Busy,
-    /// ESHUTDOWN: the node is stopping.
-    Stopping,
-}
-
-impl fmt::Display for OpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            OpError::NotFound => f.write_str("there is no such file"),
-            OpError::Exists => f.write_str("it exists already"),
-            OpError::NotEmpty => f.write_str("the directory is not empty"),
-            OpError::NotDirectory => f.write_str("it is not a directory"),
-            OpError::IsDirectory => f.write_str("it is a directory"),
-            OpError::Invalid(why) | OpError::NotPermitted(why) | OpError::Io(why) => f.write_str(why),
-            OpError::NameTooLong => f.write_str("the name is longer than 255 bytes"),
-            OpError::TooLarge => f.write_str("the file would be too large"),
-            OpError::NoSpace => f.write_str("the disk is full: free some space on it"),
-            OpError::ReadOnly => {
-                f.write_str("this node may not write in this circle: ask a keeper for the role 'member'")
-            }
-            OpError::CrossCircle => f.write_str("it would move from one circle to another: copy it instead"),
-            OpError::BadHandle => f.write_str("the file is not open"),
-            OpError::Unreachable => f.write_str("nobody who has it is online: try again when a friend is"),
-            OpError::TimedOut => f.write_str("friends who have it sent nothing in time: try again"),
-            OpError::Interrupted => f.write_str("it was interrupted"),
-            OpError::Busy => f.write_str("too much is waiting: try again"),
-            OpError::Stopping => f.write_str("the node is stopping"),
-        }
-    }
-}
-
-impl std::error::Error for OpError {}
-
-impl From<DiskError> for OpError {
-    fn from(error: DiskError) -> Self {
-        match error {
-            DiskError::Full => OpError::NoSpace,
-            other => OpError::Io(other.to_string()),
-        }
-    }
 }
 
 /// How to read a span of a file from what is here, without the node's lock.

@@ -1,7 +1,8 @@
 //! Leaving circles by their owner's wish: nothing is shared any more, and nothing that is here goes.
 //!
 //! Leaving is this node's own affair and can be taken back: the roster goes on naming it, so that pairing with one of
-//! the circle's keepers again brings it back with what it held. A removal by a keeper is final and is told to all.
+//! the circle's keepers again brings it back, with what it held and what was written to it since. A removal by a keeper
+//! is final and is told to all.
 
 use super::io::{Answer, OpError, Reply};
 use super::{Effect, Node};
@@ -19,7 +20,7 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    /// Leaves the circle of that name; `None` means all circles with friends. What is here stays and can be read.
+    /// Leaves the circle of that name; `None` means all circles with friends. What is here stays, to be read and written.
     pub(super) fn leave_circles(&mut self, name: Option<&str>) -> Result<(), OpError> {
         let leaving = match name {
             Some(name) => {
@@ -45,6 +46,13 @@ impl<S: Snapshot> Node<S> {
         self.tell_trust();
         self.flush_at = Some(self.now.instant);
         Ok(())
+    }
+
+    /// A name that no circle has here: that of one that was left, and goes on being shown, is taken as well.
+    pub(super) fn free_name(&self, wanted: &str) -> String {
+        let numbered = (2..).map(|number| format!("{wanted} {number}"));
+        let mut names = std::iter::once(wanted.to_string()).chain(numbered);
+        names.find(|name| self.circle_named(name).is_none()).unwrap_or_default()
     }
 
     /// The circles with friends that this node is in.

@@ -12,10 +12,14 @@ mod circle;
 mod draft;
 mod files;
 mod fork;
+#[cfg(feature = "panel")]
+mod front;
 mod handles;
 mod invite;
 mod leave;
 mod moved;
+mod op;
+mod pairing;
 mod peers;
 mod publish;
 mod question;
@@ -48,7 +52,7 @@ use crate::base::{
 };
 use crate::ledger::values::{Identity, Value};
 use crate::ledger::{Ledger, keys};
-use crate::pair::Inviter;
+use crate::pair::{Button, Inviter};
 use crate::roster::address::AddressBook;
 use crate::roster::dial::DialPlan;
 use crate::seal::{MemberSecret, TransportSecret};
@@ -92,6 +96,7 @@ pub struct Node<S> {
     book: AddressBook,
     inviter: Inviter,
     invites: invite::Invites,
+    pairing: pairing::Pairing,
     files: Files,
     actions: VecDeque<Action>,
     next_ticket: u64,
@@ -107,6 +112,11 @@ pub struct Node<S> {
     trouble: Option<DiskError>,
     stopping: Option<Ticket>,
     question: question::Question,
+    #[cfg(feature = "panel")]
+    panel: crate::panel::Panel,
+    /// Pairing ended without a friend, and the LED has said so.
+    #[cfg(feature = "panel")]
+    pairing_over: bool,
     listening: Vec<SocketAddr>,
     /// When torrents that the disk failed on are tried again.
     retry_starved_at: Option<Instant>,
@@ -141,6 +151,7 @@ enum Effect {
     Whole(InfoHash),
     Punch(Vec<Segment>),
     Frame(ConnId, Bytes),
+    Paired(String),
 }
 
 /// The batch waits this long for more when nobody waits for it.
@@ -209,6 +220,7 @@ impl<S: Snapshot> Node<S> {
         let member = MemberSecret::from_seed(seed(&identity.member)?);
         let transport = TransportSecret::from_seed(seed(&identity.transport)?);
         let device = Device { member: member.public(), transport: transport.public(), name: identity.name };
+        let button = Button::new(device.clone());
         let mut first = [0; 8];
         first.copy_from_slice(&Sha256::digest([&entropy[..], b"decisions"].concat())[..8]);
         let seed = u64::from_be_bytes(first);
@@ -228,6 +240,7 @@ impl<S: Snapshot> Node<S> {
             book: AddressBook::default(),
             inviter: Inviter::default(),
             invites: invite::Invites::default(),
+            pairing: pairing::Pairing::new(button),
             files: Files::default(),
             actions: VecDeque::new(),
             next_ticket: 1,
@@ -239,6 +252,10 @@ impl<S: Snapshot> Node<S> {
             trouble: None,
             stopping: None,
             question: question::Question::default(),
+            #[cfg(feature = "panel")]
+            panel: crate::panel::Panel::new(),
+            #[cfg(feature = "panel")]
+            pairing_over: false,
             listening: Vec::new(),
             retry_starved_at: None,
             started: now.wall,
@@ -252,6 +269,11 @@ impl<S: Snapshot> Node<S> {
         self.now = now;
         let reply = match input {
             Input::Tick => None,
+            #[cfg(feature = "panel")]
+            Input::Panel(input) => {
+                let _ = self.panel_input(input);
+                None
+            }
             Input::Connected(connected) => {
                 self.connected(connected);
                 None
@@ -270,6 +292,10 @@ impl<S: Snapshot> Node<S> {
             }
             Input::Closed { conn, why } => {
                 self.closed(conn, &why);
+                None
+            }
+            Input::Heard { said, address } => {
+                self.heard(said, address);
                 None
             }
             Input::Disk { ticket, done } => {
@@ -302,6 +328,11 @@ impl<S: Snapshot> Node<S> {
             self.sync_timeout(),
             self.inviter.poll_timeout(self.now.instant),
             self.question.poll_timeout(),
+            #[cfg(feature = "panel")]
+            self.front_timeout(),
+            #[cfg(not(feature = "panel"))]
+            None,
+            self.pairing.poll_timeout(),
             self.peers.joining().map(|(_, since)| since + JOIN_TIME).min(),
         ]
         .into_iter()
@@ -329,6 +360,7 @@ impl<S: Snapshot> Node<S> {
         self.now = now;
         self.listening = addresses;
         self.tell_own_address();
+        self.announce();
         self.settle();
     }
 
@@ -339,9 +371,14 @@ impl<S: Snapshot> Node<S> {
         self.swarm.handle_timeout(self.now.instant);
         self.feed_swarm();
         self.drain_swarm();
+        #[cfg(feature = "panel")]
+        self.gestures_due();
+        self.pairing_due();
         self.dial_due();
         self.invites_due();
         self.sign_in_due();
+        #[cfg(feature = "panel")]
+        self.front_due();
         self.flush();
     }
 
@@ -397,6 +434,7 @@ impl<S: Snapshot> Node<S> {
                 self.punch_due();
             }
             Effect::Frame(conn, payload) => self.send(conn, 0, payload, Bytes::new()),
+            Effect::Paired(circle) => self.paired(circle),
         }
     }
 
@@ -542,7 +580,9 @@ impl<S: Snapshot> Node<S> {
             .collect();
         let invites = self.inviter.any_open(self.now.instant);
         self.invites.told_open = invites;
-        self.actions.push_back(Action::Trust(Trust { circles, invites }));
+        let pairing = self.pairing.told_listening();
+        self.actions.push_back(Action::Trust(Trust { circles, invites, pairing }));
+        self.announce();
     }
 
     fn op(&mut self, ticket: Ticket, op: Op) -> Option<Reply> {
@@ -551,12 +591,19 @@ impl<S: Snapshot> Node<S> {
         }
         match op {
             Op::Shutdown => self.shutdown(ticket),
-            Op::SignIn { code } => self.sign_in(ticket, code, None),
+            Op::SignIn { code } => {
+                let other = self.pairing_pending().then_some("pairing");
+                self.sign_in(ticket, code, other)
+            }
+            #[cfg(feature = "panel")]
+            Op::Panel(input) => Some(self.panel_input(input)),
             Op::Found { name, entropy } => Some(self.found_for_friends(&name, entropy).map(Answer::Circle)),
             Op::Invite { circle, role, time, entropy } => Some(self.invite(circle, role, time, entropy)),
             Op::Join { invite, entropy } => self.join(ticket, &invite, entropy),
             Op::Leave { circle } => self.leave(ticket, circle.as_deref()),
             Op::Remove { circle, member, entropy } => self.remove_member(ticket, circle, &member, entropy),
+            Op::Press { entropy } => Some(self.pair_press(entropy)),
+            Op::Confirm { entropy } => Some(self.pair_confirm(entropy)),
             file => self.file_op(ticket, file),
         }
     }

@@ -46,7 +46,7 @@ pub struct Peer {
     pub circles: BTreeMap<CircleId, Shared>,
     /// The circle whose root issued its certificate, while nothing that this node has heard admits it: all that it can do
     /// is hand in statements.
-    pub guest: Option<CircleId>,
+    pub certified: Option<CircleId>,
     greeted: bool,
     closing: bool,
     /// The dialling plan was told of it.
@@ -79,16 +79,16 @@ impl Peers {
         self.conns.iter().map(|(conn, peer)| (*conn, peer))
     }
 
-    /// Connections of the invite protocol and of guests, with when they came.
+    /// Connections of the invite protocol and of those that only a certificate speaks for, with when they came.
     pub fn joining(&self) -> impl Iterator<Item = (ConnId, Instant)> {
-        let joins = |peer: &Peer| peer.protocol == Protocol::Invite || peer.guest.is_some();
+        let joins = |peer: &Peer| peer.protocol == Protocol::Invite || peer.certified.is_some();
         let joining = self.all().filter(move |(_, peer)| joins(peer) && !peer.closing);
         joining.map(|(conn, peer)| (conn, peer.since))
     }
 
     /// The open connection to this key.
     pub fn by_key(&self, key: &TransportKey) -> Option<(ConnId, &Peer)> {
-        self.all().find(|(_, peer)| peer.transport == *key && !peer.closing)
+        self.all().find(|(_, peer)| peer.transport == *key && !peer.closing && !peer.protocol.is_guest())
     }
 
     /// Counts bytes that are given out to be sent; false where nothing is sent any more, because it is being closed.
@@ -114,8 +114,8 @@ impl<S: Snapshot> Node<S> {
     pub fn connected(&mut self, connected: Connected) {
         let Connected { conn, protocol, transport, exporter, dialed, remote } = connected;
         let address = dialed.and_then(|ticket| self.peers.dialing.remove(&ticket)).map(|(_, address)| address);
-        let guest = match protocol {
-            Protocol::Dustfs(id) if dialed.is_none() => self.guest_of(&id, &transport),
+        let certified = match protocol {
+            Protocol::Dustfs(id) if dialed.is_none() => self.certified_for(&id, &transport),
             _ => None,
         };
         let peer = Peer {
@@ -128,21 +128,23 @@ impl<S: Snapshot> Node<S> {
             exporter,
             queued: 0,
             circles: BTreeMap::new(),
-            guest,
+            certified,
             greeted: false,
             closing: false,
-            counted: protocol != Protocol::Invite && guest.is_none(),
+            counted: !protocol.is_guest() && certified.is_none(),
         };
-        if protocol == Protocol::Invite {
+        if protocol.is_guest() {
             self.peers.conns.insert(conn, peer);
-            if let Some(ticket) = dialed {
-                self.invite_connected(conn, ticket);
+            match (protocol, dialed) {
+                (Protocol::Pair, _) => self.pair_connected(conn, dialed),
+                (_, Some(ticket)) => self.invite_connected(conn, ticket),
+                (_, None) => {}
             }
             return;
         }
         let other = self.peers.by_key(&transport).map(|(other, peer)| (other, peer.dialed));
         self.peers.conns.insert(conn, peer);
-        if guest.is_none() {
+        if certified.is_none() {
             self.dials.connected(self.now.instant, transport, address);
         }
         if let Some((other, other_dialed)) = other {
@@ -162,7 +164,7 @@ impl<S: Snapshot> Node<S> {
             circles: self
                 .circles
                 .values()
-                .filter(|circle| circle.admits(&transport) || guest == Some(circle.id))
+                .filter(|circle| circle.admits(&transport) || certified == Some(circle.id))
                 .map(|circle| circle.id)
                 .collect(),
             member: Some(self.me.device.member),
@@ -173,15 +175,15 @@ impl<S: Snapshot> Node<S> {
 
     /// The circle, if its certificate is all that speaks for this key here: no circle admits it, this one did not remove
     /// it.
-    fn guest_of(&self, id: &CircleId, transport: &TransportKey) -> Option<CircleId> {
+    fn certified_for(&self, id: &CircleId, transport: &TransportKey) -> Option<CircleId> {
         let circle = self.circles.get(id).filter(|circle| circle.role().is_some())?;
         let known = self.is_member_anywhere(transport) || circle.roster.removed_transports().contains(transport);
         (!known).then_some(*id)
     }
 
-    /// True for a guest that may hand in statements of this circle.
-    pub(super) fn is_guest(&self, conn: ConnId, id: &CircleId) -> bool {
-        self.peers.get(conn).is_some_and(|peer| peer.guest == Some(*id) && peer.greeted && !peer.closing)
+    /// True for who may hand in statements of this circle.
+    pub(super) fn is_certified(&self, conn: ConnId, id: &CircleId) -> bool {
+        self.peers.get(conn).is_some_and(|peer| peer.certified == Some(*id) && peer.greeted && !peer.closing)
     }
 
     /// A dial came to nothing.
@@ -191,6 +193,7 @@ impl<S: Snapshot> Node<S> {
                 log::debug!("dialling {address} failed: {why}");
                 self.dials.failed(self.now.instant, &mut self.rng, transport, address);
             }
+            None if self.pair_dial_failed(ticket, why) => {}
             None => self.invite_dial_failed(ticket, why),
         }
     }
@@ -198,9 +201,10 @@ impl<S: Snapshot> Node<S> {
     /// A connection is gone.
     pub fn closed(&mut self, conn: ConnId, why: &str) {
         let Some(peer) = self.peers.conns.remove(&conn) else { return };
-        if peer.protocol == Protocol::Invite {
-            self.invite_closed(conn, why);
-            return;
+        match peer.protocol {
+            Protocol::Dustfs(_) => {}
+            Protocol::Invite => return self.invite_closed(conn, why),
+            Protocol::Pair => return self.pair_closed(conn),
         }
         let traffic = self.swarm.traffic(self.now.instant, conn);
         let past = self.past.entry(peer.transport).or_default();
@@ -242,8 +246,10 @@ impl<S: Snapshot> Node<S> {
         }
         if peer.protocol == Protocol::Invite {
             self.invite_frame(conn, payload);
-        } else if peer.guest.is_some() && peer.greeted {
-            // Nothing else that a guest says is heard, and nothing is answered.
+        } else if peer.protocol == Protocol::Pair {
+            self.pair_frame(conn, &payload);
+        } else if peer.certified.is_some() && peer.greeted {
+            // Nothing else that it says is heard, and nothing is answered.
             if let Ok(Some(Control::Statements(statements))) = Control::decode(&payload)
                 && channel == 0
             {
@@ -312,9 +318,9 @@ impl<S: Snapshot> Node<S> {
                 common.insert(circle.id, Shared::default());
             }
         }
-        let guest = self.peers.get(conn).and_then(|peer| peer.guest).filter(|id| hello.circles.contains(id));
+        let certified = self.peers.get(conn).and_then(|peer| peer.certified).filter(|id| hello.circles.contains(id));
         if let Some((id, circle)) =
-            guest.and_then(|id| Some((id, self.circles.get(&id)?))).filter(|_| common.is_empty())
+            certified.and_then(|id| Some((id, self.circles.get(&id)?))).filter(|_| common.is_empty())
         {
             let have = circle.roster.hashes();
             if let Some(peer) = self.peers.get_mut(conn) {
@@ -377,7 +383,7 @@ impl<S: Snapshot> Node<S> {
         let mut lost = Vec::new();
         let mut gained = Vec::new();
         for (conn, peer) in &mut self.peers.conns {
-            if peer.protocol == Protocol::Invite || !peer.greeted {
+            if peer.protocol.is_guest() || !peer.greeted {
                 continue;
             }
             let fits = here && allowed.contains(&peer.transport);

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::base::Instant;
+use crate::pair::button::State as Pairing;
 use crate::wire::statement::Role;
 
 /// The answer to `GET /v1/status`.
@@ -17,6 +19,9 @@ pub struct Status {
     pub version: String,
     /// How much the node can do now.
     pub state: State,
+    /// What the LED says, in words; `None` without a panel.
+    #[serde(default)]
+    pub led: Option<String>,
     /// Where the tree is mounted.
     pub mount: Option<String>,
     /// Addresses that it listens on, as `address:port`.
@@ -34,8 +39,95 @@ pub struct Status {
     /// Resident memory in bytes, where the system tells it.
     #[serde(default)]
     pub memory: Option<u64>,
+    /// How pairing by the button stands.
+    #[serde(default)]
+    pub pairing: PairingStatus,
+    /// Somebody opened the page and waits for a press.
+    #[serde(default)]
+    pub sign_in: Option<SignInStatus>,
     /// What people should know and mend, in words.
     pub problems: Vec<String>,
+}
+
+/// A sign-in that waits for a press.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SignInStatus {
+    /// The two digits that the page shows as well.
+    pub code: u8,
+    /// True once the LED has shown them to their end: a press that begins now allows it.
+    pub shown: bool,
+}
+
+/// How pairing by the button stands; see [`crate::pair::button::State`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct PairingStatus {
+    /// closed, window, overlap, exchanging, code, joining, done, failed, paused or choose.
+    pub state: String,
+    /// The four digits, in state `code`.
+    pub code: Option<String>,
+    /// True once the LED has shown the code to its end: a hold that begins now confirms it.
+    #[serde(default)]
+    pub shown: bool,
+    /// True once the code was confirmed here.
+    pub confirmed_here: bool,
+    /// True once the code was confirmed on the other box.
+    pub confirmed_there: bool,
+    /// What the other box calls itself.
+    pub friend: Option<String>,
+    /// The circle that both are in now, in state `done`.
+    pub circle: Option<String>,
+    /// Why it failed, in state `failed`.
+    pub why: Option<String>,
+    /// Seconds until the state ends by itself.
+    pub seconds_left: Option<u64>,
+}
+
+impl Default for PairingStatus {
+    fn default() -> Self {
+        Self::of("closed")
+    }
+}
+
+impl PairingStatus {
+    fn of(state: &str) -> Self {
+        Self {
+            state: state.into(),
+            code: None,
+            shown: false,
+            confirmed_here: false,
+            confirmed_there: false,
+            friend: None,
+            circle: None,
+            why: None,
+            seconds_left: None,
+        }
+    }
+
+    /// The state as it is told at `now`.
+    pub fn new(state: &Pairing, now: Instant) -> Self {
+        let left = |until: &Instant| Some(until.since(now).as_secs());
+        match state {
+            Pairing::Closed => Self::of("closed"),
+            Pairing::Window { until } => Self { seconds_left: left(until), ..Self::of("window") },
+            Pairing::Overlap { until } => Self { seconds_left: left(until), ..Self::of("overlap") },
+            Pairing::Exchanging { until } => Self { seconds_left: left(until), ..Self::of("exchanging") },
+            Pairing::Code { digits, name, here, there, until } => Self {
+                code: Some(digits.iter().map(u8::to_string).collect()),
+                confirmed_here: *here,
+                confirmed_there: *there,
+                friend: Some(name.clone()),
+                seconds_left: left(until),
+                ..Self::of("code")
+            },
+            Pairing::Joining { name } => Self { friend: Some(name.clone()), ..Self::of("joining") },
+            Pairing::Done { name, circle } => {
+                Self { friend: Some(name.clone()), circle: Some(circle.clone()), ..Self::of("done") }
+            }
+            Pairing::Failed { why } => Self { why: Some(why.to_string()), ..Self::of("failed") },
+            Pairing::Paused { until } => Self { seconds_left: left(until), ..Self::of("paused") },
+            Pairing::ChooseOnPage { name } => Self { friend: Some(name.clone()), ..Self::of("choose") },
+        }
+    }
 }
 
 /// How much a node can do.
@@ -115,6 +207,12 @@ pub struct Friend {
     pub last_seen_s: Option<u64>,
     /// A keeper removed it.
     pub removed: bool,
+    /// Torrents of the circle that it told to have whole; `None` when it is not online, or they are too many to count.
+    #[serde(default)]
+    pub holds_torrents: Option<u64>,
+    /// All torrents of the circle that this node knows.
+    #[serde(default)]
+    pub all_torrents: u64,
 }
 
 /// The answer to `GET /v1/transfers`.

@@ -1,10 +1,12 @@
 //! What the node tells about itself: status, friends and transfers, for the API.
 
 use super::Node;
-use super::io::Protocol;
-use super::status::{CircleStatus, Friend, Source, State, Status, Traffic, Transfer, Transfers};
+use super::status::{
+    CircleStatus, Friend, PairingStatus, SignInStatus, Source, State, Status, Traffic, Transfer, Transfers,
+};
 use super::vault::State as Held;
-use crate::base::{ConnId, InfoHash, Snapshot};
+use crate::base::{CircleId, ConnId, InfoHash, Snapshot};
+use crate::swarm::Offer;
 use crate::tree::Seen;
 use crate::wire::record::Kind;
 use crate::wire::statement::Role;
@@ -25,16 +27,34 @@ impl<S: Snapshot> Node<S> {
             device: self.me.device.id().hex(),
             version: env!("CARGO_PKG_VERSION").into(),
             state: if reads { State::Full } else { State::Cache },
+            led: self.led(),
             mount: None,
             listen: self.listening.iter().map(ToString::to_string).collect(),
             circles: circles.into_iter().map(|circle| self.circle_status(circle)).collect(),
-            connections: self.peers.all().filter(|(_, peer)| peer.protocol != Protocol::Invite).count() as u64,
+            connections: self.peers.all().filter(|(_, peer)| !peer.protocol.is_guest()).count() as u64,
             uptime_s: self.now.instant.0 / 1_000_000,
             disk_total: 0,
             disk_free: 0,
             memory: None,
+            sign_in: self.sign_in_pending().map(|code| SignInStatus { code, shown: self.code_shown() }),
+            pairing: PairingStatus { shown: self.code_shown(), ..self.pairing_status() },
             problems,
         }
+    }
+
+    #[cfg(feature = "panel")]
+    fn led(&self) -> Option<String> {
+        Some(self.front_state().words().into())
+    }
+
+    #[cfg(not(feature = "panel"))]
+    fn code_shown(&self) -> bool {
+        false
+    }
+
+    #[cfg(not(feature = "panel"))]
+    fn led(&self) -> Option<String> {
+        None
     }
 
     fn circle_status(&self, circle: &super::circle::Circle) -> CircleStatus {
@@ -50,7 +70,7 @@ impl<S: Snapshot> Node<S> {
         CircleStatus {
             name: self.shown_name(circle),
             id: circle.id.hex(),
-            role: circle.roster.role_of(&self.me.device.member).unwrap_or(Role::Cache),
+            role: circle.kept_role().unwrap_or(Role::Cache),
             left: circle.left,
             members: circle.roster.current().count() as u64,
             online: self.peers.in_circle(&circle.id).count() as u64,
@@ -68,6 +88,7 @@ impl<S: Snapshot> Node<S> {
     pub fn friends(&self) -> Vec<Friend> {
         let mut friends = Vec::new();
         for circle in self.circles.values() {
+            let torrents = self.vault.torrents.values().filter(|torrent| torrent.circle == circle.id).count();
             for member in circle.roster.members() {
                 if member.device.member == self.me.device.member {
                     continue;
@@ -89,11 +110,21 @@ impl<S: Snapshot> Node<S> {
                         Some(self.now.instant.since(seen).as_secs())
                     }),
                     removed: member.removed,
+                    holds_torrents: online
+                        .filter(|_| torrents <= TORRENTS_COUNTED)
+                        .map(|(_, peer)| self.held_by(peer, &circle.id)),
+                    all_torrents: torrents as u64,
                 });
             }
         }
         friends.sort_by(|a, b| (&a.circle, &a.name).cmp(&(&b.circle, &b.name)));
         friends
+    }
+
+    /// Torrents of a circle that a peer has whole.
+    fn held_by(&self, peer: &super::peers::Peer, circle: &CircleId) -> u64 {
+        let of_circle = self.vault.torrents.iter().filter(|(_, torrent)| torrent.circle == *circle);
+        of_circle.filter(|(info_hash, torrent)| self.offer_of(peer, info_hash, torrent) == Offer::Whole).count() as u64
     }
 
     /// Bytes that went to and came from a device since the start, connections that ended included.
@@ -193,3 +224,6 @@ fn file_name(circle: &super::circle::Circle, info_hash: &InfoHash) -> Option<Str
     let (_, name) = circle.tree.location(&Seen::of(object))?;
     Some(String::from_utf8_lossy(&name).into_owned())
 }
+
+/// Torrents of a circle that are counted for each friend: beyond that it takes too long.
+const TORRENTS_COUNTED: usize = 10_000;

@@ -111,7 +111,7 @@ impl<S: Snapshot> Node<S> {
     /// Statements came.
     pub fn on_statements(&mut self, conn: ConnId, message: Statements) {
         let id = message.circle;
-        if !self.shares(conn, &id) && !self.is_guest(conn, &id) {
+        if !self.shares(conn, &id) && !self.is_certified(conn, &id) {
             return;
         }
         let mut waiting = false;

@@ -54,6 +54,8 @@ impl<S: Snapshot> Node<S> {
     pub(super) fn make_place(&mut self, id: &CircleId, link: &Link) -> Result<Place, OpError> {
         let (place, target) = self.place_for(id, link)?;
         if let Some(target) = target {
+            // What replaces and what is replaced must not come apart: the commit that has both begins here.
+            self.close_commit(id);
             self.delete(id, &target, (link.parent, &link.name))?;
         }
         Ok(place)

@@ -9,15 +9,20 @@ use std::time::{Instant as SystemInstant, SystemTime, UNIX_EPOCH};
 
 use core::net::SocketAddr;
 use tokio::sync::Notify;
+#[cfg(feature = "panel")]
+use tokio::sync::watch;
 
 use crate::base::{Instant, Now, Ticket, WallTime};
 use crate::node::Node;
-use crate::node::io::{Action, Input, Op, OpError, Reply, Stale};
+use crate::node::io::{Action, Announcement, Inode, Input, Op, OpError, Reply, Stale};
 use crate::os::disk::{Disk, RedbStore, Slabs};
 use crate::os::net::Net;
 
 /// Who is told the answer to an operation.
 pub type Done = Box<dyn FnOnce(Reply) + Send>;
+
+/// Who says on the LAN what the node has to say.
+pub type Announce = Box<dyn Fn(Announcement) + Send + Sync>;
 
 /// The clocks, read for every input.
 #[derive(Clone, Copy)]
@@ -40,6 +45,18 @@ impl Clock {
     }
 }
 
+/// What the panel asks of the program around the node.
+#[cfg(feature = "panel")]
+#[derive(Clone, Default)]
+pub struct Wishes {
+    /// What the LED plays; `None` before the node has told.
+    pub light: Option<crate::panel::Light>,
+    /// How often all who are signed in to the page were to be forgotten.
+    pub forget_sessions: u32,
+    /// The box is to be turned off.
+    pub power_off: bool,
+}
+
 /// See the module.
 pub struct Core {
     clock: Clock,
@@ -50,6 +67,11 @@ pub struct Core {
     /// What was asked of the net before it was there: whom to trust, whom to dial.
     early: Mutex<Vec<Action>>,
     stale: OnceLock<Box<dyn Fn(Vec<Stale>) + Send + Sync>>,
+    #[cfg(feature = "panel")]
+    wishes: watch::Sender<Wishes>,
+    lan: OnceLock<Announce>,
+    /// What is to be said on the LAN once somebody says it.
+    said: Mutex<Announcement>,
     waiting: Mutex<Waiting>,
     /// When the next tick is due, and who is told that it changed.
     due: Mutex<Option<Instant>>,
@@ -78,11 +100,20 @@ impl Core {
             slabs,
             net: OnceLock::new(),
             early: Mutex::default(),
+            #[cfg(feature = "panel")]
+            wishes: watch::Sender::default(),
             stale: OnceLock::new(),
+            lan: OnceLock::new(),
+            said: Mutex::default(),
             waiting: Mutex::default(),
             due: Mutex::new(None),
             due_changed: Notify::new(),
         })
+    }
+
+    /// What both clocks show.
+    pub fn now(&self) -> Now {
+        self.clock.now()
     }
 
     /// From now on dials and frames go there. `addresses` is where it listens.
@@ -101,6 +132,19 @@ impl Core {
     pub fn attach_kernel(&self, stale: Box<dyn Fn(Vec<Stale>) + Send + Sync>) {
         // A mount that was taken away and made anew keeps the first sender's queue; there is one mount in a run.
         let _ = self.stale.set(stale);
+    }
+
+    /// From now on what is to be said on the LAN goes there.
+    pub fn attach_lan(&self, announce: Announce) {
+        self.with(|_, _| {
+            let announce = self.lan.get_or_init(|| announce);
+            announce(lock(&self.said).clone());
+        });
+    }
+
+    /// The addresses that it listens on have changed.
+    pub fn listening(&self, addresses: Vec<SocketAddr>) {
+        self.with(|node, now| node.listening(now, addresses));
     }
 
     /// Tells the node a fact.
@@ -134,9 +178,22 @@ impl Core {
         told.await.unwrap_or(Err(OpError::Stopping))
     }
 
+    /// What the panel asks for, as it changes.
+    #[cfg(feature = "panel")]
+    pub fn wishes(&self) -> watch::Receiver<Wishes> {
+        self.wishes.subscribe()
+    }
+
     /// Reads by `&self`, beside other readers.
     pub fn read<R>(&self, read: impl FnOnce(&Node<RedbStore>) -> R) -> R {
         read(&self.node.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Somebody other than the kernel changed what stands under this name: the kernel is told.
+    pub fn forget_entry(&self, directory: Inode, name: &[u8]) {
+        if let Some(send) = self.stale.get() {
+            send(vec![Stale::Entry(directory, name.to_vec())]);
+        }
     }
 
     /// The slabs, for reading on the caller's thread.
@@ -196,11 +253,21 @@ impl Core {
                 }
             }
             Action::Reply { ticket, reply } => replies.push((ticket, reply)),
+            Action::Announce(said) => match self.lan.get() {
+                Some(announce) => announce(said),
+                None => *lock(&self.said) = said,
+            },
             Action::Invalidate(stale) => {
                 if let Some(send) = self.stale.get() {
                     send(stale);
                 }
             }
+            #[cfg(feature = "panel")]
+            Action::Show(light) => self.wishes.send_modify(|wishes| wishes.light = Some(*light)),
+            #[cfg(feature = "panel")]
+            Action::ForgetSessions => self.wishes.send_modify(|wishes| wishes.forget_sessions += 1),
+            #[cfg(feature = "panel")]
+            Action::PowerOff => self.wishes.send_modify(|wishes| wishes.power_off = true),
             action => match (self.net.get(), action) {
                 (None, action) => lock(&self.early).push(action),
                 (Some(net), Action::Dial { ticket, address, protocol, expect }) => {
@@ -209,7 +276,11 @@ impl Core {
                 (Some(net), Action::Send { conn, channel, head, body }) => net.send(conn, channel, head, body),
                 (Some(net), Action::Close { conn, why }) => net.close(conn, why),
                 (Some(net), Action::Trust(trust)) => net.trust(trust),
-                (Some(_), Action::Disk { .. } | Action::Reply { .. } | Action::Invalidate(_)) => {}
+                // Carried out above.
+                (Some(_), Action::Disk { .. } | Action::Reply { .. } | Action::Invalidate(_) | Action::Announce(_)) => {
+                }
+                #[cfg(feature = "panel")]
+                (Some(_), Action::Show(_) | Action::ForgetSessions | Action::PowerOff) => {}
             },
         }
     }

@@ -1,12 +1,16 @@
-//! The operating system: the one room with tokio, files, sockets, clocks, threads, locks, entropy, redb and FUSE.
+//! The operating system: the one room with tokio, files, sockets, clocks, threads, locks, entropy, redb, FUSE and LEDs.
 
 pub mod cli;
 pub mod core;
 pub mod disk;
 #[cfg(feature = "mount")]
 mod files;
+#[cfg(feature = "panel")]
+pub mod front;
 #[cfg(feature = "mount")]
 pub mod fuse;
+#[cfg(feature = "panel")]
+pub mod gpio;
 pub mod http;
 pub mod net;
 pub mod run;

@@ -12,17 +12,27 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use core::net::{IpAddr, SocketAddr};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::base::{Batch, CircleId, Snapshot, Table, Ticket};
 use crate::lan::api::{self, ApiError, Call, Outcome};
+#[cfg(feature = "lan")]
+use crate::lan::host::Names;
 use crate::ledger::keys;
 use crate::node::io::{Answer, DiskRequest, Done as DiskDone, Input, Op, OpError};
 use crate::node::{Fetch, Node, NodeConfig as MachineConfig, new_identity};
 use crate::os::cli::config::{Fetch as FetchFlag, NodeConfig};
 use crate::os::core::{Clock, Core};
 use crate::os::disk::{Disk, DiskConfig, ledger_panic};
+#[cfg(feature = "panel")]
+use crate::os::front;
+#[cfg(feature = "lan")]
+use crate::os::http::PageServer;
 use crate::os::http::{Answering, Handler, Server};
+#[cfg(feature = "panel")]
+use crate::os::net::mdns::Mdns;
+#[cfg(feature = "lan")]
+use crate::os::net::mdns::Page;
 use crate::os::net::{Net, NetConfig, NetLimits};
 use crate::os::state::StateDir;
 use crate::seal::{CircleKey, EpochKeys, Suite};
@@ -38,6 +48,10 @@ pub enum RunError {
     Api(String),
     /// The mount.
     Mount(String),
+    /// The page.
+    Page(String),
+    /// The front panel.
+    Panel(String),
     /// An operation was refused.
     Refused(OpError),
     /// The operating system refused something else.
@@ -51,6 +65,8 @@ impl fmt::Display for RunError {
             | RunError::Net(why)
             | RunError::Api(why)
             | RunError::Mount(why)
+            | RunError::Page(why)
+            | RunError::Panel(why)
             | RunError::System(why) => f.write_str(why),
             RunError::Refused(error) => error.fmt(f),
         }
@@ -163,6 +179,12 @@ fn faster_suite() -> Suite {
     if time(Suite::Aes256Gcm) <= time(Suite::ChaCha20Poly1305) { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 }
 }
 
+/// Digits of the device id that no other box on a LAN has.
+#[cfg(feature = "lan")]
+const DEVICE_DIGITS: usize = 8;
+/// A shorter press would be taken for a bounce.
+#[cfg(feature = "panel")]
+const SHORT_PRESS: Duration = Duration::from_millis(100);
 /// Chunks that are sealed to measure a cipher.
 const SEALS: u32 = 16;
 
@@ -239,8 +261,15 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
     };
     #[cfg(feature = "mount")]
     end_killed_node(&config)?;
-    let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), fetch)?;
-    runtime()?.block_on(serve(config, opened))
+    let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), fetch);
+    #[cfg(feature = "panel")]
+    if let Err(error @ RunError::State(_)) = &opened
+        && !crate::os::state::StateDir::open(&config.state).is_ok_and(|state| state.is_held())
+    {
+        log::error!("{error}");
+        front::show_fault(&config.panel);
+    }
+    runtime()?.block_on(serve(config, opened?))
 }
 
 /// The node's mount, while it is mounted.
@@ -259,6 +288,8 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     };
     let addresses = reachable(&net.addresses());
     core.attach_net(net.clone(), addresses.clone());
+    #[cfg(feature = "panel")]
+    let lan = start_lan(&core, &net)?;
     let server = Server::bind(&config.state).await.map_err(|error| RunError::Api(error.to_string()))?;
     let stop = Arc::new(Notify::new());
     #[cfg(feature = "mount")]
@@ -271,6 +302,15 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     if config.mount.is_some() {
         return Err(RunError::Mount("this build has no mount: use one with the feature 'mount', or --cache".into()));
     }
+    #[cfg(feature = "lan")]
+    let page = match config.page {
+        Some(address) => Some(PageServer::bind(address).await.map_err(|error| RunError::Page(error.to_string()))?),
+        None => None,
+    };
+    #[cfg(not(feature = "lan"))]
+    if config.page.is_some() {
+        return Err(RunError::Page("this build has no page: build it with the feature 'lan'".into()));
+    }
     let told: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     log::info!("the node is up at {}", told.join(", "));
     let api = Api {
@@ -280,10 +320,28 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         #[cfg(feature = "mount")]
         mounted: mounted.clone(),
     };
-    let end = Arc::new(Notify::new());
-    let ended = end.clone();
+    // Dropped to end the servers.
+    let (end, ended) = watch::channel(());
+    let ended = || {
+        let mut ended = ended.clone();
+        async move { while ended.changed().await.is_ok() {} }
+    };
     let handler: Handler = Arc::new(move |call| api.clone().answer(call));
-    let api_task = tokio::spawn(server.run(handler, async move { ended.notified().await }));
+    #[cfg(feature = "lan")]
+    let page_task = page.map(|page| {
+        log::info!("the page is at http://{}/", page.address());
+        // Elsewhere nobody but this machine could open it.
+        if !page.address().ip().is_loopback() {
+            lan.page(Some(announced_page(&core, page.address().port())));
+        }
+        tokio::spawn(page.run(core.clone(), handler.clone(), page_names(&config, &core), ended()))
+    });
+    let api_task = tokio::spawn(server.run(handler, ended()));
+    #[cfg(feature = "panel")]
+    let panel = {
+        let front = front::start(&config.panel, &core).map_err(RunError::Panel)?;
+        tokio::spawn(front::attend(core.clone(), front, stop.clone()))
+    };
     tokio::select! {
         () = core.tick() => {}
         () = stop.notified() => log::info!("stopping, as asked"),
@@ -294,17 +352,62 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         #[cfg(feature = "mount")]
         unmount(&mounted).await;
         let closed = close(&core).await;
-        end.notify_one();
+        drop(end);
         let _ = api_task.await;
+        #[cfg(feature = "lan")]
+        if let Some(page_task) = page_task {
+            let _ = page_task.await;
+        }
         closed
     };
     let result = tokio::select! {
         result = closing => result,
         () = ticking.tick() => Ok(()),
     };
+    #[cfg(feature = "panel")]
+    {
+        lan.stop();
+        lan.stopped().await;
+    }
     net.stop();
     net.stopped().await;
+    #[cfg(feature = "panel")]
+    {
+        panel.abort();
+        let _ = panel.await;
+        if core.wishes().borrow().power_off {
+            front::power_off();
+        }
+    }
     result
+}
+
+/// The names under which the page answers: those of the config, and those that people give to the box on the LAN.
+#[cfg(feature = "lan")]
+fn page_names(config: &NodeConfig, core: &Core) -> Names {
+    let announced = announced_page(core, 0);
+    let host = nix::unistd::gethostname().ok().and_then(|host| host.into_string().ok());
+    let labels = [Some(format!("dustfs-{}", announced.id)), Some(announced.name), host];
+    let labels: Vec<&str> = labels.iter().flatten().map(String::as_str).collect();
+    Names::new(&config.page_names, &labels)
+}
+
+/// What the LAN is told of the page.
+#[cfg(feature = "lan")]
+fn announced_page(core: &Core, port: u16) -> Page {
+    let status = core.read(|node| node.status());
+    Page { name: status.name, id: status.device.chars().take(DEVICE_DIGITS).collect(), port }
+}
+
+/// From now on the node is heard on the LAN, and hears. Its addresses are looked up again when interfaces change.
+#[cfg(feature = "panel")]
+fn start_lan(core: &Arc<Core>, net: &Net) -> Result<Mdns, RunError> {
+    let (heard, moved, net) = (core.clone(), core.clone(), net.clone());
+    let moved = Arc::new(move || moved.listening(reachable(&net.addresses())));
+    let lan = Mdns::start(u64::from_be_bytes(entropy()?), Arc::new(move |input| heard.input(input)), moved);
+    let said = lan.clone();
+    core.attach_lan(Box::new(move |announcement| said.announce(announcement)));
+    Ok(lan)
 }
 
 async fn signal() -> Result<(), RunError> {
@@ -414,7 +517,8 @@ struct Api {
 impl Api {
     fn answer(self, call: Call) -> Answering {
         Box::pin(async move {
-            let entropy = || entropy().map_err(|error| ApiError::new(500, error.to_string()));
+            let no_entropy = |error: RunError| ApiError::new(500, error.to_string());
+            let entropy = || entropy().map_err(no_entropy);
             let op = match call {
                 Call::Status => return Ok(Outcome::Status(self.status())),
                 Call::Friends => return Ok(Outcome::Friends(self.core.read(|node| node.friends()))),
@@ -431,11 +535,37 @@ impl Api {
                 Call::Join { invite } => Op::Join { invite, entropy: entropy()? },
                 Call::Found { name } => Op::Found { name, entropy: entropy()? },
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
+                Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
                 Call::Remove { circle, member } => Op::Remove { circle, member, entropy: entropy()? },
             };
             let answer = self.core.ask(op).await.map_err(ApiError::from)?;
             api::outcome(answer).ok_or_else(|| ApiError::new(500, "the node gave another answer than was asked for"))
         })
+    }
+
+    /// Presses the button for so long. Who asked may go away meanwhile: the button is let go all the same.
+    #[cfg(feature = "panel")]
+    async fn press(&self, held: Duration) -> Result<Outcome, ApiError> {
+        use crate::panel::{Input, Key};
+        let core = self.core.clone();
+        let press = async move {
+            // What is refused still from the press before is no reason to leave the key down.
+            let _ = core.ask(Op::Panel(Input::Key { key: Key::Button, down: true })).await;
+            tokio::time::sleep(held.max(SHORT_PRESS)).await;
+            core.ask(Op::Panel(Input::Key { key: Key::Button, down: false })).await
+        };
+        let pressed = tokio::spawn(press).await.map_err(|error| ApiError::new(500, error.to_string()))?;
+        pressed.map(|_| Outcome::Done).map_err(ApiError::from)
+    }
+
+    /// The same where no panel tells a press from a hold.
+    #[cfg(not(feature = "panel"))]
+    async fn press(&self, held: Duration) -> Result<Outcome, ApiError> {
+        let op = match held.as_secs() {
+            0..2 => Op::Press { entropy: entropy().map_err(|error| ApiError::new(500, error.to_string()))? },
+            _ => Op::Confirm { entropy: entropy().map_err(|error| ApiError::new(500, error.to_string()))? },
+        };
+        self.core.ask(op).await.map(|_| Outcome::Done).map_err(ApiError::from)
     }
 
     fn status(&self) -> crate::node::status::Status {

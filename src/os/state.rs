@@ -98,6 +98,11 @@ impl StateDir {
         Ok(StateLock { _file: file })
     }
 
+    /// True while another process holds the directory: a node that runs.
+    pub fn is_held(&self) -> bool {
+        matches!(self.lock(), Err(StateError::InUse { .. }))
+    }
+
     /// True while the node that holds the directory was killed and cannot end, since the kernel holds one of its threads.
     pub fn holder_is_dying(&self) -> bool {
         let Err(StateError::InUse { pid: Some(pid), .. }) = self.lock() else { return false };

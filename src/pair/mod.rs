@@ -1,4 +1,5 @@
-//! Pairing apart: invites, by which a friend's box joins a circle over the network.
+//! Pairing: on one LAN by the button ([`button`]), and apart by invites, by which a friend's box joins a circle over the
+//! network.
 //!
 //! An [`InviteText`] names where the inviter is, pins its transport key and carries a one-time secret. The joiner
 //! dials `dustfs-invite/1` and proves the secret, and the possession of its two keys, over the TLS exporter; the
@@ -7,6 +8,8 @@
 //! Invariant: an invite admits one device. Only success spends it; the same device may come again within its time, in
 //! case the welcome was lost on the way.
 
+pub mod button;
+mod exchange;
 mod invite;
 mod inviter;
 mod joiner;
@@ -17,6 +20,7 @@ use std::fmt;
 
 use crate::wire::WireError;
 
+pub use button::Button;
 pub use invite::InviteText;
 pub use inviter::{Inviter, InviterStep, Peer};
 pub use joiner::Joiner;

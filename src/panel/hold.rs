@@ -42,6 +42,18 @@ impl Span {
         }
     }
 
+    /// What a hold of this length does, for people.
+    pub fn words(self) -> &'static str {
+        match self {
+            Span::Short => "asks for a friend, or answers the question that is open",
+            Span::Confirm => "confirms a pairing code that was shown to its end",
+            Span::Between => "nothing",
+            Span::Reset => "resets the password of page, SMB and WebDAV",
+            Span::Leave => "leaves the circle; no file is touched",
+            Span::Stuck => "nothing",
+        }
+    }
+
     /// What the LED does meanwhile: it changes at each threshold, so that a person can let go in time.
     pub fn light(self) -> Light {
         match self {

@@ -71,7 +71,6 @@ impl Contact {
     }
 
     /// When [`Contact::expire`] is due.
-
     pub(super) fn timeout(&self) -> Option<Instant> {
         let run = self.run.map(|run| run.last + STROKE_GAP);
         self.bounces.into_iter().chain(run).min()

@@ -22,6 +22,7 @@ pub struct Panel {
     code_shown: Option<Instant>,
     /// The end of a flicker.
     flicker: Option<Instant>,
+    refusals: u32,
     face: Face,
     /// When the face began to play.
     face_since: Instant,
@@ -53,6 +54,7 @@ impl Panel {
             state,
             code_shown: None,
             flicker: None,
+            refusals: 0,
             face: Face::State(state),
             face_since: Instant::default(),
             gestures: Deque::new(),
@@ -105,7 +107,12 @@ impl Panel {
         self.state
     }
 
-    /// True when the pairing code was shown to its end, so that a hold confirms it.
+    /// How often the LED has flickered because a gesture could not be taken.
+    pub fn refusals(&self) -> u32 {
+        self.refusals
+    }
+
+    /// True when the code was shown to its end, so that a hold confirms pairing, or a press allows the sign-in.
     pub fn code_shown(&self) -> bool {
         self.code_shown.is_some()
     }
@@ -147,8 +154,12 @@ impl Panel {
     /// A key was let go after `length`.
     fn held(&mut self, now: Instant, key: Key, since: Instant, length: Duration) {
         match (Span::of(length), key) {
+            // Nobody lets in whom they have not seen ask.
+            (Span::Short, Key::Button) if self.signs_in() && !self.code_shown_before(since) => self.refuse(now),
             (Span::Short, Key::Button) => self.gesture(now, Gesture::Press),
-            (Span::Confirm, Key::Button) if self.code_shown_before(since) => self.gesture(now, Gesture::Confirm),
+            (Span::Confirm, Key::Button) if self.pairs() && self.code_shown_before(since) => {
+                self.gesture(now, Gesture::Confirm);
+            }
             (Span::Reset, _) => self.gesture(now, Gesture::ResetPassword),
             (Span::Leave, _) => self.gesture(now, Gesture::LeaveCircle),
             _ => self.refuse(now),
@@ -170,7 +181,7 @@ impl Panel {
 
     /// A press of unknown length: the whole press, or the first edge of a hold where a hold may be meant.
     fn tap(&mut self, now: Instant, key: Key, since: Instant) {
-        if key == Key::Reset || self.code_shown_before(since) {
+        if key == Key::Reset || self.pairs() && self.code_shown_before(since) {
             self.half = Some((key, since));
         } else {
             self.held(now, key, since, Duration::ZERO);
@@ -187,6 +198,16 @@ impl Panel {
         }
     }
 
+    /// True while a pairing code is shown.
+    fn pairs(&self) -> bool {
+        matches!(self.state, State::Code(_))
+    }
+
+    /// True while the code of a sign-in is shown.
+    fn signs_in(&self) -> bool {
+        matches!(self.state, State::SignIn(_))
+    }
+
     fn code_shown_before(&self, since: Instant) -> bool {
         self.code_shown.is_some_and(|shown| shown <= since)
     }
@@ -198,6 +219,7 @@ impl Panel {
     }
 
     fn refuse(&mut self, now: Instant) {
+        self.refusals = self.refusals.wrapping_add(1);
         self.flicker = Some(now + Rhythm::refused().duration());
     }
 
@@ -235,7 +257,7 @@ impl Panel {
     /// When the code will have been shown to its end.
     fn code_end(&self) -> Option<Instant> {
         match self.face {
-            Face::State(state @ State::Code(_)) if self.code_shown.is_none() => {
+            Face::State(state @ (State::Code(_) | State::SignIn(_))) if self.code_shown.is_none() => {
                 let light = state.light();
                 let dark_after = light.steps().last().map_or(0, |step| step.ms);
                 Some(self.face_since + (light.duration() - Duration::from_millis(u64::from(dark_after))))

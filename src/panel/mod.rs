@@ -10,7 +10,8 @@
 //! the button does, and neither presses nor confirms.
 //!
 //! A code counts as shown when it was blinked from its first to its last blink without a key going down. Only a hold
-//! that began after that confirms it. So whoever presses again out of impatience only makes the code start anew.
+//! that began after that confirms pairing, and only a press that began after that allows a sign-in. So whoever presses
+//! again out of impatience only makes the code start anew, and nobody lets in whom they have not seen ask.
 //!
 //! # A panel that tells no release
 //! Some serial panels send a byte when a key goes down, and nothing when it is let go ([`Input::Stroke`]). Where the
@@ -29,6 +30,8 @@ mod machine;
 pub mod microp;
 pub mod qnap;
 mod state;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

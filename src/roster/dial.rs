@@ -27,6 +27,8 @@ pub struct DialPlan {
 struct Device {
     /// The best first.
     addresses: Vec<SocketAddr>,
+    /// Where it was last heard on the LAN, which is tried before all others.
+    near: Option<SocketAddr>,
     /// Which is next in this round.
     next: usize,
     wanted: bool,
@@ -47,6 +49,7 @@ impl Default for Device {
     fn default() -> Self {
         Self {
             addresses: Vec::new(),
+            near: None,
             next: 0,
             wanted: false,
             dialing: None,
@@ -61,7 +64,26 @@ impl Default for Device {
 
 impl Device {
     fn ready(&self) -> bool {
-        self.wanted && self.dialing.is_none() && self.open == 0 && !self.addresses.is_empty()
+        self.wanted && self.dialing.is_none() && self.open == 0 && self.places() > 0
+    }
+
+    /// The place on the LAN, where it is none of the addresses.
+    fn apart(&self) -> Option<SocketAddr> {
+        self.near.filter(|near| !self.addresses.contains(near))
+    }
+
+    /// How many places there are to dial.
+    fn places(&self) -> usize {
+        self.addresses.len() + usize::from(self.apart().is_some())
+    }
+
+    /// The place of that number; the one on the LAN comes first.
+    fn place(&self, at: usize) -> Option<SocketAddr> {
+        match self.apart() {
+            Some(near) if at == 0 => Some(near),
+            Some(_) => self.addresses.get(at - 1).copied(),
+            None => self.addresses.get(at).copied(),
+        }
     }
 
     fn back_off(&mut self, now: Instant, rng: &mut Rng) {
@@ -90,6 +112,16 @@ impl DialPlan {
             device.next = 0;
         }
         device.addresses = merged;
+    }
+
+    /// Learns where a device was heard on the LAN. It takes the place of what was heard before and of nothing else:
+    /// whoever repeats there what a friend said must not make us forget where the friend is.
+    pub fn hear(&mut self, transport: TransportKey, address: SocketAddr) {
+        let Some(device) = self.device(transport) else { return };
+        if device.near.replace(address) != Some(address) {
+            device.due = device.ended.map_or(Instant(0), |ended| ended + WAIT_MIN);
+            device.next = 0;
+        }
     }
 
     /// Whether a device is to be connected at all.
@@ -140,7 +172,7 @@ impl DialPlan {
         }
         let Some(device) = self.devices.get_mut(&transport) else { return };
         device.ended = Some(now);
-        if device.next < device.addresses.len() {
+        if device.next < device.places() {
             device.due = device.due.max(now);
         } else {
             device.back_off(now, rng);
@@ -155,7 +187,7 @@ impl DialPlan {
             return None;
         }
         let device = self.devices.get_mut(&transport)?;
-        let address = *device.addresses.get(device.next)?;
+        let address = device.place(device.next)?;
         device.next += 1;
         device.dialing = Some(address);
         self.in_flight += 1;

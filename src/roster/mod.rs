@@ -13,6 +13,7 @@
 pub mod address;
 pub mod dial;
 mod history;
+pub mod lan;
 mod past;
 mod standing;
 #[cfg(test)]

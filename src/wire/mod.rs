@@ -1,11 +1,13 @@
 //! Formats: what stands on the wire and in the ledger, with the version of each, and nothing about what it is for.
 
+pub mod beacon;
 pub mod bencode;
 mod bitfield;
 mod body;
 pub mod commit;
 mod context;
 pub mod control;
+pub mod dns;
 pub mod frame;
 pub mod metainfo;
 pub mod peer;

@@ -252,11 +252,11 @@ fn a_node_on_a_full_disk_ends_at_once_and_names_what_it_could_not_keep() {
     a.start();
     a.invite("member");
     let mut kept = File::create(a.friends("kept")).expect("made");
-    kept.write_all(&[7; 1_000_000]).and_then(|()| kept.sync_all()).expect("synced");
+    kept.write_all(&vec![7; 1_000_000]).and_then(|()| kept.sync_all()).expect("synced");
     drop(kept);
     fs::create_dir(a.friends("far")).expect("made");
     let big = File::create(a.friends("far/big")).expect("made");
-    let full = (0..200_u64).find_map(|part| errno(big.write_all_at(&[part as u8; 1_000_000], part * 1_000_000)));
+    let full = (0..200_u64).find_map(|part| errno(big.write_all_at(&vec![part as u8; 1_000_000], part * 1_000_000)));
     assert_eq!(full, Some(Errno::ENOSPC));
     drop(big);
     a.signal("TERM");
@@ -267,8 +267,8 @@ fn a_node_on_a_full_disk_ends_at_once_and_names_what_it_could_not_keep() {
     }
     must(&["mount", "-o", "remount,size=200m", &state]);
     a.start();
-    assert!(fs::read(a.friends("kept")).is_ok_and(|bytes| bytes == [7; 1_000_000]));
-    fs::write(a.friends("after"), [9; 5_000_000]).expect("there is space again");
+    assert!(fs::read(a.friends("kept")).is_ok_and(|bytes| bytes == vec![7; 1_000_000]));
+    fs::write(a.friends("after"), vec![9; 5_000_000]).expect("there is space again");
     a.stop();
 }
 

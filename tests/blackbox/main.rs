@@ -10,5 +10,7 @@ mod circle;
 mod commands;
 mod crash;
 mod harness;
+mod page;
+mod pairing;
 mod posix;
 mod secrecy;

@@ -8,6 +8,7 @@ mod check;
 mod disk;
 mod model;
 mod net;
+mod pairing;
 mod set_back;
 mod trace;
 mod work;

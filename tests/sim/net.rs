@@ -60,6 +60,7 @@ pub fn allows(trust: &Trust, protocol: Protocol, peer: &TransportKey, dialled: b
             .filter(|circle| circle.circle == id)
             .any(|circle| circle.allowed.contains(peer) || (!dialled && !circle.removed.contains(peer))),
         Protocol::Invite => dialled || trust.invites,
+        Protocol::Pair => dialled || trust.pairing,
     }
 }
 
@@ -255,9 +256,7 @@ impl World {
             .iter()
             .filter(|(_, link)| {
                 link.ends.iter().any(|end| {
-                    end.machine == machine
-                        && end.protocol != Protocol::Invite
-                        && !allows(trust, end.protocol, &end.peer, false)
+                    end.machine == machine && !end.protocol.is_guest() && !allows(trust, end.protocol, &end.peer, false)
                 })
             })
             .map(|(link, _)| *link)

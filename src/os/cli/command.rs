@@ -8,9 +8,9 @@ use std::str::FromStr;
 use lexopt::{Arg, Parser, ValueExt};
 use log::LevelFilter;
 
-use super::config::{Fetch, NodeFlags, address};
+use super::config::{Fetch, NodeFlags, PanelChoice, address, page_address};
 use super::nearest::nearest;
-use crate::lan::api::{INVITE_MAX, INVITE_MINUTES, INVITE_MINUTES_MAX};
+use crate::lan::api::{INVITE_MAX, INVITE_MINUTES, INVITE_MINUTES_MAX, PRESS_MAX_MS};
 use crate::wire::statement::{Role, check_label};
 
 /// What the command line asks for.
@@ -73,6 +73,8 @@ pub enum Command {
         /// Name or start of the device id.
         member: String,
     },
+    /// A press of the button, for so many milliseconds.
+    Press(u32),
     /// Tells how the node is.
     Status,
     /// Tells who the friends are.
@@ -128,7 +130,8 @@ impl fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
-/// A command's name, the flags that it takes besides the global ones, and what stands behind it.
+/// A command's name, the flags that it takes besides the global ones, and what stands behind it, in brackets where it may
+/// be left out.
 pub(super) struct Spec {
     pub(super) name: &'static str,
     pub(super) flags: &'static [&'static str],
@@ -136,14 +139,19 @@ pub(super) struct Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 13] = [
+pub(super) const COMMANDS: [Spec; 14] = [
     Spec { name: "init", flags: &["name"], operand: None },
-    Spec { name: "node", flags: &["mount", "cache", "listen", "name", "fetch", "config"], operand: None },
+    Spec {
+        name: "node",
+        flags: &["mount", "cache", "listen", "name", "fetch", "panel", "page", "config"],
+        operand: None,
+    },
     Spec { name: "invite", flags: &["role", "minutes", "circle"], operand: None },
     Spec { name: "join", flags: &[], operand: Some("INVITE") },
     Spec { name: "found", flags: &[], operand: Some("NAME") },
     Spec { name: "leave", flags: &[], operand: Some("CIRCLE") },
     Spec { name: "remove", flags: &["circle"], operand: Some("MEMBER") },
+    Spec { name: "press", flags: &[], operand: Some("[SECONDS]") },
     Spec { name: "status", flags: &[], operand: None },
     Spec { name: "friends", flags: &[], operand: None },
     Spec { name: "transfers", flags: &["watch"], operand: None },
@@ -247,11 +255,16 @@ impl Line {
                 self.node.listen.push(address);
                 false
             }
+            "page" => {
+                let address = page_address(&self.text(flag, parser)?).map_err(|why| self.wrong(why))?;
+                self.node.page.replace(address).is_some()
+            }
             "fetch" => {
                 let word = self.text(flag, parser)?;
                 let fetch = Fetch::from_word(&word).ok_or_else(|| self.no_such(flag, &word, &Fetch::WORDS))?;
                 self.node.fetch.replace(fetch).is_some()
             }
+            "panel" => self.node.panel.replace(PanelChoice::from_word(&self.text(flag, parser)?)).is_some(),
             "role" => {
                 let word = self.text(flag, parser)?;
                 let role = Role::from_word(&word).ok_or_else(|| self.no_such(flag, &word, &ROLES))?;
@@ -335,7 +348,9 @@ impl Line {
 
     fn command(mut self, spec: &'static Spec) -> Result<Command, UsageError> {
         let operand = match (spec.operand, self.operand.take()) {
-            (Some(what), None) => return Err(self.wrong(format!("`dustfs {}` needs its {what}", spec.name))),
+            (Some(what), None) if !what.starts_with('[') => {
+                return Err(self.wrong(format!("`dustfs {}` needs its {what}", spec.name)));
+            }
             (_, operand) => operand.unwrap_or_default(),
         };
         Ok(match spec.name {
@@ -352,6 +367,7 @@ impl Line {
             "found" => Command::Found { name: self.label("circle", &operand)? },
             "leave" => Command::Leave { circle: self.label("circle", &operand)? },
             "remove" => Command::Remove { member: self.label("member", &operand)?, circle: self.circle },
+            "press" => Command::Press(self.milliseconds(&operand)?),
             "status" => Command::Status,
             "friends" => Command::Friends,
             "transfers" => Command::Transfers { watch: self.watch },
@@ -360,12 +376,28 @@ impl Line {
         })
     }
 
+    /// How long a press lasts: nothing means a short one.
+    fn milliseconds(&self, seconds: &str) -> Result<u32, UsageError> {
+        if seconds.is_empty() {
+            return Ok(PRESS_MS);
+        }
+        let seconds = f64::from_str(seconds).ok().filter(|seconds| (0.0..=PRESS_MAX_S).contains(seconds));
+        let seconds = seconds.ok_or_else(|| self.wrong(format!("a press lasts 0 to {PRESS_MAX_S} seconds")))?;
+        Ok((seconds * 1_000.0).round() as u32)
+    }
+
     fn node_flags(self) -> Result<NodeFlags, UsageError> {
         if self.node.mount.is_some() && self.node.cache {
             return Err(self.wrong("'--cache' and '--mount' exclude each other: a cache can read nothing"));
         }
         if self.node.mount.is_some() && cfg!(not(feature = "mount")) {
             return Err(self.wrong("this build cannot mount: build it with the feature 'mount'"));
+        }
+        if self.node.panel.as_ref().is_some_and(|panel| *panel != PanelChoice::None) && cfg!(not(feature = "panel")) {
+            return Err(self.wrong("this build has no panel: build it with the feature 'panel'"));
+        }
+        if self.node.page.is_some() && cfg!(not(feature = "lan")) {
+            return Err(self.wrong("this build has no page: build it with the feature 'lan'"));
         }
         Ok(NodeFlags { name: self.name, ..self.node })
     }
@@ -421,6 +453,10 @@ fn unknown_command(word: &str) -> String {
     }
 }
 
+/// A press that is short, in milliseconds.
+const PRESS_MS: u32 = 200;
+/// The longest press, in seconds.
+const PRESS_MAX_S: f64 = PRESS_MAX_MS as f64 / 1e3;
 const ROLES: [&str; 4] = ["keeper", "member", "reader", "cache"];
 
 #[cfg(test)]
@@ -483,6 +519,8 @@ mod tests {
         assert_eq!(command("found Skiers"), Command::Found { name: "Skiers".into() });
         let removed = Command::Remove { circle: Some("Skiers".into()), member: "bob".into() };
         assert_eq!(command("remove bob --circle Skiers"), removed);
+        assert_eq!(command("press"), Command::Press(200));
+        assert_eq!(command("press 2.5"), Command::Press(2_500));
         assert_eq!(command("status"), Command::Status);
         assert_eq!(command("friends"), Command::Friends);
         assert_eq!(command("transfers --watch"), Command::Transfers { watch: true });
@@ -496,6 +534,42 @@ mod tests {
         let flags = NodeFlags { mount: Some("/mnt".into()), ..NodeFlags::default() };
         assert_eq!(command("node --mount /mnt"), Command::Node(flags));
         assert!(refused("node --mount /mnt --cache").starts_with("'--cache' and '--mount' exclude each other"));
+    }
+
+    #[cfg(feature = "panel")]
+    #[test]
+    fn a_panel_is_read() {
+        let panel = |line: &str| match command(line) {
+            Command::Node(flags) => flags.panel,
+            other => panic!("{line}: {other:?}"),
+        };
+        assert_eq!(panel("node"), None);
+        assert_eq!(panel("node --panel none"), Some(PanelChoice::None));
+        assert_eq!(panel("node --panel terminal"), Some(PanelChoice::Terminal));
+        assert_eq!(panel("node --panel b/board.toml"), Some(PanelChoice::Board("b/board.toml".into())));
+        assert!(refused("node --panel none --panel none").starts_with("'--panel' was given twice"));
+    }
+
+    #[cfg(not(feature = "panel"))]
+    #[test]
+    fn a_panel_is_refused_by_a_build_without_one() {
+        assert!(refused("node --panel terminal").starts_with("this build has no panel"));
+    }
+
+    #[cfg(feature = "lan")]
+    #[test]
+    fn a_page_is_read() {
+        let page = |address: &str| NodeFlags { page: Some(address.parse().unwrap()), ..NodeFlags::default() };
+        assert_eq!(command("node --page 0.0.0.0:80"), Command::Node(page("0.0.0.0:80")));
+        assert_eq!(command("node --page 127.0.0.1"), Command::Node(page("127.0.0.1:8080")));
+        assert!(refused("node --page here").starts_with("\"here\" is no address for the page"));
+        assert!(refused("node --page :: --page ::").starts_with("'--page' was given twice"));
+    }
+
+    #[cfg(not(feature = "lan"))]
+    #[test]
+    fn a_page_is_refused_by_a_build_without_one() {
+        assert!(refused("node --page ::").starts_with("this build has no page"));
     }
 
     #[cfg(not(feature = "mount"))]
@@ -581,6 +655,10 @@ mod tests {
             ("join", "`dustfs join` needs its INVITE"),
             ("found ..", "the circle \"..\" cannot be used: "),
             ("remove", "`dustfs remove` needs its MEMBER"),
+            ("press long", "a press lasts 0 to 30 seconds"),
+            ("press NaN", "a press lasts 0 to 30 seconds"),
+            ("press 61", "a press lasts 0 to 30 seconds"),
+            ("press 1 2", "'2' is one word too many"),
             ("node -q -v", "'-q' and '-v' exclude each other"),
         ];
         for (line, expected) in table {

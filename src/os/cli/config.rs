@@ -16,7 +16,10 @@ pub const DEFAULT_PORT: u16 = 47_470;
 /// Name of the config file in the state directory.
 pub const CONFIG_FILE: &str = "config.toml";
 /// The keys of the config file.
-pub const KEYS: [&str; 7] = ["cache", "cache_bytes", "fetch", "listen", "mount", "name", "threads"];
+pub const KEYS: [&str; 10] =
+    ["cache", "cache_bytes", "fetch", "listen", "mount", "name", "page", "page_names", "panel", "threads"];
+/// The page's port where an address alone is given.
+pub const PAGE_PORT: u16 = 8_080;
 /// The ledger's memory unless told otherwise, in bytes.
 pub const DEFAULT_CACHE_BYTES: usize = 4 << 20;
 /// FUSE threads unless told otherwise.
@@ -24,6 +27,7 @@ pub const DEFAULT_THREADS: usize = 2;
 
 const CONFIG_MAX: u64 = 65_536;
 const LISTEN_MAX: usize = 16;
+const PAGE_NAMES_MAX: usize = 16;
 const CACHE_BYTES_RANGE: (i64, i64) = (1 << 20, 1 << 30);
 const THREADS_RANGE: (i64, i64) = (1, 64);
 
@@ -51,6 +55,36 @@ impl Fetch {
     }
 }
 
+/// The front panel that a node has.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub enum PanelChoice {
+    /// None.
+    #[default]
+    None,
+    /// Drawn in the terminal that the node was started in, and pressed on its keyboard.
+    Terminal,
+    /// The board's own; its map, an absolute path.
+    Board(PathBuf),
+}
+
+impl PanelChoice {
+    /// Reads `none`, `terminal` or the path of a board's map.
+    pub fn from_word(word: &str) -> Self {
+        match word {
+            "none" => PanelChoice::None,
+            "terminal" => PanelChoice::Terminal,
+            path => PanelChoice::Board(path.into()),
+        }
+    }
+
+    fn absolute(self) -> Self {
+        match self {
+            PanelChoice::Board(path) => PanelChoice::Board(std::path::absolute(&path).unwrap_or(path)),
+            other => other,
+        }
+    }
+}
+
 /// Everything that a node is started with.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeConfig {
@@ -72,6 +106,12 @@ pub struct NodeConfig {
     pub cache_bytes: usize,
     /// FUSE threads: 1 to 64.
     pub threads: usize,
+    /// The front panel.
+    pub panel: PanelChoice,
+    /// Where the page is listened for; nowhere unless somebody says where.
+    pub page: Option<SocketAddr>,
+    /// Names under which the page answers beside its addresses and `NAME.local`.
+    pub page_names: Vec<String>,
 }
 
 /// The flags of `dustfs node`; what is `None` or empty was not given.
@@ -89,6 +129,10 @@ pub struct NodeFlags {
     pub cache: bool,
     /// `--fetch`.
     pub fetch: Option<Fetch>,
+    /// `--panel`.
+    pub panel: Option<PanelChoice>,
+    /// `--page`.
+    pub page: Option<SocketAddr>,
 }
 
 /// A config file that was read.
@@ -101,6 +145,9 @@ pub struct FileConfig {
     fetch: Option<Fetch>,
     cache_bytes: Option<usize>,
     threads: Option<usize>,
+    panel: Option<PanelChoice>,
+    page: Option<SocketAddr>,
+    page_names: Option<Vec<String>>,
 }
 
 /// What is wrong with a config file, all the operator's to mend.
@@ -136,7 +183,8 @@ impl NodeConfig {
         };
         let mount = flags.mount.clone().map(|mount| std::path::absolute(&mount).unwrap_or(mount));
         let state = std::path::absolute(state).unwrap_or_else(|_| state.to_owned());
-        Ok(Self::merge(state, NodeFlags { mount, ..flags }, file))
+        let panel = flags.panel.clone().map(PanelChoice::absolute);
+        Ok(Self::merge(state, NodeFlags { mount, panel, ..flags }, file))
     }
 
     /// `flags` over `file` over the defaults.
@@ -154,11 +202,15 @@ impl NodeConfig {
             fetch: flags.fetch.or(file.fetch).unwrap_or_default(),
             cache_bytes: file.cache_bytes.unwrap_or(DEFAULT_CACHE_BYTES),
             threads: file.threads.unwrap_or(DEFAULT_THREADS),
+            panel: flags.panel.or(file.panel).unwrap_or_default(),
+            page: flags.page.or(file.page),
+            page_names: file.page_names.unwrap_or_default(),
         }
     }
 }
 
-fn read(path: &Path) -> Result<Option<String>, ConfigError> {
+/// The text of the file; `None` when there is none.
+pub(in crate::os) fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     let unreadable = |why: String| ConfigError::Unreadable(path.to_owned(), why);
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
@@ -173,31 +225,27 @@ fn read(path: &Path) -> Result<Option<String>, ConfigError> {
     Ok(Some(text))
 }
 
-fn missing(path: &Path) -> ConfigError {
+pub(in crate::os) fn missing(path: &Path) -> ConfigError {
     ConfigError::Unreadable(path.to_owned(), "there is no such file".into())
 }
 
 impl FileConfig {
     /// Reads the text of the file at `path`, which is for messages alone.
     pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
-        let line =
-            |span: std::ops::Range<usize>| 1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count();
-        let wrong = |span, what: String| ConfigError::Line(path.to_owned(), line(span), what);
-        let table =
-            DeTable::parse(text).map_err(|why| wrong(why.span().unwrap_or(0..0), why.message().replace('\n', ": ")))?;
-        let mut config = Self::default();
-        for (key, value) in table.get_ref() {
-            if !KEYS.contains(&key.get_ref().as_ref()) {
-                return Err(wrong(key.span(), unknown_key(key.get_ref())));
+        table(path, text, |table| {
+            let mut config = Self::default();
+            for (key, value) in table {
+                if !KEYS.contains(&key.get_ref().as_ref()) {
+                    return Err(Wrong { span: key.span(), what: unknown_key(key.get_ref(), &KEYS) });
+                }
+                config.set(key.get_ref(), value)?;
             }
-            config.set(key.get_ref(), value).map_err(|Wrong { span, what }| wrong(span, what))?;
-        }
-        if let (Some(_), Some(true), Some((key, _))) =
-            (&config.mount, config.cache, table.get_ref().get_key_value("cache"))
-        {
-            return Err(wrong(key.span(), "'cache' and 'mount' exclude each other: a cache can read nothing".into()));
-        }
-        Ok(config)
+            if let (Some(_), Some(true), Some((key, _))) = (&config.mount, config.cache, table.get_key_value("cache")) {
+                let what = "'cache' and 'mount' exclude each other: a cache can read nothing";
+                return Err(Wrong { span: key.span(), what: what.into() });
+            }
+            Ok(config)
+        })
     }
 
     fn set(&mut self, key: &str, value: &Spanned<DeValue<'_>>) -> Result<(), Wrong> {
@@ -225,6 +273,20 @@ impl FileConfig {
                 })?;
                 self.fetch = Some(fetch);
             }
+            "panel" => {
+                let panel = PanelChoice::from_word(string(key, value)?);
+                if let PanelChoice::Board(path) = &panel
+                    && !path.is_absolute()
+                {
+                    let what = "'panel' is \"terminal\", \"none\" or the absolute path of a board's map";
+                    return Err(Wrong::at(value, what.into()));
+                }
+                self.panel = Some(panel);
+            }
+            "page" => {
+                self.page = Some(page_address(string(key, value)?).map_err(|why| Wrong::at(value, why))?);
+            }
+            "page_names" => self.page_names = Some(host_names(key, value)?),
             "cache_bytes" => self.cache_bytes = Some(integer(key, value, CACHE_BYTES_RANGE)?),
             _ => self.threads = Some(integer(key, value, THREADS_RANGE)?),
         }
@@ -232,18 +294,33 @@ impl FileConfig {
     }
 }
 
+/// Reads a TOML text of the file at `path`; what is wrong is told with its line.
+pub(in crate::os) fn table<T>(
+    path: &Path,
+    text: &str,
+    read: impl FnOnce(&DeTable<'_>) -> Result<T, Wrong>,
+) -> Result<T, ConfigError> {
+    let line = |span: std::ops::Range<usize>| 1 + text.bytes().take(span.start).filter(|&byte| byte == b'\n').count();
+    let wrong = |span, what: String| ConfigError::Line(path.to_owned(), line(span), what);
+    let table =
+        DeTable::parse(text).map_err(|why| wrong(why.span().unwrap_or(0..0), why.message().replace('\n', ": ")))?;
+    read(table.get_ref()).map_err(|Wrong { span, what }| wrong(span, what))
+}
+
 /// What is wrong, and where in the text.
-struct Wrong {
-    span: std::ops::Range<usize>,
-    what: String,
+pub(in crate::os) struct Wrong {
+    /// In bytes.
+    pub(in crate::os) span: std::ops::Range<usize>,
+    /// For people.
+    pub(in crate::os) what: String,
 }
 
 impl Wrong {
-    fn at(value: &Spanned<DeValue<'_>>, what: String) -> Self {
+    pub(in crate::os) fn at(value: &Spanned<DeValue<'_>>, what: String) -> Self {
         Self { span: value.span(), what }
     }
 
-    fn kind(key: &str, expected: &str, value: &Spanned<DeValue<'_>>) -> Self {
+    pub(in crate::os) fn kind(key: &str, expected: &str, value: &Spanned<DeValue<'_>>) -> Self {
         Self::at(value, format!("'{key}' must be {expected}, not {}", article(value.get_ref().type_str())))
     }
 }
@@ -253,11 +330,15 @@ fn article(kind: &str) -> String {
     format!("{} {kind}", if an { "an" } else { "a" })
 }
 
-fn string<'a>(key: &str, value: &'a Spanned<DeValue<'_>>) -> Result<&'a str, Wrong> {
+pub(in crate::os) fn string<'a>(key: &str, value: &'a Spanned<DeValue<'_>>) -> Result<&'a str, Wrong> {
     value.get_ref().as_str().ok_or_else(|| Wrong::kind(key, "a string", value))
 }
 
-fn integer(key: &str, value: &Spanned<DeValue<'_>>, (least, most): (i64, i64)) -> Result<usize, Wrong> {
+pub(in crate::os) fn integer(
+    key: &str,
+    value: &Spanned<DeValue<'_>>,
+    (least, most): (i64, i64),
+) -> Result<usize, Wrong> {
     let digits = value.get_ref().as_integer().ok_or_else(|| Wrong::kind(key, "an integer", value))?;
     i64::from_str_radix(digits.as_str(), digits.radix())
         .ok()
@@ -280,18 +361,50 @@ fn addresses(key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<SocketAddr>,
         .collect()
 }
 
-/// Reads an address to listen on: `ADDRESS:PORT`, or an address alone for the default port. Port 0 takes a free one.
-pub fn address(text: &str) -> Result<SocketAddr, String> {
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    text.parse::<SocketAddr>().or_else(|_| bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DEFAULT_PORT))).map_err(
-        |_| format!("{text:?} is no address to listen on: write one such as [::]:{DEFAULT_PORT} or 192.168.1.5"),
-    )
+fn host_names(key: &str, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, Wrong> {
+    let expected = "a list of names such as [\"attic.example.org\"]";
+    let list = value.get_ref().as_array().ok_or_else(|| Wrong::kind(key, expected, value))?;
+    if list.len() > PAGE_NAMES_MAX {
+        return Err(Wrong::at(value, format!("'{key}' has at most {PAGE_NAMES_MAX} names")));
+    }
+    let is_name = |name: &&str| {
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.');
+        (1..=253).contains(&name.len()) && name.bytes().all(letter)
+    };
+    list.iter()
+        .map(|item| {
+            let name = item.get_ref().as_str().ok_or_else(|| Wrong::kind(key, expected, item))?;
+            let name = Some(name).filter(is_name).ok_or_else(|| {
+                Wrong::at(item, format!("{name:?} is no name of a host: write one such as \"attic.example.org\""))
+            })?;
+            Ok(name.to_owned())
+        })
+        .collect()
 }
 
-fn unknown_key(key: &str) -> String {
-    match nearest(key, &KEYS) {
+/// Reads an address for the page: `ADDRESS:PORT`, or an address alone for [`PAGE_PORT`]. Port 0 takes a free one.
+pub fn page_address(text: &str) -> Result<SocketAddr, String> {
+    socket_address(text, PAGE_PORT).ok_or_else(|| {
+        format!("{text:?} is no address for the page: write one such as 127.0.0.1:{PAGE_PORT} or [::]:80")
+    })
+}
+
+/// Reads an address to listen on: `ADDRESS:PORT`, or an address alone for the default port. Port 0 takes a free one.
+pub fn address(text: &str) -> Result<SocketAddr, String> {
+    socket_address(text, DEFAULT_PORT).ok_or_else(|| {
+        format!("{text:?} is no address to listen on: write one such as [::]:{DEFAULT_PORT} or 192.168.1.5")
+    })
+}
+
+fn socket_address(text: &str, port: u16) -> Option<SocketAddr> {
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    text.parse().or_else(|_| bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, port))).ok()
+}
+
+pub(in crate::os) fn unknown_key(key: &str, keys: &[&str]) -> String {
+    match nearest(key, keys) {
         Some(known) => format!("there is no key '{}': did you mean '{known}'?", key.escape_debug()),
-        None => format!("there is no key '{}': the keys are {}", key.escape_debug(), KEYS.join(", ")),
+        None => format!("there is no key '{}': the keys are {}", key.escape_debug(), keys.join(", ")),
     }
 }
 
@@ -310,13 +423,17 @@ mod tests {
     #[test]
     fn a_whole_file_is_read() {
         let text = "# a box\nname = \"attic\"\nlisten = [\"[::]:0\", \"10.0.0.1:99\"]\nmount = \"/srv/dust\"\n\
-                    fetch = \"ondemand\"\ncache_bytes = 0x20_0000\nthreads = 4\n";
+                    fetch = \"ondemand\"\ncache_bytes = 0x20_0000\nthreads = 4\npanel = \"/b.toml\"\n\
+                    page = \"0.0.0.0:80\"\npage_names = [\"attic.example.org\"]\n";
         let config = NodeConfig::merge("/s".into(), NodeFlags::default(), parse(text));
         assert_eq!(config.name.as_deref(), Some("attic"));
         assert_eq!(config.listen, ["[::]:0".parse().unwrap(), "10.0.0.1:99".parse().unwrap()]);
         assert!(!config.listen_is_default && !config.cache);
         assert_eq!(config.mount, Some("/srv/dust".into()));
         assert_eq!((config.fetch, config.cache_bytes, config.threads), (Fetch::OnDemand, 2 << 20, 4));
+        assert_eq!(config.panel, PanelChoice::Board("/b.toml".into()));
+        assert_eq!(config.page, Some("0.0.0.0:80".parse().unwrap()));
+        assert_eq!(config.page_names, ["attic.example.org"]);
     }
 
     #[test]
@@ -325,21 +442,28 @@ mod tests {
         assert_eq!(config.listen, ["[::]:47470".parse().unwrap()]);
         assert!(config.listen_is_default);
         assert_eq!((config.mount, config.cache, config.fetch), (None, false, Fetch::Everything));
+        assert_eq!((config.page, config.page_names.len()), (None, 0));
     }
 
     #[test]
     fn flags_beat_the_file() {
-        let file = parse("name = \"a\"\nlisten = [\"10.0.0.1\"]\nmount = \"/a\"\nfetch = \"ondemand\"");
+        let file = parse("name = \"a\"\nlisten = [\"10.0.0.1\"]\nmount = \"/a\"\nfetch = \"ondemand\"\npage = \"::\"");
         let flags = NodeFlags {
             name: Some("b".into()),
             listen: vec!["10.0.0.2:5".parse().unwrap()],
             mount: Some("/b".into()),
             fetch: Some(Fetch::Everything),
+            page: Some("127.0.0.1:1".parse().unwrap()),
             ..NodeFlags::default()
         };
         let config = NodeConfig::merge("/s".into(), flags, file.clone());
+        assert_eq!(config.page, Some("127.0.0.1:1".parse().unwrap()));
         assert_eq!((config.name.as_deref(), config.mount), (Some("b"), Some("/b".into())));
         assert_eq!((config.listen, config.fetch), (vec!["10.0.0.2:5".parse().unwrap()], Fetch::Everything));
+
+        let terminal = NodeFlags { panel: Some(PanelChoice::Terminal), ..NodeFlags::default() };
+        let panel = |flags| NodeConfig::merge("/s".into(), flags, parse("panel = \"none\"")).panel;
+        assert_eq!((panel(terminal), panel(NodeFlags::default())), (PanelChoice::Terminal, PanelChoice::None));
 
         let cache = NodeConfig::merge("/s".into(), NodeFlags { cache: true, ..NodeFlags::default() }, file);
         assert_eq!((cache.cache, cache.mount), (true, None));
@@ -377,7 +501,19 @@ mod tests {
                 "listen = [\n  \"[::]:1\",\n  \"nowhere\",\n]",
                 "c.toml:3: \"nowhere\" is no address to listen on: write one such as [::]:47470 or 192.168.1.5",
             ),
+            (
+                "page = \"here\"",
+                "c.toml:1: \"here\" is no address for the page: write one such as 127.0.0.1:8080 or [::]:80",
+            ),
+            (
+                "page_names = [\"a\",\n\"a b\"]",
+                "c.toml:2: \"a b\" is no name of a host: write one such as \"attic.example.org\"",
+            ),
             ("mount = \"dust\"", "c.toml:1: 'mount' must be an absolute path"),
+            (
+                "panel = \"board.toml\"",
+                "c.toml:1: 'panel' is \"terminal\", \"none\" or the absolute path of a board's map",
+            ),
             ("fetch = \"all\"", "c.toml:1: 'fetch' is \"everything\" or \"ondemand\", not \"all\""),
             (
                 "mount = \"/x\"\ncache = true",

@@ -11,6 +11,7 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("found") => FOUND,
         Some("leave") => LEAVE,
         Some("remove") => REMOVE,
+        Some("press") => PRESS,
         Some("status") => STATUS,
         Some("friends") => FRIENDS,
         Some("transfers") => TRANSFERS,
@@ -31,6 +32,7 @@ Run a node:
   unmount    take the mount away, the node goes on
   stop       publish what is written, and end the node
 Friends:
+  press      press the button: pair with a box on the same network
   invite     open an invite, and print it
   join       join a circle by an invite
   found      found a circle
@@ -90,6 +92,11 @@ Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
   --name NAME    the node's name when its state is made (default: the host's)
   --fetch WHAT   everything: each file of its circles (default);
                  ondemand: what is opened, when it is opened
+  --panel WHAT   terminal: the LED is drawn there, and the keyboard presses the
+                 button; none (default); or the file of a board's map
+  --page A       show the page there, as 127.0.0.1:8080 or 0.0.0.0:80 for all
+                 of the LAN; signing in takes a press at the box (default: no
+                 page)
   --config FILE  the config file (default: config.toml in the state directory)
 
 The config file is TOML; a flag beats its key. The keys:
@@ -100,11 +107,15 @@ The config file is TOML; a flag beats its key. The keys:
   fetch = \"everything\"
   cache_bytes = 4194304   # the ledger's memory, 1 MiB to 1 GiB
   threads = 2             # of the mount, 1 to 64
+  panel = \"terminal\"
+  page = \"127.0.0.1:8080\"
+  page_names = [\"attic.example.org\"]   # beside its addresses and NAME.local
 
 Examples:
   dustfs node --mount ~/dust
   dustfs node --state /srv/dustfs --mount /srv/dust --name attic
   dustfs node --cache --listen 0.0.0.0:47470
+  dustfs node --mount ~/dust --page 127.0.0.1:8080
 ";
 
 const INVITE: &str = "\
@@ -150,13 +161,32 @@ Examples:
 ";
 
 const LEAVE: &str = "\
-Leaves a circle: nothing is shared with it any more. What is here stays, and can
-be read; joining it again takes it back.
+Leaves a circle: nothing is shared with it any more. What is here stays, and you
+can go on with it; joining again takes it back, and shares what you wrote since.
 
 Usage: dustfs leave CIRCLE
 
 Examples:
   dustfs leave Skiers
+";
+
+const PRESS: &str = "\
+Presses the button of the node, for boxes without one and for tests. Press on
+two nodes on one network within two minutes: both show a code in `dustfs
+status`. Where the two codes are equal, hold on both: the nodes then share a
+circle.
+
+Usage: dustfs press [SECONDS]
+
+  less than 2    a press: answers the page's sign-in, else opens the window for
+                 pairing (default)
+  2 to 4         a hold: confirms the code, once it was shown to its end
+  5 to 10        forgets who is signed in to the page
+  10 to 20       leaves the circles with friends; what is here stays
+
+Examples:
+  dustfs press
+  dustfs press 3
 ";
 
 const REMOVE: &str = "\

@@ -36,13 +36,14 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
             asking.show(&Call::Found { name }, |answer: &CircleAnswer| circle_line("founded", answer))
         }
         Command::Leave { circle } => {
-            let told = format!("left {}: what is here stays, and can be read\n", show::printable(&circle));
+            let told = format!("left {}: what is here stays\n", show::printable(&circle));
             asking.show(&Call::Leave { circle }, |_: &Value| told.clone())
         }
         Command::Remove { circle, member } => {
             let told = format!("removed {}\n", show::printable(&member));
             asking.show(&Call::Remove { circle, member }, |_: &Value| told.clone())
         }
+        Command::Press(milliseconds) => asking.press(milliseconds),
         Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
         Command::Stop => asking.stop(),
     }
@@ -122,6 +123,11 @@ impl Asking<'_> {
             answered => answered?,
         };
         self.print(&answer, |answer: &CircleAnswer| circle_line("joined", answer))
+    }
+
+    fn press(&mut self, held_ms: u32) -> Result<(), CliError> {
+        let told = if held_ms < 2_000 { "pressed" } else { "held" };
+        self.show(&Call::Press { held_ms }, |_: &Value| format!("{told}: `dustfs status` shows what came of it\n"))
     }
 
     fn stop(&mut self) -> Result<(), CliError> {

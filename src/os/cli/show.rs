@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::node::status::{Friend, Source, Status, Transfer, Transfers};
+use crate::node::status::{Friend, PairingStatus, SignInStatus, Source, Status, Transfer, Transfers};
 
 /// The status as a page of words.
 pub fn status(status: &Status) -> String {
@@ -13,6 +13,9 @@ pub fn status(status: &Status) -> String {
     facts.row(["node".into(), format!("{} ({})", printable(&status.name), short(&status.device))]);
     facts.row(["version".into(), printable(&status.version)]);
     facts.row(["state".into(), format!("{}, up {}", status.state, age(status.uptime_s))]);
+    if let Some(led) = &status.led {
+        facts.row(["LED".into(), printable(led)]);
+    }
     facts.row(["mount".into(), mount]);
     facts.row(["listens on".into(), printable(&status.listen.join(", "))]);
     facts.row(["connections".into(), status.connections.to_string()]);
@@ -20,6 +23,13 @@ pub fn status(status: &Status) -> String {
     facts.row(["disk".into(), disk]);
     if let Some(memory) = status.memory {
         facts.row(["memory".into(), size(memory)]);
+    }
+    if let Some(SignInStatus { code, shown }) = &status.sign_in {
+        let next = if *shown { "press if the page shows it" } else { "the LED is showing it" };
+        facts.row(["sign-in".into(), format!("code {code}; {next}")]);
+    }
+    if status.pairing.state != "closed" {
+        facts.row(["pairing".into(), pairing(&status.pairing)]);
     }
     text.push_str(&facts.draw());
     if !status.circles.is_empty() {
@@ -39,6 +49,35 @@ pub fn status(status: &Status) -> String {
         let _ = writeln!(text, "\nproblem: {}", printable(problem));
     }
     text
+}
+
+/// How pairing stands, in one line.
+fn pairing(pairing: &PairingStatus) -> String {
+    let friend = pairing.friend.as_deref().map_or_else(|| "the other box".into(), printable);
+    let left = pairing.seconds_left.unwrap_or(0);
+    match &pairing.state[..] {
+        "window" => format!("open for {left} s: press the other box"),
+        "overlap" => format!("several boxes were pressed: wait {left} s, then press two only"),
+        "exchanging" => "another box was found".into(),
+        "code" => {
+            let code = printable(pairing.code.as_deref().unwrap_or_default());
+            let next = match (pairing.confirmed_here, pairing.confirmed_there) {
+                (false, false) => "hold both boxes where both show it",
+                (false, true) => "confirmed there: hold this box where both show it",
+                (true, _) => "confirmed here: hold the other box",
+            };
+            format!("{friend}, code {code}, {left} s left; {next}")
+        }
+        "joining" => format!("joining with {friend}"),
+        "done" => {
+            let circle = pairing.circle.as_deref().map_or_else(|| "a circle".into(), printable);
+            format!("done: {friend} is in {circle}")
+        }
+        "failed" => format!("failed: {}", printable(pairing.why.as_deref().unwrap_or_default())),
+        "paused" => format!("paused for {left} s after failures"),
+        "choose" => format!("{friend} and this box are in circles: invite to the one that is meant"),
+        other => printable(other),
+    }
 }
 
 fn circles(status: &Status) -> String {
@@ -398,6 +437,8 @@ mod tests {
             downloaded: 1 << 20,
             last_seen_s: Some(3),
             removed: false,
+            holds_torrents: Some(1),
+            all_torrents: 2,
         };
         let text = friends(&[friend.clone(), Friend { removed: true, ..friend }]);
         let lines: Vec<&str> = text.lines().collect();
@@ -428,6 +469,7 @@ mod tests {
             device: "4be1c0".repeat(10),
             version: "0.1.0".into(),
             state: State::Full,
+            led: Some("ready".into()),
             mount: Some("/srv/dust".into()),
             listen: vec!["[::]:47470".into()],
             circles: vec![circle],
@@ -436,6 +478,8 @@ mod tests {
             disk_total: 1 << 40,
             disk_free: 1 << 39,
             memory: Some(20 << 20),
+            pairing: PairingStatus::default(),
+            sign_in: Some(SignInStatus { code: 47, shown: true }),
             problems: vec!["the disk is nearly full: free some space".into()],
         });
         for part in [

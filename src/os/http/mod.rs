@@ -1,6 +1,11 @@
-//! The API over HTTP/1.1 on the state directory's Unix socket: the node's server and the CLI's client.
+//! The API over HTTP/1.1 on the state directory's Unix socket: the node's server and the CLI's client; and the page's
+//! listener.
 
 pub mod client;
+#[cfg(feature = "lan")]
+mod files;
+#[cfg(feature = "lan")]
+pub mod page;
 pub mod server;
 
 use std::fs::File;
@@ -9,6 +14,8 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 pub use client::{Client, ClientError};
+#[cfg(feature = "lan")]
+pub use page::{PageError, PageServer};
 pub use server::{Answering, Handler, Server, ServerError};
 
 /// The socket of the node with this state directory.

@@ -205,10 +205,10 @@ impl Driver {
         if self.conns.values().filter(same_key).count() >= self.limits.connections_per_key {
             return Err(format!("key {transport} has {} connections already", self.limits.connections_per_key));
         }
-        let guest = protocol == Protocol::Invite && dialed.is_none();
-        let guests = self.conns.values().filter(|held| held.protocol == Protocol::Invite && !held.dialled);
-        if guest && guests.count() >= self.limits.invite_connections {
-            return Err("too many are answering invites at once".into());
+        let guest = protocol.is_guest() && dialed.is_none();
+        let guests = self.conns.values().filter(|held| held.protocol == protocol && !held.dialled);
+        if guest && guests.count() >= self.limits.guest_connections {
+            return Err("too many are answering an invite, or pairing, at once".into());
         }
         self.last_conn += 1;
         let conn = ConnId(self.last_conn);
@@ -217,7 +217,8 @@ impl Driver {
         self.conns.insert(conn, Held { outgoing: sender, protocol, transport, dialled, remote });
         log::info!("connection {} with key {transport} at {remote} is up", conn.0);
         (self.events)(Input::Connected(Connected { conn, protocol, transport, exporter, dialed, remote }));
-        let lasts = guest.then_some(self.limits.invite_time);
+        let lasts =
+            guest.then_some(if protocol == Protocol::Pair { self.limits.pair_time } else { self.limits.invite_time });
         let connection = Connection::new(conn, stream, outgoing, self.events.clone(), self.limits.clone(), lasts);
         self.tasks.spawn(async move {
             let (conn, why) = connection.run().await;
@@ -236,8 +237,9 @@ impl Driver {
     fn trust(&mut self, trust: Trust) {
         self.trusted = Arc::new(Trusted::new(self.identity.clone(), trust));
         for held in self.conns.values() {
-            // Whoever came by an invite stays when it is spent, for the answer that is on its way.
-            let stays = held.protocol == Protocol::Invite;
+            // Whoever came by an invite stays when it is spent, for the answer that is on its way; whoever pairs, when the
+            // window is closed to others.
+            let stays = held.protocol.is_guest();
             if !stays && !self.trusted.allows(held.protocol, &held.transport, held.dialled) {
                 let _ = held.outgoing.send(Outgoing::Cut("its key is no longer trusted".into()));
             }

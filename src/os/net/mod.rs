@@ -12,6 +12,10 @@
 mod connection;
 mod driver;
 mod handshake;
+#[cfg(feature = "panel")]
+pub mod mdns;
+#[cfg(feature = "panel")]
+mod responder;
 mod tls;
 
 use std::fmt;
@@ -54,10 +58,12 @@ pub struct NetLimits {
     pub close_time: Duration,
     /// Connections of one key under one protocol; the newest beyond is refused.
     pub connections_per_key: usize,
-    /// Inbound connections of the invite protocol, whose keys nobody knows yet.
-    pub invite_connections: usize,
+    /// Inbound connections of the invite protocol, whose keys nobody knows yet; and as many of pairing.
+    pub guest_connections: usize,
     /// Time that a connection of the invite protocol may last.
     pub invite_time: Duration,
+    /// Time that a connection of pairing may last.
+    pub pair_time: Duration,
 }
 
 impl Default for NetLimits {
@@ -69,8 +75,9 @@ impl Default for NetLimits {
             idle_time: limits::IDLE_TIME,
             close_time: Duration::from_secs(2),
             connections_per_key: 8,
-            invite_connections: 8,
+            guest_connections: 8,
             invite_time: Duration::from_secs(60),
+            pair_time: limits::PAIR_EXCHANGE_TIME + limits::PAIR_CODE_TIME + limits::PAIR_JOIN_TIME,
         }
     }
 }

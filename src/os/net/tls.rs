@@ -29,8 +29,12 @@ use crate::node::io::{Protocol, Trust, TrustedCircle};
 pub(super) const ALPN_DUSTFS: &[u8] = b"dustfs/1";
 /// ALPN of [`Protocol::Invite`].
 pub(super) const ALPN_INVITE: &[u8] = b"dustfs-invite/1";
+/// ALPN of [`Protocol::Pair`].
+pub(super) const ALPN_PAIR: &[u8] = b"dustfs-pair/1";
 /// The SNI of an invite's dialler, who knows no circle to name.
 const INVITE_NAME: &str = "invite.dustfs";
+/// The same of the dialler of the other box in the window.
+const PAIR_NAME: &str = "pair.dustfs";
 /// Label of the TLS exporter (RFC 8446, 7.5).
 pub(super) const EXPORTER: &[u8] = b"EXPORTER-dustfs-1";
 
@@ -96,6 +100,7 @@ pub(super) struct Trusted {
     identity: Arc<Identity>,
     circles: BTreeMap<CircleId, Circle>,
     invites: Option<Arc<ServerConfig>>,
+    pairing: Option<Arc<ServerConfig>>,
 }
 
 struct Circle {
@@ -114,7 +119,7 @@ pub(super) enum Answer {
 impl Trusted {
     /// Trust in nobody.
     pub(super) fn nobody(identity: Arc<Identity>) -> Self {
-        Self { identity, circles: BTreeMap::new(), invites: None }
+        Self { identity, circles: BTreeMap::new(), invites: None, pairing: None }
     }
 
     /// The trust that was told. A circle whose leaf is not for our key is left out, since no handshake could succeed.
@@ -132,9 +137,10 @@ impl Trusted {
             let server = identity.server_config(der(&told.leaf), ALPN_DUSTFS, policy);
             circles.insert(told.circle, Circle { told, server });
         }
-        let invites =
-            trust.invites.then(|| identity.server_config(identity.self_signed.clone(), ALPN_INVITE, Policy::Anybody));
-        Self { identity, circles, invites }
+        let guests = |alpn: &[u8]| identity.server_config(identity.self_signed.clone(), alpn, Policy::Anybody);
+        let invites = trust.invites.then(|| guests(ALPN_INVITE));
+        let pairing = trust.pairing.then(|| guests(ALPN_PAIR));
+        Self { identity, circles, invites, pairing }
     }
 
     /// True while a connection under `protocol` may be held with `key`, whose certificate was checked. Dialled invites were
@@ -147,15 +153,23 @@ impl Trusted {
                 self.circles.get(&circle).is_some_and(|circle| known(&circle.told) || !refused(&circle.told))
             }
             Protocol::Invite => dialled || self.invites.is_some(),
+            Protocol::Pair => dialled || self.pairing.is_some(),
         }
     }
 
     /// Chooses the certificate for a dialler by what it says first.
     pub(super) fn answer<'a>(&self, server_name: Option<&str>, alpn: impl Iterator<Item = &'a [u8]>) -> Answer {
-        let (mut dustfs, mut invite) = (false, false);
+        let (mut dustfs, mut invite, mut pair) = (false, false, false);
         for protocol in alpn {
             dustfs |= protocol == ALPN_DUSTFS;
             invite |= protocol == ALPN_INVITE;
+            pair |= protocol == ALPN_PAIR;
+        }
+        if pair {
+            return match &self.pairing {
+                Some(config) => Answer::Handshake(Protocol::Pair, config.clone()),
+                None => Answer::Refuse(AlertDescription::NoApplicationProtocol, "no window for pairing is open"),
+            };
         }
         if invite {
             return match &self.invites {
@@ -189,6 +203,7 @@ impl Trusted {
             Protocol::Invite => {
                 (self.identity.self_signed.clone(), ALPN_INVITE, Policy::Key(expect), INVITE_NAME.to_owned())
             }
+            Protocol::Pair => (self.identity.self_signed.clone(), ALPN_PAIR, Policy::Key(expect), PAIR_NAME.to_owned()),
         };
         let name = ServerName::try_from(name).map_err(|_| "the circle's server name is not a DNS name".to_owned())?;
         Ok((self.identity.client_config(certificate, alpn, policy), name))
@@ -366,7 +381,6 @@ fn has_aes() -> bool {
 /// Why a handshake that we dialled failed, for people.
 pub(super) fn dial_words(error: &io::Error, protocol: Protocol, peer: &dyn fmt::Display) -> String {
     use rustls::Error::{AlertReceived, InvalidCertificate};
-    let invite = protocol == Protocol::Invite;
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(InvalidCertificate(CertificateError::Other(other))) if other.0.is::<OtherKey>() => {
             format!("the peer at {peer} has another key than expected")
@@ -376,8 +390,11 @@ pub(super) fn dial_words(error: &io::Error, protocol: Protocol, peer: &dyn fmt::
         }
         Some(InvalidCertificate(_)) => format!("the certificate of the peer at {peer} is not one of DustFS"),
         Some(AlertReceived(AlertDescription::UnrecognisedName)) => format!("the peer at {peer} is not in this circle"),
-        Some(AlertReceived(AlertDescription::NoApplicationProtocol)) if invite => {
+        Some(AlertReceived(AlertDescription::NoApplicationProtocol)) if protocol == Protocol::Invite => {
             format!("the peer at {peer} has no invite open: ask for a new one")
+        }
+        Some(AlertReceived(AlertDescription::NoApplicationProtocol)) if protocol == Protocol::Pair => {
+            format!("the box at {peer} has no window open: press both")
         }
         Some(AlertReceived(AlertDescription::NoApplicationProtocol)) => {
             format!("the peer at {peer} does not speak dustfs/1: update it")

@@ -5,6 +5,7 @@ mod random;
 mod scratch;
 mod tree;
 mod watchdog;
+pub mod web;
 mod world;
 
 use std::process::{Command, Output};

@@ -48,6 +48,11 @@ impl Node {
         &self.name
     }
 
+    /// The network namespace of its host.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// Its IPv4 address on the bridge.
     pub fn address(&self) -> &str {
         &self.address

@@ -99,6 +99,15 @@ impl World {
         must(&["tc", "-n", &host, "qdisc", "del", "dev", "eth0", "root"]);
     }
 
+    /// Gives a node's host another IPv4 address on the bridge, or none.
+    pub fn readdress(&self, node: &Node, address: Option<&str>) {
+        let host = format!("{}-{}", self.namespace, node.name());
+        must(&["ip", "-n", &host, "-4", "addr", "flush", "dev", "eth0"]);
+        if let Some(address) = address {
+            must(&["ip", "-n", &host, "addr", "add", &format!("{address}/24"), "dev", "eth0"]);
+        }
+    }
+
     /// Cuts a node's host off, or joins it to the others again.
     pub fn link(&self, node: &Node, up: bool) {
         let port = format!("to{}", node.name());

@@ -1,5 +1,6 @@
 //! Nets on the loopback interface: what they carry, and how it ends.
 
+mod pairing;
 mod strangers;
 
 use std::collections::BTreeSet;
@@ -139,7 +140,7 @@ impl Node {
 }
 
 fn trust(circles: &[TrustedCircle]) -> Trust {
-    Trust { circles: circles.to_vec(), invites: false }
+    Trust { circles: circles.to_vec(), invites: false, pairing: false }
 }
 
 /// Nodes 1 and 2 of one circle, connected; 1 dialled.

@@ -1,0 +1,560 @@
+// The page of a box: its files, its friends, and how it is. What comes from outside is only ever shown as text.
+(function () {
+  'use strict';
+
+  var PICTURES = /\.(jpe?g|png|gif|webp|avif|heic|bmp)$/i;
+  var FILMS = /\.(mp4|m4v|webm|mov)$/i;
+  var SOUNDS = /\.(mp3|m4a|ogg|opus|flac|wav)$/i;
+  var EVERY = 3000;
+
+  // --- the browser
+
+  function get(id) { return document.getElementById(id); }
+
+  function make(kind, name, text) {
+    var made = document.createElement(kind);
+    if (name) { made.className = name; }
+    if (text !== undefined && text !== null) { made.textContent = text; }
+    return made;
+  }
+
+  function add(parent) {
+    for (var at = 1; at < arguments.length; at++) { parent.appendChild(arguments[at]); }
+    return parent;
+  }
+
+  function clear(node) {
+    while (node.firstChild) { node.removeChild(node.firstChild); }
+    return node;
+  }
+
+  function button(text, name, act) {
+    var made = make('button', name, text);
+    made.type = 'button';
+    made.onclick = act;
+    return made;
+  }
+
+  function request(method, url, body, done) {
+    var xhr = new XMLHttpRequest();
+    xhr.open(method, url);
+    if (method === 'POST') { xhr.setRequestHeader('Content-Type', 'application/json'); }
+    xhr.timeout = 150000;
+    xhr.onload = function () { answered(xhr, done); };
+    xhr.onerror = xhr.ontimeout = function () { done('The box does not answer.', null, 0); };
+    xhr.send(body ? JSON.stringify(body) : method === 'POST' ? '{}' : null);
+    return xhr;
+  }
+
+  // Tells `done` what went wrong in words, or the answer.
+  function answered(xhr, done) {
+    var answer = null;
+    try { answer = JSON.parse(xhr.responseText); } catch (broken) { answer = null; }
+    if (xhr.status === 401) { location.reload(); }
+    if (xhr.status >= 200 && xhr.status < 300) { return done(null, answer, xhr.status); }
+    var words = answer && answer.error ? answer.error : 'the box answered with ' + xhr.status;
+    if (answer && answer.remedy) { words += ': ' + answer.remedy; }
+    done(words.charAt(0).toUpperCase() + words.slice(1) + '.', null, xhr.status);
+  }
+
+  var noticed;
+  function notice(words) {
+    get('notice').textContent = words || '';
+    get('notice').hidden = !words;
+    clearTimeout(noticed);
+    if (words) {
+      window.scrollTo(0, 0);
+      noticed = setTimeout(function () { notice(''); }, 10000);
+    }
+  }
+
+  // --- numbers for people
+
+  function size(bytes) {
+    var units = ['bytes', 'KiB', 'MiB', 'GiB', 'TiB'];
+    var at = 0;
+    while (bytes >= 1024 && at < units.length - 1) { bytes /= 1024; at += 1; }
+    if (at === 0) { return count(Math.round(bytes), 'byte', 'bytes'); }
+    return (bytes >= 100 ? Math.round(bytes) : bytes.toFixed(1)) + ' ' + units[at];
+  }
+
+  function time(seconds) {
+    if (seconds < 90) { return Math.round(seconds) + ' s'; }
+    if (seconds < 5400) { return Math.round(seconds / 60) + ' min'; }
+    if (seconds < 172800) { return Math.round(seconds / 3600) + ' h'; }
+    return Math.round(seconds / 86400) + ' days';
+  }
+
+  function day(ms) {
+    return ms > 0 ? new Date(ms).toLocaleDateString() : '';
+  }
+
+  function count(number, one, many) { return number + ' ' + (number === 1 ? one : many); }
+
+  // --- the box
+
+  var status = null;
+
+  function light(told) {
+    var words = told.led ? told.led.charAt(0).toUpperCase() + told.led.slice(1) : null;
+    var wanted = 0;
+    var online = 0;
+    told.circles.forEach(function (circle) {
+      wanted += circle.wanted_torrents;
+      online = Math.max(online, circle.online);
+    });
+    var asks = ['window', 'exchanging', 'code', 'joining', 'choose'].indexOf(told.pairing.state) >= 0;
+    if (told.problems.length) { return ['wrong', words || told.problems[0]]; }
+    if (asks) { return ['ask', words || pairingWords(told.pairing)]; }
+    if (told.state === 'locked') { return ['ask', words || 'Locked: it waits for its passphrase']; }
+    if (wanted) { return ['busy', (words || 'Ready') + ', fetching ' + count(wanted, 'file', 'files')]; }
+    if (told.state === 'cache') { return ['good', words || 'A cache: it stores what it cannot read']; }
+    var alone = told.circles.every(function (circle) { return circle.members < 2; });
+    if (alone) { return ['good', words || 'Ready, not paired with a friend yet']; }
+    return ['good', words || 'Ready, ' + (online ? count(online, 'friend', 'friends') + ' online' : 'no friend is online')];
+  }
+
+  function showStatus(told) {
+    status = told;
+    var shown = light(told);
+    get('led').className = 'led ' + shown[0];
+    get('name').textContent = document.title = told.name;
+    get('state').textContent = shown[1];
+    showPairing(told.pairing);
+    if (tab === 'box') { showBox(told); }
+    if (tab === 'friends') { showCircles(told); }
+  }
+
+  function pairingWords(pairing) {
+    var friend = pairing.friend ? '\u201c' + pairing.friend + '\u201d' : 'the other box';
+    switch (pairing.state) {
+      case 'window': return 'Looking for a friend\u2019s box: press its button as well.';
+      case 'overlap': return 'More than two boxes were pressed, so all of them gave up. Wait a little, and press two.';
+      case 'exchanging': return 'Found a box, and agreeing on a code.';
+      case 'code': return pairing.confirmed_here ? 'Confirmed here. Now ' + friend + ' has to confirm.' :
+        'Compare this code with the one of ' + friend + '. If they are the same, and once the light has blinked all of it, hold the button of this box for 2 to 4 seconds.';
+      case 'joining': return 'Joining ' + friend + '.';
+      case 'done': return 'Paired with ' + friend + ': both are in ' + pairing.circle + ' now.';
+      case 'failed': return 'Pairing came to nothing: ' + (pairing.why || 'try again') + '.';
+      case 'paused': return 'Pairing failed too often, and rests for a while.';
+      case 'choose': return 'Both boxes are in circles already. Make an invite here and paste it there, or the other way round.';
+      default: return '';
+    }
+  }
+
+  function showPairing(pairing) {
+    var words = pairing ? pairingWords(pairing) : '';
+    if (words && pairing.seconds_left) { words += ' (' + time(pairing.seconds_left) + ')'; }
+    get('pairing').hidden = !words;
+    get('pairing-words').textContent = words;
+    get('pairing-code').textContent = (pairing && pairing.code) || '';
+    get('pairing-code').hidden = !(pairing && pairing.code);
+  }
+
+  function facts(list, pairs) {
+    clear(list);
+    pairs.forEach(function (pair) {
+      if (pair[1]) { add(list, make('dt', '', pair[0]), make('dd', '', pair[1])); }
+    });
+  }
+
+  function showBox(told) {
+    var problems = clear(get('problems'));
+    told.problems.forEach(function (problem) { add(problems, make('li', '', problem)); });
+    get('problems-card').hidden = !told.problems.length;
+    facts(get('facts'), [
+      ['Light', light(told)[1]],
+      ['Disk', told.disk_total ? size(told.disk_free) + ' free of ' + size(told.disk_total) : ''],
+      ['Running for', time(told.uptime_s)],
+      ['Friends reach it at', told.listen.join(', ')],
+      ['Its tree is mounted at', told.mount],
+      ['Memory', told.memory ? size(told.memory) : ''],
+      ['Version', told.version],
+      ['Device', told.device]
+    ]);
+    var circles = clear(get('circles'));
+    told.circles.forEach(function (circle) {
+      var list = make('dl');
+      facts(list, [
+        ['This box', circle.left ? 'left, and keeps what is here' : circle.role],
+        ['Members', circle.members > 1 ? circle.online + ' of ' + (circle.members - 1) + ' others online' : 'this box alone'],
+        ['Files and folders', circle.objects + ', ' + size(circle.bytes)],
+        ['Here', circle.held_torrents + ' of ' + (circle.held_torrents + circle.wanted_torrents) + ' bodies'],
+        ['Conflicts', circle.conflicts ? String(circle.conflicts) : ''],
+        ['Somebody signed two histories', circle.forks.join(', ')]
+      ]);
+      add(circles, add(make('section', 'card'), make('h2', '', circle.name), list));
+    });
+  }
+
+  function showCircles(told) {
+    var select = get('circle');
+    var names = told.circles.filter(function (circle) { return circle.role === 'keeper' && !circle.left && circle.name !== 'Home'; });
+    get('circle-label').hidden = names.length < 2;
+    if (select.options.length === names.length) { return; }
+    clear(select);
+    names.forEach(function (circle) {
+      var option = make('option', '', circle.name);
+      option.value = circle.name;
+      add(select, option);
+    });
+  }
+
+  // --- friends
+
+  function showFriends(friends) {
+    var list = clear(get('people'));
+    friends.forEach(function (friend) {
+      if (friend.removed) { return; }
+      var seen = friend.online ? 'online' :
+        friend.last_seen_s === null ? 'not seen since the start' : 'seen ' + time(friend.last_seen_s) + ' ago';
+      var holds = friend.holds_torrents === null ? '' :
+        friend.holds_torrents === friend.all_torrents ? 'holds everything, ' :
+        'holds ' + friend.holds_torrents + ' of ' + count(friend.all_torrents, 'file', 'files') + ', ';
+      var text = add(make('div', 'text'),
+        make('b', '', friend.name),
+        make('span', 'quiet', friend.role + ' of ' + friend.circle + ', ' + seen),
+        make('br'),
+        make('span', 'quiet', holds + size(friend.downloaded) + ' came, ' + size(friend.uploaded) + ' went'));
+      add(list, add(make('li', 'row'), make('span', friend.online ? 'spot on' : 'spot'), text));
+    });
+    if (!list.firstChild) { add(list, make('li', 'empty', 'No friends yet: invite one, or join one.')); }
+  }
+
+  var plotted = [];
+  function showTransfers(told) {
+    var down = 0;
+    var up = 0;
+    told.traffic.forEach(function (peer) { down += peer.rate_down; up += peer.rate_up; });
+    plotted.push([down, up]);
+    if (plotted.length > 60) { plotted.shift(); }
+    plot();
+    get('rates').textContent = size(down) + '/s come, ' + size(up) + '/s go';
+    var list = clear(get('transfers'));
+    told.transfers.forEach(function (transfer) {
+      var bar = make('progress');
+      bar.max = transfer.total_bytes || 1;
+      bar.value = transfer.have_bytes;
+      var from = transfer.sources.map(function (source) { return source.name; }).join(', ');
+      add(list, add(make('li'),
+        make('b', '', transfer.name || 'something encrypted'), bar,
+        make('span', 'quiet', size(transfer.have_bytes) + ' of ' + size(transfer.total_bytes) +
+          (transfer.rate_down ? ', ' + size(transfer.rate_down) + '/s' : '') + (from ? ', from ' + from : ''))));
+    });
+    if (!list.firstChild) { add(list, make('li', 'quiet', 'Nothing is being fetched.')); }
+  }
+
+  function plot() {
+    var canvas = get('plot');
+    var pen = canvas.getContext && canvas.getContext('2d');
+    if (!pen) { return; }
+    var most = 65536;
+    plotted.forEach(function (pair) { most = Math.max(most, pair[0], pair[1]); });
+    pen.clearRect(0, 0, canvas.width, canvas.height);
+    [['#2fa35b', 0], ['#c98a1b', 1]].forEach(function (line) {
+      pen.beginPath();
+      pen.lineWidth = 3;
+      pen.strokeStyle = line[0];
+      plotted.forEach(function (pair, at) {
+        pen.lineTo(at * canvas.width / 59, canvas.height - 4 - pair[line[1]] / most * (canvas.height - 10));
+      });
+      pen.stroke();
+    });
+  }
+
+  get('invite').onclick = function () {
+    var asked = { role: get('role').value };
+    if (!get('circle-label').hidden) { asked.circle = get('circle').value; }
+    get('invite').disabled = true;
+    request('POST', '/v1/invite', asked, function (wrong, answer) {
+      get('invite').disabled = false;
+      if (wrong) { return notice(wrong); }
+      get('invite-text').value = answer.invite;
+      get('invited').hidden = false;
+    });
+  };
+
+  get('copy').onclick = function () {
+    get('invite-text').focus();
+    get('invite-text').select();
+    get('invite-text').setSelectionRange(0, 100000);
+    var copied = false;
+    try { copied = document.execCommand('copy'); } catch (refused) { copied = false; }
+    get('copy').textContent = copied ? 'Copied' : 'Copy the marked text';
+    setTimeout(function () { get('copy').textContent = 'Copy it'; }, 3000);
+  };
+
+  get('join').onclick = function () {
+    get('join').disabled = true;
+    get('join').textContent = 'Joining';
+    request('POST', '/v1/join', { invite: get('join-text').value }, function (wrong, answer) {
+      get('join').disabled = false;
+      get('join').textContent = 'Join';
+      notice(wrong || 'You have joined ' + answer.circle + '.');
+      if (!wrong) { get('join-text').value = ''; }
+      refresh();
+    });
+  };
+
+  // --- files
+
+  // The segments of the path that is shown, as they stand in an address.
+  var path = [];
+  var entries = [];
+  var next = null;
+
+  function address(href) {
+    return '/files/' + path.concat(href === undefined ? [] : [href]).join('/') + (href === undefined && path.length ? '/' : '');
+  }
+
+  function readable(segment) {
+    try { return decodeURIComponent(segment); } catch (broken) { return segment; }
+  }
+
+  function openPath(segments) {
+    location.hash = '#files' + segments.map(function (segment) { return '/' + segment; }).join('');
+  }
+
+  function load(more) {
+    var asked = path.join('/');
+    var from = more ? next : null;
+    request('GET', address() + (from ? '?after=' + from : ''), null, function (wrong, answer, code) {
+      if (asked !== path.join('/')) { return; }
+      if (wrong) {
+        notice(wrong);
+        if (code === 404 && path.length) { openPath(path.slice(0, -1)); }
+        return;
+      }
+      if (!answer.entries) { return openPath(path.slice(0, -1)); }
+      entries = from ? entries.concat(answer.entries) : answer.entries;
+      next = answer.next;
+      showFiles();
+    });
+  }
+
+  function showFiles() {
+    var crumbs = clear(get('crumbs'));
+    var top = make('a', '', 'All files');
+    top.href = '#files';
+    add(crumbs, top);
+    path.forEach(function (segment, at) {
+      var link = make('a', '', readable(segment));
+      link.href = '#files/' + path.slice(0, at + 1).join('/');
+      add(crumbs, make('i', '', '/'), link);
+    });
+    var sorted = entries.slice().sort(function (a, b) {
+      if ((a.kind === 'directory') !== (b.kind === 'directory')) { return a.kind === 'directory' ? -1 : 1; }
+      return a.name.localeCompare(b.name);
+    });
+    var list = clear(get('list'));
+    sorted.forEach(function (entry) { add(list, line(entry)); });
+    if (!sorted.length) { add(list, make('li', 'empty', 'Nothing is here yet.')); }
+    get('more').hidden = !next;
+    // Where the root shows several circles, files go into one of them.
+    get('tools').hidden = !path.length && status && status.circles.length > 1;
+  }
+
+  function line(entry) {
+    var item = make('li');
+    var ending = entry.name.lastIndexOf('.') > 0 ? entry.name.slice(entry.name.lastIndexOf('.') + 1, 99).toUpperCase() : '';
+    var kind = make('span', 'kind', ending.length < 5 ? ending : '');
+    var about = entry.kind === 'file' ? size(entry.size) + (entry.mtime > 0 ? ', ' + day(entry.mtime) : '') : day(entry.mtime);
+    if (entry.kind === 'directory') { kind.className = 'kind folder'; kind.textContent = ''; }
+    if (PICTURES.test(entry.name)) { kind.className = 'kind picture'; }
+    var open = button('', 'open', function () { openEntry(entry); });
+    add(open, kind, add(make('div', 'text'), make('b', '', entry.name), make('span', 'quiet', about)));
+    var acts = make('div', 'acts');
+    acts.hidden = true;
+    if (entry.kind === 'file') {
+      var save = make('a', 'button', 'Save');
+      save.href = address(entry.href) + '?save';
+      add(acts, save);
+    }
+    add(acts, button('Delete', 'danger', function () { remove(entry); }));
+    var dots = button('\u22ef', 'dots', function () { acts.hidden = !acts.hidden; });
+    dots.setAttribute('aria-label', 'What to do with ' + entry.name);
+    return add(item, add(make('div', 'row'), open, dots), acts);
+  }
+
+  function openEntry(entry) {
+    if (entry.kind === 'directory') { return openPath(path.concat([entry.href])); }
+    if (entry.kind === 'symlink') { return notice('This is a link, which leads nowhere here.'); }
+    if (PICTURES.test(entry.name) || FILMS.test(entry.name) || SOUNDS.test(entry.name)) { return view(entry); }
+    location.href = address(entry.href) + '?save';
+  }
+
+  function remove(entry) {
+    var what = entry.kind === 'directory' ? 'the folder' : 'the file';
+    if (!confirm('Delete ' + what + ' \u201c' + entry.name + '\u201d for everybody?')) { return; }
+    request('DELETE', address(entry.href), null, function (wrong) {
+      notice(wrong);
+      load(false);
+    });
+  }
+
+  get('mkdir').onclick = function () {
+    var name = prompt('Name of the new folder');
+    if (!name) { return; }
+    request('POST', address(encodeURIComponent(name)) + '?mkdir', null, function (wrong) {
+      notice(wrong);
+      load(false);
+    });
+  };
+
+  get('more').onclick = function () { load(true); };
+
+  // --- pictures, films and sounds
+
+  var viewed = null;
+
+  function view(entry) {
+    var kind = PICTURES.test(entry.name) ? 'img' : FILMS.test(entry.name) ? 'video' : 'audio';
+    var shown = make(kind);
+    viewed = entry;
+    if (kind !== 'img') { shown.controls = true; }
+    shown.onerror = function () {
+      add(clear(get('stage')), make('p', '', 'This cannot be shown here: save it, or try again when a friend who has it is online.'));
+    };
+    shown.src = address(entry.href);
+    add(clear(get('stage')), shown);
+    get('viewed').textContent = entry.name;
+    get('save').href = address(entry.href) + '?save';
+    get('viewer').hidden = false;
+  }
+
+  function step(by) {
+    var all = entries.filter(function (entry) { return entry.kind === 'file' && PICTURES.test(entry.name); });
+    all.sort(function (a, b) { return a.name.localeCompare(b.name); });
+    var at = all.indexOf(viewed);
+    if (all.length) { view(all[(at + by + all.length) % all.length]); }
+  }
+
+  function close() {
+    clear(get('stage'));
+    get('viewer').hidden = true;
+  }
+
+  get('close').onclick = close;
+  get('before').onclick = function () { step(-1); };
+  get('after').onclick = function () { step(1); };
+  document.addEventListener('keydown', function (event) {
+    if (get('viewer').hidden) { return; }
+    if (event.keyCode === 27) { close(); }
+    if (event.keyCode === 37) { step(-1); }
+    if (event.keyCode === 39) { step(1); }
+  });
+
+  // --- uploads, one after the other
+
+  var queue = [];
+  var sending = false;
+
+  get('pick').onchange = function () {
+    var files = get('pick').files;
+    var known = entries.map(function (entry) { return entry.name; });
+    for (var at = 0; at < files.length; at++) {
+      var replace = known.indexOf(files[at].name) >= 0;
+      if (replace && !confirm('There is \u201c' + files[at].name + '\u201d already. Replace it?')) { continue; }
+      enqueue(files[at], address(encodeURIComponent(files[at].name)), replace);
+    }
+    get('pick').value = '';
+    send();
+  };
+
+  function enqueue(file, url, replace) {
+    var upload = { file: file, url: url, replace: replace, item: make('div', 'card'), bar: make('progress'), words: make('span', 'quiet', 'waits') };
+    upload.bar.max = file.size || 1;
+    upload.bar.value = 0;
+    upload.stop = button('Stop', '', function () {
+      upload.stopped = true;
+      if (upload.xhr) { upload.xhr.abort(); } else { upload.item.parentNode.removeChild(upload.item); }
+    });
+    add(upload.item, make('b', '', file.name), upload.bar, upload.words, make('br'), upload.stop);
+    add(get('uploads'), upload.item);
+    queue.push(upload);
+  }
+
+  function send() {
+    var upload = queue[0];
+    if (sending || !upload) { return; }
+    queue.shift();
+    if (upload.stopped) { return send(); }
+    sending = true;
+    var xhr = upload.xhr = new XMLHttpRequest();
+    xhr.open('PUT', upload.url);
+    if (!upload.replace) { xhr.setRequestHeader('If-None-Match', '*'); }
+    xhr.upload.onprogress = function (event) {
+      upload.bar.value = event.loaded;
+      upload.words.textContent = event.loaded < upload.file.size ?
+        size(event.loaded) + ' of ' + size(upload.file.size) : 'is being stored';
+    };
+    xhr.onload = function () {
+      answered(xhr, function (wrong, answer, code) {
+        if (code === 412 && confirm('There is \u201c' + upload.file.name + '\u201d already. Replace it?')) {
+          enqueue(upload.file, upload.url, true);
+          wrong = null;
+        }
+        sent(upload, wrong);
+      });
+    };
+    xhr.onerror = function () { sent(upload, 'It broke off: look whether the box is on and its disk has space.'); };
+    xhr.onabort = function () { sent(upload, null); };
+    xhr.send(upload.file);
+  }
+
+  function sent(upload, wrong) {
+    sending = false;
+    if (wrong) {
+      upload.words.textContent = wrong;
+      upload.words.className = 'bad';
+      upload.stop.textContent = 'Close';
+      upload.xhr = null;
+    } else {
+      upload.item.parentNode.removeChild(upload.item);
+    }
+    if (tab === 'files') { load(false); }
+    send();
+  }
+
+  window.onbeforeunload = function () { return sending ? 'Files are on their way to the box.' : undefined; };
+
+  // --- what is shown
+
+  var tab = 'files';
+
+  function go() {
+    var parts = location.hash.replace(/^#/, '').split('/');
+    tab = ['friends', 'box'].indexOf(parts[0]) >= 0 ? parts[0] : 'files';
+    ['files', 'friends', 'box'].forEach(function (name) {
+      get(name).hidden = name !== tab;
+      get('to-' + name).className = name === tab ? 'here' : '';
+    });
+    close();
+    if (tab === 'files') {
+      path = parts.slice(1).filter(function (part) { return part && part !== '.' && part !== '..'; });
+      entries = [];
+      load(false);
+    }
+    refresh();
+  }
+
+  function refresh() {
+    request('GET', '/v1/status', null, function (wrong, told, code) {
+      if (!wrong) { return showStatus(told); }
+      get('led').className = 'led';
+      get('state').textContent = code ? wrong : 'The box does not answer';
+    });
+    if (tab === 'friends') {
+      request('GET', '/v1/friends', null, function (wrong, told) { if (!wrong) { showFriends(told); } });
+      request('GET', '/v1/transfers', null, function (wrong, told) { if (!wrong) { showTransfers(told); } });
+    }
+  }
+
+  get('signout').onclick = function () {
+    request('POST', '/v1/signout', null, function () { location.replace('/'); });
+  };
+
+  window.onhashchange = go;
+  setInterval(function () { if (!document.hidden) { refresh(); } }, EVERY);
+  go();
+})();
