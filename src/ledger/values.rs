@@ -173,9 +173,9 @@ pub struct DraftEntry {
     /// The content itself, when it is small.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inline: Option<Bytes2>,
-    /// The version that it was opened on.
+    /// The record of the version that it was opened on: versions may come to have other names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base: Option<Dot>,
+    pub base: Option<RecordHash>,
     /// Bytes of the base that are still the draft's.
     pub base_size: u64,
     /// Permission bits.

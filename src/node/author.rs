@@ -148,6 +148,7 @@ impl<S: Snapshot> Node<S> {
             deps: open.deps,
             wall: open.wall,
             entries: open.entries,
+            branches: Vec::new(),
         };
         let signed = commit.sign(|bytes| self.me.member.sign(bytes));
         circle.chains.insert(mine, Tip { sequence: open.dot.sequence, hash: signed.hash, lamport: open.lamport });

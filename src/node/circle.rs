@@ -1,6 +1,6 @@
 //! One circle as a node holds it: roster, epoch keys, tree and chains; founding it, loading it, learning statements.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use zeroize::Zeroizing;
@@ -17,7 +17,7 @@ use crate::seal::member::verify;
 use crate::seal::{CircleKey, EpochKeys, Suite, envelope};
 use crate::tree::{Changes, Seen, Tree, Version};
 use crate::wire::commit::{Commit, SignedCommit};
-use crate::wire::record::{Bytes2, Chain, Content, Dot, Inner, Outer, Value};
+use crate::wire::record::{Bytes2, Chain, Content, Inner, Outer, Value};
 use crate::wire::statement::{KeyFor, Role, Saying, SignedStatement};
 
 /// The name of the circle that every node founds for its owner.
@@ -53,8 +53,11 @@ pub struct Circle {
     pub announce: Option<Instant>,
     /// When this node starts an epoch, if nobody else did before.
     pub mint: Option<Instant>,
-    /// Chains of which two histories were seen, in words.
-    pub forks: BTreeSet<String>,
+    /// Chains of which two histories were seen, in words, until their author says which counts.
+    pub forks: BTreeMap<Chain, String>,
+    /// What authors said of their forked chains, by number.
+    pub branches: BTreeMap<Chain, BTreeMap<u64, CommitHash>>,
+    pub recall: Option<super::fork::Recall>,
     me: crate::base::MemberKey,
 }
 
@@ -100,7 +103,9 @@ impl Circle {
             pull: None,
             announce: None,
             mint: None,
-            forks: BTreeSet::new(),
+            forks: BTreeMap::new(),
+            branches: BTreeMap::new(),
+            recall: None,
             me,
         }
     }
@@ -156,23 +161,6 @@ impl Circle {
     /// The keys by which registers are tagged: the first epoch's, so that tags outlive epochs.
     pub fn tag_keys(&self) -> Option<&EpochKeys> {
         self.epochs.iter().min_by_key(|(id, epoch)| (epoch.number, **id)).map(|(_, epoch)| &epoch.keys)
-    }
-
-    /// How the roster judges a commit.
-    pub fn verdict(&self, commit: &SignedCommit) -> Verdict {
-        self.roster.accepts(&commit.commit.dot, &commit.hash)
-    }
-
-    /// True when this commit lies above the cut of an author that lost the right to write: nobody waits for it.
-    pub fn is_cut_off(&self, dot: &Dot) -> bool {
-        self.roster.accepts(dot, &CommitHash::NONE) == Verdict::AboveCut
-    }
-
-    /// True when the roster may accept a commit of this chain after the one held.
-    pub fn may_advance(&self, chain: &Chain, held: u64) -> bool {
-        let next = Dot { author: chain.author, incarnation: chain.incarnation, sequence: held + 1 };
-        let verdict = self.roster.accepts(&next, &CommitHash::NONE);
-        matches!(verdict, Verdict::Accepted | Verdict::WrongHash)
     }
 
     /// Opens a record of an accepted commit. `Ok(None)` when its epoch's key is not held; an error when it is not what
@@ -578,6 +566,7 @@ impl<S: Snapshot> Node<S> {
             return Err(error);
         }
         circle.named = named;
+        found.iter().for_each(|commit| circle.learn_branches(commit));
         for commit in found {
             for at in 0..commit.entries.len() {
                 let Some(bytes) = self.ledger.get(Table::Records, &keys::record(id, &commit.entries[at].record))?
@@ -593,7 +582,6 @@ impl<S: Snapshot> Node<S> {
     /// Builds the tree anew from the ledger: after a removal, which cuts chains, or a new key, which opens records.
     pub fn reload_tree(&mut self, id: &CircleId) {
         // What gathers is in the ledger only once it is signed.
-        self.close_commit(id);
         self.close_commit(id);
         let Some(circle) = self.circles.get_mut(id) else { return };
         let old = std::mem::replace(&mut circle.tree, Tree::new(id));

@@ -187,6 +187,11 @@ impl Draft {
         }
     }
 
+    /// True when it is not on its way to being published or kept.
+    pub fn is_quiet(&self) -> bool {
+        self.orphan || !self.dirty || (self.publishing == Publishing::No && !self.keep)
+    }
+
     /// Chunks of the file as it is.
     pub fn chunk_count(&self) -> u32 {
         self.size.div_ceil(CHUNK_PLAIN as u64) as u32

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::Node;
-use super::draft::{Change, Draft, Link, Publishing, View};
+use super::draft::{Change, Draft, Link, View};
 use super::handles::{Open, Pin};
 use super::io::{Answer, Handle, Inode, OpError, Reply, Stale};
 use super::read::Spot;
@@ -65,13 +65,6 @@ impl Files {
     pub(super) fn draft_number(&mut self) -> u64 {
         self.last_draft += 1;
         self.last_draft << 32
-    }
-
-    /// True when no draft is on its way to being published.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.drafts
-            .values()
-            .all(|draft| draft.orphan || !draft.dirty || (draft.publishing == Publishing::No && !draft.keep))
     }
 }
 

@@ -282,8 +282,11 @@ pub struct TrustedCircle {
     pub root: Bytes,
     /// Our own leaf, DER.
     pub leaf: Bytes,
-    /// Keys of the devices that may connect.
+    /// Keys of the devices that are in the circle: they may connect, and are dialled.
     pub allowed: BTreeSet<TransportKey>,
+    /// Keys of those that were removed. Whoever is neither, and shows a certificate that the root issued, was admitted by a
+    /// keeper of whom this node has not heard: it may connect, to hand in the statement that says so.
+    pub removed: BTreeSet<TransportKey>,
 }
 
 /// A request of the node's.

@@ -11,17 +11,20 @@ mod author;
 mod circle;
 mod draft;
 mod files;
+mod fork;
 #[cfg(feature = "panel")]
 mod front;
 mod handles;
 mod invite;
 mod leave;
+mod moved;
 mod op;
 mod pairing;
 mod peers;
 mod publish;
 mod question;
 mod read;
+mod stopping;
 mod summary;
 mod sync;
 mod telling;
@@ -144,6 +147,7 @@ enum Asked {
 /// What waits for a batch to be durable.
 enum Effect {
     Reply(Ticket, Reply),
+    Stopped(Ticket),
     Push(CircleId, Dot),
     Announce(CircleId),
     Whole(InfoHash),
@@ -423,6 +427,7 @@ impl<S: Snapshot> Node<S> {
     fn take_effect(&mut self, effect: Effect) {
         match effect {
             Effect::Reply(ticket, reply) => self.reply(ticket, reply),
+            Effect::Stopped(ticket) => self.stopped(ticket, None),
             Effect::Push(circle, dot) => self.push(&circle, &dot),
             Effect::Announce(circle) => self.announce_later(&circle),
             Effect::Whole(info_hash) => self.tell_whole(&info_hash),
@@ -449,17 +454,23 @@ impl<S: Snapshot> Node<S> {
                 self.ledger.failed();
                 let refused = OpError::from(error.clone());
                 // Whoever waits is told now; what is to be told to others waits for the write that succeeds.
-                let mut kept = Vec::new();
+                let (mut kept, mut stopped) = (Vec::new(), Vec::new());
                 for effect in std::mem::take(&mut self.flying_effects) {
                     match effect {
                         Effect::Reply(ticket, Ok(_)) => self.reply(ticket, Err(refused.clone())),
+                        Effect::Stopped(ticket) => stopped.push(ticket),
                         other => kept.push(other),
                     }
                 }
                 kept.append(&mut self.effects);
                 self.effects = kept;
+                for ticket in stopped {
+                    self.stopped(ticket, Some(&error));
+                }
                 self.trouble = Some(error);
-                self.flush_at = Some(self.now.instant + RETRY_TIME);
+                // Who stops is told of the first failure of what it waits for.
+                let stops = self.effects.iter().any(|effect| matches!(effect, Effect::Stopped(_)));
+                self.flush_at = Some(if stops { self.now.instant } else { self.now.instant + RETRY_TIME });
             }
         }
     }
@@ -566,6 +577,7 @@ impl<S: Snapshot> Node<S> {
                 root: circle.root_der.clone(),
                 leaf: circle.leaf.clone(),
                 allowed: circle.roster.allowed_transports(),
+                removed: circle.roster.removed_transports(),
             })
             .collect();
         let invites = self.inviter.any_open(self.now.instant);
@@ -573,34 +585,6 @@ impl<S: Snapshot> Node<S> {
         let pairing = self.pairing.told_listening();
         self.actions.push_back(Action::Trust(Trust { circles, invites, pairing }));
         self.announce();
-    }
-
-    /// Asks for a clean end: drafts are published, everything is made durable.
-    fn shutdown(&mut self, ticket: Ticket) -> Option<Reply> {
-        match self.stopping {
-            None => {}
-            Some(STOPPED) => {
-                self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
-                return None;
-            }
-            // Whoever asked first is told when it is done.
-            Some(_) => return Some(Err(OpError::Stopping)),
-        }
-        self.stopping = Some(ticket);
-        self.publish_all();
-        self.shutdown_due();
-        None
-    }
-
-    /// Ends the shutdown once no draft is on its way.
-    fn shutdown_due(&mut self) {
-        if self.files.is_quiet()
-            && let Some(ticket) = self.stopping.filter(|ticket| *ticket != STOPPED)
-        {
-            self.stopping = Some(STOPPED);
-            self.flush_at = Some(self.now.instant);
-            self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
-        }
     }
 
     fn op(&mut self, ticket: Ticket, op: Op) -> Option<Reply> {
@@ -626,6 +610,3 @@ impl<S: Snapshot> Node<S> {
         }
     }
 }
-
-/// Stands for the shutdown's ticket once it was answered.
-const STOPPED: Ticket = Ticket(u64::MAX);

@@ -44,6 +44,9 @@ pub struct Peer {
     pub queued: usize,
     /// Circles that both are in; empty before the hello.
     pub circles: BTreeMap<CircleId, Shared>,
+    /// The circle whose root issued its certificate, while nothing that this node has heard admits it: all that it can do
+    /// is hand in statements.
+    pub certified: Option<CircleId>,
     greeted: bool,
     closing: bool,
     /// The dialling plan was told of it.
@@ -76,9 +79,10 @@ impl Peers {
         self.conns.iter().map(|(conn, peer)| (*conn, peer))
     }
 
-    /// Connections of the invite protocol, with when they came.
+    /// Connections of the invite protocol and of those that only a certificate speaks for, with when they came.
     pub fn joining(&self) -> impl Iterator<Item = (ConnId, Instant)> {
-        let joining = self.all().filter(|(_, peer)| peer.protocol == Protocol::Invite && !peer.closing);
+        let joins = |peer: &Peer| peer.protocol == Protocol::Invite || peer.certified.is_some();
+        let joining = self.all().filter(move |(_, peer)| joins(peer) && !peer.closing);
         joining.map(|(conn, peer)| (conn, peer.since))
     }
 
@@ -110,6 +114,10 @@ impl<S: Snapshot> Node<S> {
     pub fn connected(&mut self, connected: Connected) {
         let Connected { conn, protocol, transport, exporter, dialed, remote } = connected;
         let address = dialed.and_then(|ticket| self.peers.dialing.remove(&ticket)).map(|(_, address)| address);
+        let certified = match protocol {
+            Protocol::Dustfs(id) if dialed.is_none() => self.certified_for(&id, &transport),
+            _ => None,
+        };
         let peer = Peer {
             transport,
             member: None,
@@ -120,9 +128,10 @@ impl<S: Snapshot> Node<S> {
             exporter,
             queued: 0,
             circles: BTreeMap::new(),
+            certified,
             greeted: false,
             closing: false,
-            counted: !protocol.is_guest(),
+            counted: !protocol.is_guest() && certified.is_none(),
         };
         if protocol.is_guest() {
             self.peers.conns.insert(conn, peer);
@@ -135,7 +144,9 @@ impl<S: Snapshot> Node<S> {
         }
         let other = self.peers.by_key(&transport).map(|(other, peer)| (other, peer.dialed));
         self.peers.conns.insert(conn, peer);
-        self.dials.connected(self.now.instant, transport, address);
+        if certified.is_none() {
+            self.dials.connected(self.now.instant, transport, address);
+        }
         if let Some((other, other_dialed)) = other {
             let ours_wins = self.me.device.transport < transport;
             let new_stays = dialed.is_some() == ours_wins || dialed.is_some() == other_dialed;
@@ -150,11 +161,29 @@ impl<S: Snapshot> Node<S> {
         let hello = Hello {
             version: VERSIONS.0,
             lowest: VERSIONS.1,
-            circles: self.circles.values().filter(|circle| circle.admits(&transport)).map(|circle| circle.id).collect(),
+            circles: self
+                .circles
+                .values()
+                .filter(|circle| circle.admits(&transport) || certified == Some(circle.id))
+                .map(|circle| circle.id)
+                .collect(),
             member: Some(self.me.device.member),
             signature: Some(Bytes2::from(&self.me.member.sign(&signed)[..])),
         };
         self.tell(conn, &Control::Hello(hello));
+    }
+
+    /// The circle, if its certificate is all that speaks for this key here: no circle admits it, this one did not remove
+    /// it.
+    fn certified_for(&self, id: &CircleId, transport: &TransportKey) -> Option<CircleId> {
+        let circle = self.circles.get(id).filter(|circle| circle.role().is_some())?;
+        let known = self.is_member_anywhere(transport) || circle.roster.removed_transports().contains(transport);
+        (!known).then_some(*id)
+    }
+
+    /// True for who may hand in statements of this circle.
+    pub(super) fn is_certified(&self, conn: ConnId, id: &CircleId) -> bool {
+        self.peers.get(conn).is_some_and(|peer| peer.certified == Some(*id) && peer.greeted && !peer.closing)
     }
 
     /// A dial came to nothing.
@@ -185,7 +214,7 @@ impl<S: Snapshot> Node<S> {
         self.swarm.disconnected(self.now.instant, conn);
         for circle in self.circles.values_mut() {
             if circle.pull.is_some_and(|(from, _)| from == conn) {
-                circle.pull = None;
+                (circle.pull, circle.recall) = (None, None);
             }
         }
         if peer.counted {
@@ -219,6 +248,13 @@ impl<S: Snapshot> Node<S> {
             self.invite_frame(conn, payload);
         } else if peer.protocol == Protocol::Pair {
             self.pair_frame(conn, &payload);
+        } else if peer.certified.is_some() && peer.greeted {
+            // Nothing else that it says is heard, and nothing is answered.
+            if let Ok(Some(Control::Statements(statements))) = Control::decode(&payload)
+                && channel == 0
+            {
+                self.on_statements(conn, statements);
+            }
         } else if channel != 0 {
             if peer.greeted {
                 self.swarm.message(self.now.instant, conn, channel, payload);
@@ -281,6 +317,16 @@ impl<S: Snapshot> Node<S> {
             if fits && circle.role().is_some() {
                 common.insert(circle.id, Shared::default());
             }
+        }
+        let certified = self.peers.get(conn).and_then(|peer| peer.certified).filter(|id| hello.circles.contains(id));
+        if let Some((id, circle)) =
+            certified.and_then(|id| Some((id, self.circles.get(&id)?))).filter(|_| common.is_empty())
+        {
+            let have = circle.roster.hashes();
+            if let Some(peer) = self.peers.get_mut(conn) {
+                peer.greeted = true;
+            }
+            return self.tell(conn, &Control::Roster(control::Roster { circle: id, have }));
         }
         if common.is_empty() {
             return self.close(conn, "there is no circle that both are in".into());
@@ -468,8 +514,11 @@ impl<S: Snapshot> Node<S> {
         for bytes in addresses.records {
             match SignedAddress::decode(bytes.into_vec().into(), verify_transport) {
                 Ok(signed) => {
+                    // One of our own that is newer than ours was forgotten here: ours must be newer than that.
                     let ours = signed.transport == self.me.device.transport;
-                    if !ours && self.is_member_anywhere(&signed.transport) {
+                    if ours && self.book.learn(signed.clone()) {
+                        self.tell_own_address();
+                    } else if !ours && self.is_member_anywhere(&signed.transport) {
                         self.learn_address(signed, Some(conn));
                     }
                 }

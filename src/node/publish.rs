@@ -12,10 +12,9 @@ use crate::base::{CircleId, EpochId, InfoHash, Location, RecordHash, Snapshot, T
 use crate::ledger::keys;
 use crate::ledger::values::{DraftEntry, Extent, Value as _};
 use crate::seal::chunk::sealed_length;
-use crate::tree::Seen;
 use crate::wire::metainfo::{Metainfo, piece_length_for};
 use crate::wire::record::{
-    Body, Bytes2, Content, Context, Dot, Kind, Name, Outer, Place, PublicInfo, TorrentRef, Value,
+    Body, Bytes2, Content, Context, Dot, Inner, Kind, Name, Outer, Place, PublicInfo, TorrentRef, Value,
 };
 
 /// Chunks of zeros that are sealed at once for a file's holes.
@@ -417,8 +416,7 @@ impl<S: Snapshot> Node<S> {
             Some(_) => None,
             None => return,
         };
-        let nonce_seed = self.fresh();
-        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+        let Some(draft) = self.files.drafts.get(&key) else { return };
         let mut epochs: Vec<EpochId> = Vec::new();
         let mut chunks = Vec::new();
         if inline.is_none() {
@@ -440,7 +438,7 @@ impl<S: Snapshot> Node<S> {
             chunks: Bytes2::from(chunks),
             epochs,
             inline: inline.map(|bytes| Bytes2::from(&bytes[..])),
-            base: draft.base.as_ref().map(|base| base.dot),
+            base: draft.base.as_ref().map(|base| base.record),
             base_size: draft.base_size,
             mode: draft.mode,
             mtime: draft.mtime.0,
@@ -448,24 +446,34 @@ impl<S: Snapshot> Node<S> {
             parent: draft.staged.as_ref().map(|place| place.parent),
             size: draft.size,
         };
-        let Some((epoch, keys_of)) = self.circles.get(&key.circle).and_then(|circle| circle.current()) else {
-            for ticket in std::mem::take(&mut draft.fsyncs) {
+        let stored = self.put_draft(&key, &entry);
+        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+        let fsyncs = std::mem::take(&mut draft.fsyncs);
+        if !stored {
+            for ticket in fsyncs {
                 self.reply(ticket, Err(OpError::ReadOnly));
             }
             return;
-        };
-        let fsyncs = std::mem::take(&mut draft.fsyncs);
+        }
         let garbage = std::mem::take(&mut draft.garbage);
         draft.keep = false;
-        let mut nonce = [0; 12];
-        nonce.copy_from_slice(&nonce_seed[..12]);
-        let mut bytes = epoch.0.to_vec();
-        bytes.extend(keys_of.keys.seal_draft(nonce, &entry.encode()));
-        self.ledger.put(Table::Drafts, keys::draft(&key.circle, &key.object, key.version.as_ref()), bytes);
         self.punch_later(garbage);
         for ticket in fsyncs {
             self.effects.push(Effect::Reply(ticket, Ok(Answer::Done)));
         }
+    }
+
+    /// Writes a draft's entry, sealed; false where no key is held to seal it with.
+    pub(super) fn put_draft(&mut self, key: &DraftKey, entry: &DraftEntry) -> bool {
+        let mut nonce = [0; 12];
+        nonce.copy_from_slice(&self.fresh()[..12]);
+        let Some((epoch, held)) = self.circles.get(&key.circle).and_then(|circle| circle.current()) else {
+            return false;
+        };
+        let mut bytes = epoch.0.to_vec();
+        bytes.extend(held.keys.seal_draft(nonce, &entry.encode()));
+        self.ledger.put(Table::Drafts, keys::draft(&key.circle, &key.object, key.version.as_ref()), bytes);
+        true
     }
 
     fn seal_unsealed(&mut self, key: DraftKey) {
@@ -502,7 +510,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// Opens a stored draft. What it says it lies on is taken, whatever becomes of it.
-    fn open_draft_entry(&mut self, id: &CircleId, value: &[u8]) -> Option<DraftEntry> {
+    pub(super) fn open_draft_entry(&mut self, id: &CircleId, value: &[u8]) -> Option<DraftEntry> {
         let circle = self.circles.get(id)?;
         let epoch = EpochId::from_slice(value.get(..32)?)?;
         let plain = circle.epochs.get(&epoch)?.keys.open_draft(&value[32..]).ok()?;
@@ -523,8 +531,8 @@ impl<S: Snapshot> Node<S> {
         if let (Some(name), Some(parent)) = (entry.name, entry.parent) {
             draft.staged = Some(Place { parent, name: Name::new(&name).ok()?, deleted: None });
         }
-        if let Some(dot) = entry.base {
-            draft.base = self.view_at(key, &dot, &draft.context);
+        if let Some(record) = entry.base {
+            draft.base = self.view_of_record(key, record, &draft.context);
             if draft.base.is_none() && draft.base_size > 0 {
                 return None;
             }
@@ -545,29 +553,18 @@ impl<S: Snapshot> Node<S> {
         Some(draft)
     }
 
-    /// A body version by its dot: in the tree, or, where somebody superseded it since, from its record. `context` is
-    /// what is superseded by what is written over it.
-    fn view_at(&self, key: &DraftKey, dot: &Dot, context: &Context) -> Option<View> {
-        let circle = self.circles.get(&key.circle)?;
-        let shown = [None, Some(*dot)].into_iter().find_map(|version| {
-            circle.tree.body(&Seen { object: key.object, version }).filter(|body| body.dot == Some(*dot))
-        });
-        if let Some(version) = shown {
-            let context = context.clone();
-            return Some(View { dot: *dot, body: version.body, record: version.record, context });
-        }
-        let commit = self.stored_commit(&key.circle, &dot.chain(), dot.sequence)?.commit;
-        (0..commit.entries.len()).find_map(|at| {
-            let record = commit.entries[at].record;
-            let bytes = self.record_bytes(&key.circle, &record)?;
-            let version = circle.open_record(&commit, at, &bytes).ok()??;
-            match version.value {
-                Value::Body(body) if version.object == key.object => {
-                    Some(View { dot: *dot, body, record, context: context.clone() })
-                }
-                _ => None,
+    /// A body version by its record, also where somebody superseded it since. `context` is what is superseded by what is
+    /// written over it.
+    fn view_of_record(&self, key: &DraftKey, record: RecordHash, context: &Context) -> Option<View> {
+        let outer = Outer::decode(&self.record_bytes(&key.circle, &record)?).ok()?;
+        let epoch = self.circles.get(&key.circle)?.epochs.get(&outer.epoch)?;
+        let inner = Inner::decode(&epoch.keys.open_record(&outer.sealed).ok()?).ok()?;
+        match inner.value {
+            Value::Body(body) if inner.object == key.object => {
+                Some(View { dot: inner.dot, body, record, context: context.clone() })
             }
-        })
+            _ => None,
+        }
     }
 
     fn stage_draft(&mut self, key: &DraftKey, draft: &Draft) {

@@ -79,7 +79,7 @@ impl<S: Snapshot> Node<S> {
             wanted_torrents: wanted,
             held_torrents: held,
             epoch_number: circle.current().map_or(0, |(_, epoch)| epoch.number),
-            forks: circle.forks.iter().cloned().collect(),
+            forks: circle.forks.values().cloned().collect(),
             conflicts: circle.tree.conflicts() as u64,
         }
     }

@@ -13,7 +13,7 @@ use super::Node;
 use super::author::COMMIT_BYTES;
 use super::circle::Tip;
 use crate::base::limits::{CHAINS, COMMIT_RECORDS, INCARNATIONS, RECORD_MAX, SEND_QUEUE, STATEMENT_MAX, STATEMENTS};
-use crate::base::{CircleId, ConnId, InfoHash, Instant, RecordHash, Snapshot, StatementHash, Table};
+use crate::base::{CircleId, CommitHash, ConnId, InfoHash, Instant, RecordHash, Snapshot, StatementHash, Table};
 use crate::keep::holdings::Holdings;
 use crate::ledger::keys;
 use crate::roster::{Added, Verdict};
@@ -36,8 +36,20 @@ pub struct Shared {
     pub told: usize,
 }
 
+impl Shared {
+    /// Numbers of these chains, from some on, mean other commits than they did.
+    pub(super) fn forget_chains(&mut self, from: &BTreeMap<Chain, u64>) {
+        self.theirs.retain(|chain, _| !from.contains_key(chain));
+        for (chain, from) in from {
+            if let Some(next) = self.serving.as_mut().and_then(|cursor| cursor.get_mut(chain)) {
+                *next = (*next).min(*from);
+            }
+        }
+    }
+}
+
 /// A pull without an answer is asked of somebody else after this time.
-const PULL_TIME: Duration = Duration::from_secs(20);
+pub(super) const PULL_TIME: Duration = Duration::from_secs(20);
 /// Heads and holdings wait this long for more.
 const TELL_TIME: Duration = Duration::from_millis(50);
 /// Bytes of commits and records in one message, unless a single commit is larger.
@@ -99,7 +111,7 @@ impl<S: Snapshot> Node<S> {
     /// Statements came.
     pub fn on_statements(&mut self, conn: ConnId, message: Statements) {
         let id = message.circle;
-        if !self.shares(conn, &id) {
+        if !self.shares(conn, &id) && !self.is_certified(conn, &id) {
             return;
         }
         let mut waiting = false;
@@ -143,7 +155,7 @@ impl<S: Snapshot> Node<S> {
         if !self.take_heads(conn, &heads) {
             return;
         }
-        self.pull_what_was_forgotten(conn, &heads);
+        self.pull_where_different(conn, &heads);
         self.pull_where_behind();
     }
 
@@ -165,50 +177,6 @@ impl<S: Snapshot> Node<S> {
             }
         }
         true
-    }
-
-    /// A verified commit of our own chain that we do not know: memory was lost (a restored backup, a write that the disk
-    /// forgot), so a new incarnation begins, lest one number name two commits.
-    fn check_own(&mut self, id: &CircleId, signed: &SignedCommit) {
-        let dot = signed.commit.dot;
-        let Some(circle) = self.circles.get(id) else { return };
-        if dot.chain() != circle.chain() {
-            return;
-        }
-        let known = self.stored_commit(id, &dot.chain(), dot.sequence).is_some_and(|own| own.hash == signed.hash);
-        if known {
-            return;
-        }
-        log::warn!("a commit of this node's own came back that it does not know: it starts a new chain");
-        self.close_commit(id);
-        if let Some(circle) = self.circles.get_mut(id) {
-            circle.incarnation += 1;
-            circle.durable = 0;
-            circle.named.clear();
-        }
-        self.save_circle(id);
-    }
-
-    /// The peer shows another commit of ours than we have under its number: it is asked for the commit itself, which
-    /// proves that a chain of ours was lost here. A lie costs a message.
-    fn pull_what_was_forgotten(&mut self, conn: ConnId, heads: &Heads) {
-        let Some(circle) = self.circles.get(&heads.circle).filter(|circle| circle.pull.is_none()) else { return };
-        let mine = circle.chain();
-        let Some(head) = heads.heads.iter().find(|head| head.dot.chain() == mine) else { return };
-        let sequence = head.dot.sequence;
-        let stored = self.stored_commit(&heads.circle, &mine, sequence);
-        if stored.is_none_or(|stored| stored.hash == head.hash) {
-            return;
-        }
-        let mut ours = self.heads(&heads.circle);
-        for own in ours.heads.iter_mut().filter(|own| own.dot.chain() == mine) {
-            own.dot.sequence = sequence - 1;
-        }
-        ours.heads.retain(|head| head.dot.sequence > 0);
-        if let Some(circle) = self.circles.get_mut(&heads.circle) {
-            circle.pull = Some((conn, self.now.instant + PULL_TIME));
-        }
-        self.tell(conn, &Control::Pull(ours));
     }
 
     /// Pulls, in each circle where no pull is under way, from a peer that has more.
@@ -445,8 +413,8 @@ impl<S: Snapshot> Node<S> {
             let theirs = shared.theirs.entry(chain).or_default();
             *theirs = (*theirs).max(dot.sequence);
         }
-        self.check_own(id, &signed);
-        let circle = self.circles.get_mut(id).ok_or("it is of a circle that is not here")?;
+        self.check_own(conn, id, &signed)?;
+        let circle = self.circles.get(id).ok_or("it is of a circle that is not here")?;
         let tip = circle.chains.get(&chain).copied();
         let held = tip.map_or(0, |tip| tip.sequence);
         if dot.sequence <= held {
@@ -482,6 +450,11 @@ impl<S: Snapshot> Node<S> {
             commit.deps.iter().filter_map(|dep| self.lamport_of(id, dep)).chain(tip.map(|tip| tip.lamport)).max();
         let next = seen.unwrap_or(0) + 1;
         if !(next..=next.saturating_add(self.cut_off_steps(id, commit))).contains(&commit.lamport) {
+            // What it names may be of another history than the one that is here: its author will say what counts.
+            let mine = self.me.device.member;
+            if commit.deps.iter().any(|dep| dep.author == mine || self.circles[id].is_doubtful(&dep.chain())) {
+                return Ok(Taken::Gap);
+            }
             return Err(format!("a commit of {} has a Lamport time that is not one more than what it saw", dot.author));
         }
         let mut bytes = Vec::with_capacity(commit.entries.len());
@@ -495,6 +468,10 @@ impl<S: Snapshot> Node<S> {
             return Err(format!("a commit's records have {total} bytes, the limit is {COMMIT_RECORD_BYTES}"));
         }
         self.close_commit(id);
+        self.settle_by(id, commit)?;
+        if self.circles.get(id).and_then(|circle| circle.chains.get(&chain)).map_or(0, |tip| tip.sequence) != held {
+            return Ok(Taken::Gap);
+        }
         self.ledger.put(Table::Commits, keys::commit(id, &dot), signed.bytes.clone());
         for (entry, bytes) in commit.entries.iter().zip(&bytes) {
             self.ledger.put(Table::Records, keys::record(id, &entry.record), bytes.clone());
@@ -513,6 +490,11 @@ impl<S: Snapshot> Node<S> {
     /// cut off since: each of them was one ahead at most.
     fn cut_off_steps(&self, id: &CircleId, commit: &Commit) -> u64 {
         let Some(circle) = self.circles.get(id) else { return 0 };
+        let closed = |dep: &Dot| circle.branch_verdict(dep, &CommitHash::NONE) == Some(Verdict::AboveCut);
+        if commit.deps.iter().any(closed) {
+            // What was closed had seen a history that is gone, of which nobody knows how long it was.
+            return CUT_OFF_STEPS;
+        }
         let steps = commit.deps.iter().filter(|dep| circle.is_cut_off(dep)).map(|dep| {
             let held = circle.chains.get(&dep.chain()).map_or(0, |tip| tip.sequence);
             dep.sequence.saturating_sub(held)
@@ -527,18 +509,6 @@ impl<S: Snapshot> Node<S> {
             return Some(tip.lamport);
         }
         self.stored_commit(id, &dot.chain(), dot.sequence).map(|signed| signed.commit.lamport)
-    }
-
-    fn note_fork(&mut self, id: &CircleId, dot: &Dot) {
-        let Some(circle) = self.circles.get_mut(id) else { return };
-        let name = circle.roster.name_of(&dot.author).unwrap_or("somebody").to_string();
-        if circle.forks.len() < 64 && circle.forks.insert(format!("{name} wrote commit {} twice", dot.sequence)) {
-            log::warn!(
-                "{name} ({}) has two histories from commit {} on: the first seen stays",
-                dot.author,
-                dot.sequence
-            );
-        }
     }
 
     /// When something here is due.
@@ -561,7 +531,7 @@ impl<S: Snapshot> Node<S> {
         let mut due = Vec::new();
         for circle in self.circles.values_mut() {
             if let Some((conn, _)) = circle.pull.filter(|(_, at)| *at <= now) {
-                circle.pull = None;
+                (circle.pull, circle.recall) = (None, None);
                 late.push((circle.id, conn));
             }
             if circle.announce.is_some_and(|at| at <= now) {

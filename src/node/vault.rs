@@ -18,7 +18,7 @@ use crate::swarm::{Event, Layout, Offer, Stored};
 use crate::wire::commit::Commit;
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::Bitfield;
-use crate::wire::record::{Dot, Outer};
+use crate::wire::record::{Chain, Dot, Outer};
 
 /// Units that a full chunk takes.
 const CHUNK_UNITS: u32 = (CHUNK_SEALED / UNIT) as u32;
@@ -213,8 +213,39 @@ impl<S: Snapshot> Node<S> {
             base: None,
             state: State::Absent,
         });
+        if torrent.introduced.sequence == 0 {
+            (torrent.introduced, torrent.record) = (dot, record);
+            self.rename_stored_torrent(&info_hash);
+            return;
+        }
         if torrent.introduced != dot && torrent.also.len() < ALSO_MAX && !torrent.also.contains(&dot) {
             torrent.also.push(dot);
+        }
+    }
+
+    /// Commits were taken out: what they introduced is known by others, or by none until one names it again.
+    pub fn forget_introductions(&mut self, circle: &CircleId, drops: &BTreeMap<Chain, u64>) {
+        let gone = |dot: &Dot| drops.get(&dot.chain()).is_some_and(|from| dot.sequence >= *from);
+        let mut renamed = Vec::new();
+        for (info_hash, torrent) in self.vault.torrents.iter_mut().filter(|(_, torrent)| torrent.circle == *circle) {
+            torrent.also.retain(|dot| !gone(dot));
+            if gone(&torrent.introduced) {
+                let nobody = Dot { sequence: 0, ..torrent.introduced };
+                torrent.introduced = torrent.also.pop().unwrap_or(nobody);
+                renamed.push(*info_hash);
+            }
+        }
+        for info_hash in renamed {
+            self.rename_stored_torrent(&info_hash);
+        }
+    }
+
+    fn rename_stored_torrent(&mut self, info_hash: &InfoHash) {
+        let Some(torrent) = self.vault.torrents.get(info_hash) else { return };
+        let stored = self.ledger.get(Table::Torrents, &torrent_key(info_hash)).ok().flatten();
+        if let Some(Ok(mut entry)) = stored.map(|bytes| TorrentEntry::decode(&bytes)) {
+            (entry.introduced, entry.record) = (torrent.introduced, torrent.record);
+            self.ledger.put(Table::Torrents, torrent_key(info_hash), entry.encode());
         }
     }
 
@@ -605,7 +636,8 @@ impl<S: Snapshot> Node<S> {
     /// What a peer is believed to hold of a torrent: what it told, and that authors hold what they wrote.
     pub fn offer_of(&self, peer: &super::peers::Peer, info_hash: &InfoHash, torrent: &Torrent) -> Offer {
         use crate::keep::holdings::Offer as Told;
-        let introduced = [&[torrent.introduced], &torrent.also[..]].concat();
+        let mut introduced = [&[torrent.introduced], &torrent.also[..]].concat();
+        introduced.retain(|dot| dot.sequence > 0);
         let told = peer.holdings(&torrent.circle).map(|h| h.offer(info_hash, &introduced));
         match told {
             Some(Told::Whole) => Offer::Whole,

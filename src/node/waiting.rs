@@ -25,6 +25,16 @@ pub enum Waiter {
     Fill(DraftKey, u32),
 }
 
+impl Waiting {
+    /// The draft that waits, if one does.
+    pub(super) fn draft(&mut self) -> Option<&mut DraftKey> {
+        match &mut self.who {
+            Waiter::Read(_) => None,
+            Waiter::Fill(key, _) => Some(key),
+        }
+    }
+}
+
 /// So long a read waits for somebody who has the bytes to come online.
 const ALONE_TIME: std::time::Duration = std::time::Duration::from_secs(8);
 /// Reads that may wait at once.

@@ -304,6 +304,11 @@ impl Roster {
         self.view.by_transport.keys().copied().collect()
     }
 
+    /// Transport keys of all that were removed.
+    pub fn removed_transports(&self) -> BTreeSet<TransportKey> {
+        self.members().filter(|member| member.removed).map(|member| member.device.transport).collect()
+    }
+
     /// Whether a commit with this dot and hash counts.
     pub fn accepts(&self, dot: &Dot, hash: &CommitHash) -> Verdict {
         self.view.accepts(dot, hash)

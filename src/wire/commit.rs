@@ -3,7 +3,7 @@
 //! ```text
 //! signed = bencode { b: body, s: Ed25519 over "dustfs commit 1\0" | body }
 //! body   = bencode { v: 1, c: circle, a: author, i: incarnation, q: sequence, p: previous, l: Lamport time, d: dependencies,
-//!                    r: (record hash(32) | register tag(16))*, w: wall time }
+//!                    r: (record hash(32) | register tag(16))*, w: wall time, f?: [{ h: hash, i: incarnation, q: sequence }] }
 //! ```
 
 use std::collections::BTreeSet;
@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::record::{Bytes2, Chain, Dot};
 use super::{WireError, bencode};
-use crate::base::limits::{CHAINS, COMMIT_MAX, COMMIT_RECORDS};
+use crate::base::limits::{CHAINS, COMMIT_MAX, COMMIT_RECORDS, INCARNATIONS};
 use crate::base::{CircleId, CommitHash, MemberKey, RecordHash, RegisterTag, WallTime};
 
 /// What the signature of a commit covers besides its body.
@@ -27,6 +27,21 @@ pub struct Entry {
     pub record: RecordHash,
     /// Its register, keyed: equal tags are versions of one register.
     pub tag: RegisterTag,
+}
+
+/// What an author says of an earlier chain of its own that has two histories: after it was set back to an older state it
+/// wrote other commits under numbers that were taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Branch {
+    /// The commit of that number that counts; [`CommitHash::NONE`] says that the chain ends before it.
+    #[serde(rename = "h")]
+    pub hash: CommitHash,
+    /// Which chain of the author's.
+    #[serde(rename = "i")]
+    pub incarnation: u32,
+    /// The first number of which there are two commits.
+    #[serde(rename = "q")]
+    pub sequence: u64,
 }
 
 /// A commit's content.
@@ -46,6 +61,8 @@ pub struct Commit {
     pub wall: WallTime,
     /// The records, at most one per register.
     pub entries: Vec<Entry>,
+    /// What counts of earlier chains of the author's; mostly nothing.
+    pub branches: Vec<Branch>,
 }
 
 /// A commit with the bytes that were signed and hashed.
@@ -75,6 +92,8 @@ struct CommitWire {
     circle: CircleId,
     #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
     deps: Vec<Dot>,
+    #[serde(rename = "f", default, skip_serializing_if = "Vec::is_empty")]
+    branches: Vec<Branch>,
     #[serde(rename = "i")]
     incarnation: u32,
     #[serde(rename = "l")]
@@ -117,6 +136,7 @@ impl Commit {
             deps: self.deps.clone(),
             wall: self.wall.0,
             entries: Bytes2::from(entries),
+            branches: self.branches.clone(),
         });
         let signature = sign(&[DOMAIN, &body].concat());
         let envelope = Envelope { body: Bytes2::from(body), signature: Bytes2::from(&signature[..]) };
@@ -147,6 +167,12 @@ impl SignedCommit {
         }
         if wire.deps.len() > CHAINS {
             return Err(WireError::OverLimit("a commit's dependencies", wire.deps.len(), CHAINS));
+        }
+        if wire.branches.len() > INCARNATIONS {
+            return Err(WireError::OverLimit("a commit's branches", wire.branches.len(), INCARNATIONS));
+        }
+        if wire.branches.iter().any(|branch| branch.incarnation == wire.incarnation || branch.sequence == 0) {
+            return refuse("it speaks of its own chain, or of a commit 0");
         }
         if wire.sequence == 0 || wire.lamport == 0 {
             return refuse("its sequence and Lamport time start at 1");
@@ -183,6 +209,7 @@ impl SignedCommit {
             deps: wire.deps,
             wall: WallTime(wire.wall),
             entries,
+            branches: wire.branches,
         };
         Ok(SignedCommit { commit, hash: CommitHash(Sha256::digest(&bytes).into()), bytes })
     }
@@ -224,6 +251,7 @@ mod tests {
             deps: vec![Dot { author: MemberKey([7; 32]), incarnation: 1, sequence: 8 }],
             wall: WallTime(-9),
             entries: vec![entry(0), entry(1)],
+            branches: Vec::new(),
         }
     }
 
@@ -292,6 +320,12 @@ mod tests {
         malformed(|wire| wire.sequence = 1);
         malformed(|wire| wire.previous = CommitHash::NONE);
         malformed(|wire| wire.entries = Bytes2::from(wire.entries.repeat(2)));
+        let branch = |incarnation, sequence| Branch { hash: CommitHash::NONE, incarnation, sequence };
+        assert!(changed(|wire| wire.branches = vec![branch(1, 1)]).is_ok());
+        assert!(matches!(changed(|wire| wire.branches = vec![branch(0, 1)]), Err(WireError::Malformed(..))));
+        assert!(matches!(changed(|wire| wire.branches = vec![branch(1, 0)]), Err(WireError::Malformed(..))));
+        let over = changed(|wire| wire.branches = vec![branch(1, 1); INCARNATIONS + 1]);
+        assert_eq!(over, Err(WireError::OverLimit("a commit's branches", INCARNATIONS + 1, INCARNATIONS)));
         assert!(changed(|wire| (wire.sequence, wire.previous) = (1, CommitHash::NONE)).is_ok());
         assert!(changed(|wire| wire.entries.clear()).is_ok());
         assert_eq!(changed(|wire| wire.version = 2), Err(WireError::Version("a commit", 2)));
@@ -315,13 +349,26 @@ mod tests {
         #[test]
         fn commits_come_back(
             circle: [u8; 32], author: [u8; 32], incarnation: u32, sequence in 2..=i64::MAX as u64,
-            lamport in 1..=i64::MAX as u64, wall: i64, records in 0..20_u32, deps in 0..20_u8
+            lamport in 1..=i64::MAX as u64, wall: i64, records in 0..20_u32, deps in 0..20_u8, branches in 0..3_u32
         ) {
             let dot = Dot { author: MemberKey(author), incarnation, sequence };
             let deps = (0..deps).map(|chain| Dot { author: MemberKey([chain; 32]), ..dot }).collect();
             let entries = (0..records).map(entry).collect();
-            let commit =
-                Commit { circle: CircleId(circle), dot, lamport, wall: WallTime(wall), deps, entries, ..commit() };
+            let branch = |number: u32| Branch {
+                hash: CommitHash(circle),
+                incarnation: incarnation.wrapping_add(number + 1),
+                sequence,
+            };
+            let commit = Commit {
+                circle: CircleId(circle),
+                dot,
+                lamport,
+                wall: WallTime(wall),
+                deps,
+                entries,
+                branches: (0..branches).map(branch).collect(),
+                ..commit()
+            };
             let signed = commit.sign(sign);
             prop_assert_eq!(decode(&signed.bytes).unwrap(), signed);
         }

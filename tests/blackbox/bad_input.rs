@@ -241,6 +241,37 @@ fn a_full_disk_loses_nothing() {
     a.stop();
 }
 
+/// It once waited for a minute, and then said that something could not be made durable in time.
+#[test]
+fn a_node_on_a_full_disk_ends_at_once_and_names_what_it_could_not_keep() {
+    let Some(world) = World::new("a_node_on_a_full_disk_ends_at_once_and_names_what_it_could_not_keep") else { return };
+    let mut a = world.node("A");
+    fs::create_dir(a.state()).expect("a directory");
+    let state = a.state().to_string_lossy().into_owned();
+    must(&["mount", "-t", "tmpfs", "-o", "size=24m,mode=700", "tmpfs", &state]);
+    a.start();
+    a.invite("member");
+    let mut kept = File::create(a.friends("kept")).expect("made");
+    kept.write_all(&vec![7; 1_000_000]).and_then(|()| kept.sync_all()).expect("synced");
+    drop(kept);
+    fs::create_dir(a.friends("far")).expect("made");
+    let big = File::create(a.friends("far/big")).expect("made");
+    let full = (0..200_u64).find_map(|part| errno(big.write_all_at(&vec![part as u8; 1_000_000], part * 1_000_000)));
+    assert_eq!(full, Some(Errno::ENOSPC));
+    drop(big);
+    a.signal("TERM");
+    let status = a.wait(Duration::from_secs(15));
+    assert_eq!(status.code(), Some(1), "{}", a.log());
+    for words in ["the disk is full: free some space on it", "Friends/far/big", "is not durable"] {
+        assert!(a.log().contains(words), "'{words}' is not in {}", a.log());
+    }
+    must(&["mount", "-o", "remount,size=200m", &state]);
+    a.start();
+    assert!(fs::read(a.friends("kept")).is_ok_and(|bytes| bytes == vec![7; 1_000_000]));
+    fs::write(a.friends("after"), vec![9; 5_000_000]).expect("there is space again");
+    a.stop();
+}
+
 #[test]
 fn mounts_that_cannot_be() {
     let Some(world) = World::new("mounts_that_cannot_be") else { return };

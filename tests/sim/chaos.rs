@@ -26,6 +26,8 @@ pub struct Chaos {
     disks: bool,
     lies: bool,
     backups: bool,
+    /// Who was set back goes on working, alone at first.
+    bold: bool,
     removals: u32,
     end: u64,
     /// Who is to join, and as what.
@@ -41,18 +43,26 @@ pub const FORGED: &[u8] = b"marked-name-forged";
 impl World {
     /// Draws what may go wrong until `end`.
     pub fn draw_chaos(&mut self, end: u64, latecomer: Option<(usize, Role)>) {
+        let backups = self.rng.chance(1, 5);
+        let removals = self.rng.below(6).saturating_sub(3) as u32;
+        // Whether what a removed member wrote on a history that does not count is lost depends on who had seen it.
+        let bold = backups && self.rng.chance(2, 3);
         self.chaos_state = Chaos {
             cuts: self.rng.chance(3, 4),
             crashes: self.rng.chance(1, 2),
             disks: self.rng.chance(1, 3),
             lies: self.rng.chance(1, 3),
-            backups: self.rng.chance(1, 6),
-            removals: self.rng.below(6).saturating_sub(3) as u32,
+            backups,
+            bold,
+            removals: if bold { 0 } else { removals },
             end,
             joining: latecomer,
             ..Chaos::default()
         };
         self.chaos = true;
+        if bold {
+            self.plan_set_backs(end);
+        }
         self.push(500_000, Event::Chaos);
     }
 
@@ -123,15 +133,17 @@ impl World {
     }
 
     /// Somebody copies a machine's disk, and puts the copy back later: the node has forgotten what it said since.
-    fn restore_or_back_up(&mut self, at: usize) {
+    pub fn restore_or_back_up(&mut self, at: usize) {
+        let bold = self.chaos_state.bold;
         let machine = &mut self.machines[at];
-        // A keeper that has forgotten whom it admitted lets nobody in who could remind it.
-        if machine.role.is_none_or(|role| role == Role::Keeper) || machine.restored {
+        if machine.role.is_none() || machine.restored {
             return;
         }
         match machine.backup.take() {
-            // A draft would be published before the node has met anybody, under a number that it had used already.
-            None if machine.disk.store.values(Table::Drafts).is_empty() => machine.backup = Some(machine.disk.backup()),
+            // A draft is published before the node has met anybody, under a number that it had used already.
+            None if bold || machine.disk.store.values(Table::Drafts).is_empty() => {
+                machine.backup = Some(machine.disk.backup());
+            }
             None => {}
             Some(backup) => {
                 self.crash(at);
@@ -142,15 +154,49 @@ impl World {
                 self.count("restored backups");
                 let delay = self.rng.below(6_000_000);
                 self.push(delay, Event::Start { machine: at });
+                if bold {
+                    self.work_alone(at, delay);
+                }
             }
         }
     }
 
+    /// Some machines are copied and set back, whatever else happens.
+    fn plan_set_backs(&mut self, end: u64) {
+        for _ in 0..1 + self.rng.below(2) {
+            let machine = self.anybody();
+            let mut delay = 0;
+            for _ in 0..2 {
+                delay += self.rng.below((end - self.now) / 2);
+                self.push(delay, Event::SetBack { machine });
+            }
+        }
+    }
+
+    /// Who was set back and does not know it works for a while before it meets anybody.
+    fn work_alone(&mut self, at: usize, delay: u64) {
+        self.groups[at] = u32::MAX;
+        for _ in 0..self.rng.below(12) {
+            let delay = delay + self.rng.below(6_000_000);
+            self.push(delay, Event::WorkOn { machine: at });
+        }
+        self.push(delay + 6_000_000, Event::Rejoin { machine: at });
+    }
+
+    /// True when a machine that was set back only watches until all is well.
+    pub fn only_watches(&self, at: usize) -> bool {
+        self.machines[at].restored && !self.chaos_state.bold
+    }
+
     fn partition(&mut self) {
         self.count("partitions");
-        for group in 0..self.groups.len() {
-            self.groups[group] = self.rng.below(2) as u32;
-        }
+        let groups = (0..self.groups.len()).map(|_| self.rng.below(2) as u32).collect();
+        self.part(groups);
+    }
+
+    /// From now on only machines of one group reach each other.
+    pub fn part(&mut self, groups: Vec<u32>) {
+        self.groups = groups;
         let parted: Vec<u64> = self
             .links
             .iter()
@@ -342,6 +388,7 @@ impl World {
             deps: Vec::new(),
             wall: dustfs::base::WallTime(0),
             entries,
+            branches: Vec::new(),
         };
         let signed = commit.sign(|bytes| machine.member.sign(bytes));
         let commits = vec![Bytes2::from(&signed.bytes[..])];

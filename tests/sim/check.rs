@@ -171,12 +171,22 @@ impl World {
         let Some(at) = self.readers().first().copied() else { return };
         let machine = &self.machines[at];
         let Some(node) = &machine.node else { return };
+        let contents = |(_, inode): &(Vec<u8>, u64)| match model::read_whole(node, &machine.disk, *inode) {
+            Ok(Ok(content)) => Some(model::hash(&content)),
+            _ => None,
+        };
+        let shown: Vec<Option<model::Hash>> = self.files(at).iter().map(contents).collect();
         for (inode, closed) in &self.model.closed {
             let author = &self.machines[closed.machine];
+            let who = &author.name;
             if author.removed || !self.model.is_private(closed.machine, *inode) {
+                // Of two pasts one shows beside the other; what is not here cannot be compared.
+                let two = !author.removed && self.model.is_of_two_pasts(closed.machine, *inode);
+                if two && !shown.contains(&None) && !shown.contains(&Some(closed.hash)) {
+                    self.broken(&format!("{inode:x}, which {who} wrote after it was set back, is lost"));
+                }
                 continue;
             }
-            let who = &author.name;
             match model::read_whole(node, &machine.disk, *inode) {
                 Err(error) => self.broken(&format!("{inode:x}, which {who} wrote and closed, is lost: {error}")),
                 Ok(Ok(content)) if model::hash(&content) != closed.hash => {

@@ -9,6 +9,7 @@ mod disk;
 mod model;
 mod net;
 mod pairing;
+mod set_back;
 mod trace;
 mod work;
 mod world;

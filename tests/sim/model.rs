@@ -99,8 +99,16 @@ impl Model {
         self.made.retain(|(at, _), durable| *at != machine || *durable);
     }
 
-    /// A machine has forgotten what it had written and what it had promised.
+    /// A machine has forgotten what it had written and what it had promised: what others have of it comes back as if
+    /// somebody else had written it.
     pub fn forget(&mut self, machine: usize) {
+        for (_, by) in self.versions.values_mut().flatten() {
+            if *by == machine {
+                *by = past_of(machine);
+            }
+        }
+        let touched: Vec<u64> = self.touched.iter().filter(|(_, by)| *by == machine).map(|(inode, _)| *inode).collect();
+        self.touched.extend(touched.into_iter().map(|inode| (inode, past_of(machine))));
         self.fsynced.retain(|(at, _), _| *at != machine);
         self.made.retain(|(at, _), _| *at != machine);
         self.closed.retain(|_, closed| closed.machine != machine);
@@ -138,6 +146,20 @@ impl Model {
             && !self.is_touched_beside(machine, inode)
             && self.versions.get(&inode).is_some_and(|versions| versions.iter().all(|(_, by)| *by == machine))
     }
+
+    /// The same, but that it had also written it, or changed its attributes, before it was set back.
+    pub fn is_of_two_pasts(&self, machine: usize, inode: u64) -> bool {
+        let own = |by: usize| by == machine || by == past_of(machine);
+        let versions = self.versions.get(&inode);
+        !self.deleted.contains(&inode)
+            && self.touched.range((inode, 0)..=(inode, usize::MAX)).all(|(_, by)| own(*by))
+            && versions.is_some_and(|versions| versions.iter().all(|(_, by)| own(*by)))
+    }
+}
+
+/// Stands for what a machine was before it was set back.
+fn past_of(machine: usize) -> usize {
+    usize::MAX - machine
 }
 
 /// What a plan reads from the disk, or that something is missing after so many bytes.

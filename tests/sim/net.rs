@@ -53,7 +53,12 @@ const PER_KEY: usize = 8;
 /// What `os::net` asks of a peer's key.
 pub fn allows(trust: &Trust, protocol: Protocol, peer: &TransportKey, dialled: bool) -> bool {
     match protocol {
-        Protocol::Dustfs(id) => trust.circles.iter().any(|circle| circle.circle == id && circle.allowed.contains(peer)),
+        // Only who was admitted has a certificate of the root, and only such machines dial.
+        Protocol::Dustfs(id) => trust
+            .circles
+            .iter()
+            .filter(|circle| circle.circle == id)
+            .any(|circle| circle.allowed.contains(peer) || (!dialled && !circle.removed.contains(peer))),
         Protocol::Invite => dialled || trust.invites,
         Protocol::Pair => dialled || trust.pairing,
     }

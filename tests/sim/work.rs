@@ -139,13 +139,15 @@ impl World {
         let delay = self.rng.below(300_000);
         self.push(delay, Event::Work);
         let machine = self.rng.below(self.machines.len() as u64) as usize;
-        if self.machines[machine].restored
-            || self.machines[machine].node.is_none()
-            || !self.machines[machine].role.is_some_and(Role::reads)
-        {
-            return;
+        self.work_on(machine);
+    }
+
+    /// Somebody starts something on this machine, if anybody can.
+    pub fn work_on(&mut self, machine: usize) {
+        let reads = self.machines[machine].role.is_some_and(Role::reads);
+        if reads && self.machines[machine].node.is_some() && !self.only_watches(machine) {
+            let _ = self.work(machine);
         }
-        let _ = self.work(machine);
     }
 
     fn work(&mut self, machine: usize) -> Option<()> {

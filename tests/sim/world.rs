@@ -9,6 +9,7 @@ use dustfs::base::{ConnId, Instant, Now, Rng, Ticket, TransportKey, WallTime};
 use dustfs::node::io::{Action, Announcement, DiskRequest, Inode, Input, Op, Protocol, Reply, Said, Trust};
 use dustfs::node::{Fetch, Node, NodeConfig, new_identity};
 use dustfs::seal::{MemberSecret, Suite, TransportSecret};
+use dustfs::wire::control::Control;
 use dustfs::wire::statement::Role;
 
 use super::chaos::Chaos;
@@ -69,6 +70,18 @@ pub enum Event {
     Chaos,
     /// Somebody starts to work.
     Work,
+    /// Somebody works on this machine.
+    WorkOn {
+        machine: usize,
+    },
+    /// A machine's disk is copied, or the copy is put back.
+    SetBack {
+        machine: usize,
+    },
+    /// A machine that was alone is among the others again.
+    Rejoin {
+        machine: usize,
+    },
     /// What is said on the LAN is heard.
     Beacons,
     Heard {
@@ -405,6 +418,9 @@ impl World {
             Event::Start { machine } => self.start(machine),
             Event::Chaos => self.disturb(),
             Event::Work => self.begin_work(),
+            Event::WorkOn { machine } => self.work_on(machine),
+            Event::SetBack { machine } => self.restore_or_back_up(machine),
+            Event::Rejoin { machine } => self.groups[machine] = 0,
             Event::Beacons => self.beacons(),
             Event::Heard { machine, run, said, address } => {
                 if self.runs(machine, run) {
@@ -503,7 +519,7 @@ impl World {
             }
             Action::Send { conn, channel, head, body } => {
                 let payload = if body.is_empty() { head } else { Bytes::from([head, body].concat()) };
-                self.check_sent(at, conn, payload.len());
+                self.check_sent(at, conn, channel, &payload);
                 self.lie_or_send(at, conn, channel, payload);
             }
             Action::Close { conn, why } => self.close(at, conn, &why),
@@ -548,15 +564,27 @@ impl World {
     }
 
     /// A removed key is told nothing any more, from the moment that the node told its listener.
-    fn check_sent(&mut self, at: usize, conn: ConnId, bytes: usize) {
+    fn check_sent(&mut self, at: usize, conn: ConnId, channel: u32, payload: &Bytes) {
+        let bytes = payload.len();
         if bytes > dustfs::base::limits::FRAME_MAX {
             self.broken(&format!("{} sends a frame of {bytes} bytes", self.machines[at].name));
         }
         let Some((link, side)) = self.machines[at].conns.get(&conn).copied() else { return };
         let end = &self.links[&link].ends[side];
-        let (protocol, peer) = (end.protocol, end.peer);
-        if !protocol.is_guest() && !super::net::allows(&self.machines[at].trust, protocol, &peer, false) {
+        let (Protocol::Dustfs(id), peer) = (end.protocol, end.peer) else { return };
+        let trust = &self.machines[at].trust;
+        if !super::net::allows(trust, end.protocol, &peer, false) {
             self.broken(&format!("{} sends to {peer}, whom it does not trust", self.machines[at].name));
+        }
+        // Whose admission was not heard of is told which statements are here, and nothing else.
+        let told =
+            || channel == 0 && matches!(Control::decode(payload), Ok(Some(Control::Hello(_) | Control::Roster(_))));
+        let known = trust.circles.iter().any(|circle| circle.circle == id && circle.allowed.contains(&peer));
+        if !known {
+            if !told() {
+                self.broken(&format!("{} tells {peer} more than who is not known is told", self.machines[at].name));
+            }
+            *self.counts.entry("frames to unknown members".into()).or_default() += 1;
         }
     }
 

@@ -135,7 +135,7 @@ impl Trusted {
                     continue;
                 }
             }
-            let policy = Policy::Members { root: told.root.clone(), allowed: told.allowed.clone() };
+            let policy = Policy::Admitted { root: told.root.clone(), removed: told.removed.clone() };
             let server = identity.server_config(der(&told.leaf), ALPN_DUSTFS, policy);
             circles.insert(told.circle, Circle { told, server });
         }
@@ -145,11 +145,14 @@ impl Trusted {
         Self { identity, circles, invites, pairing }
     }
 
-    /// True while a connection under `protocol` may be held with `key`. Dialled invites were pinned by their dial.
+    /// True while a connection under `protocol` may be held with `key`, whose certificate was checked. Dialled invites were
+    /// pinned by their dial. Whom this node has not heard of is held where it dialled: the node tells it nothing.
     pub(super) fn allows(&self, protocol: Protocol, key: &TransportKey, dialled: bool) -> bool {
         match protocol {
             Protocol::Dustfs(circle) => {
-                self.circles.get(&circle).is_some_and(|circle| circle.told.allowed.contains(key))
+                let known = |told: &TrustedCircle| told.allowed.contains(key);
+                let refused = |told: &TrustedCircle| dialled || told.removed.contains(key);
+                self.circles.get(&circle).is_some_and(|circle| known(&circle.told) || !refused(&circle.told))
             }
             Protocol::Invite => dialled || self.invites.is_some(),
             Protocol::Pair => dialled || self.pairing.is_some(),
@@ -216,8 +219,8 @@ fn der(bytes: &Bytes) -> CertificateDer<'static> {
 /// Whose certificate is believed.
 #[derive(Debug)]
 enum Policy {
-    /// A leaf of this root with one of these keys.
-    Members { root: Bytes, allowed: BTreeSet<TransportKey> },
+    /// A leaf of this root, which only keepers issue, with none of these keys.
+    Admitted { root: Bytes, removed: BTreeSet<TransportKey> },
     /// A leaf of this root with this key.
     Member { root: Bytes, key: TransportKey },
     /// Any certificate with this key.
@@ -232,13 +235,13 @@ impl Policy {
             return Err(CertificateError::BadEncoding.into());
         }
         let key = match self {
-            Policy::Members { root, .. } | Policy::Member { root, .. } => {
+            Policy::Admitted { root, .. } | Policy::Member { root, .. } => {
                 cert::check_chain(leaf, root).map_err(|_| CertificateError::UnknownIssuer)?
             }
             Policy::Key(_) | Policy::Anybody => cert::transport_key_of(leaf).ok_or(CertificateError::BadEncoding)?,
         };
         match self {
-            Policy::Members { allowed, .. } if !allowed.contains(&key) => {
+            Policy::Admitted { removed, .. } if removed.contains(&key) => {
                 Err(CertificateError::ApplicationVerificationFailure.into())
             }
             Policy::Member { key: expect, .. } | Policy::Key(expect) if *expect != key => {
@@ -451,7 +454,7 @@ pub(super) fn accept_words(error: &io::Error) -> String {
         Some(NoCertificatesPresented) => "it shows no certificate".into(),
         Some(InvalidCertificate(CertificateError::UnknownIssuer)) => "its certificate is not of the circle".into(),
         Some(InvalidCertificate(CertificateError::ApplicationVerificationFailure)) => {
-            "its key is not of a member of the circle".into()
+            "its key was removed from the circle".into()
         }
         Some(InvalidCertificate(_)) => "its certificate is not one of DustFS".into(),
         Some(InvalidMessage(_)) => "it does not speak TLS".into(),

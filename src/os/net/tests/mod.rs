@@ -32,12 +32,13 @@ struct Circle {
     id: CircleId,
     root: Root,
     allowed: BTreeSet<TransportKey>,
+    removed: BTreeSet<TransportKey>,
 }
 
 impl Circle {
     fn new(number: u8) -> Self {
         let root = cert::create_root([number; 32], [number; 16]).expect("a root");
-        Self { id: CircleId([number; 32]), root, allowed: BTreeSet::new() }
+        Self { id: CircleId([number; 32]), root, allowed: BTreeSet::new(), removed: BTreeSet::new() }
     }
 
     fn of(number: u8, members: &[u8]) -> Self {
@@ -52,6 +53,7 @@ impl Circle {
             root: self.root.der.clone().into(),
             leaf: leaf.into(),
             allowed: self.allowed.clone(),
+            removed: self.removed.clone(),
         }
     }
 }

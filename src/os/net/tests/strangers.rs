@@ -46,7 +46,7 @@ fn a_right_chain_with_another_key_is_refused() {
 #[test]
 fn who_is_not_in_the_circle_is_refused() {
     run(async {
-        let circle = Circle::of(7, &[1, 2]);
+        let circle = Circle { removed: [key(3)].into(), ..Circle::of(7, &[1, 2]) };
         let mut b = Node::start(2, trust(&[circle.seen_by(2)])).await;
         let at = b.address();
         let dustfs = Protocol::Dustfs(circle.id);
@@ -85,6 +85,28 @@ async fn stranger(circle: &Circle, at: SocketAddr, expect: TransportKey) -> Stri
     let mut stream = tokio_rustls::TlsConnector::from(connector).connect(name, socket).await.expect("half a handshake");
     let mut byte = [0];
     stream.read_exact(&mut byte).await.expect_err("not a byte").to_string()
+}
+
+/// A keeper that was set back to before it admitted somebody would else refuse the only one who can remind it.
+#[test]
+fn whom_the_root_certified_comes_in_unheard_of_and_is_not_dialled() {
+    run(async {
+        let before = Circle::of(7, &[2]);
+        let after = Circle { root: before.root.clone(), ..Circle::of(7, &[2, 3]) };
+        let mut keeper = Node::start(2, trust(&[before.seen_by(2)])).await;
+        let mut admitted = Node::start(3, trust(&[after.seen_by(3)])).await;
+        admitted.net.dial(Ticket(1), keeper.address(), Protocol::Dustfs(before.id), key(2));
+        assert_eq!((admitted.connected().await.transport, keeper.connected().await.transport), (key(2), key(3)));
+        keeper.net.dial(Ticket(2), admitted.address(), Protocol::Dustfs(before.id), key(3));
+        assert_eq!(keeper.dial_failed().await, format!("key {} is not of a member of circle 07070707", key(3)));
+
+        // What else was told of its circle does not end it, but its removal does.
+        keeper.net.trust(trust(&[before.seen_by(2)]));
+        keeper.silent().await;
+        keeper.net.trust(trust(&[Circle { removed: [key(3)].into(), ..before }.seen_by(2)]));
+        assert_eq!(keeper.closed().await, "its key is no longer trusted");
+        admitted.closed().await;
+    });
 }
 
 #[test]
@@ -227,7 +249,7 @@ fn connections_of_one_key_are_bounded() {
 fn a_removed_key_is_cut_off() {
     run(async {
         let (mut a, _, mut b, at_b) = pair().await;
-        let circle = Circle::of(7, &[2]);
+        let circle = Circle { removed: [key(1)].into(), ..Circle::of(7, &[2]) };
         b.net.trust(trust(&[circle.seen_by(2)]));
         assert_eq!(b.closed().await, "its key is no longer trusted");
         a.closed().await;
