@@ -93,7 +93,7 @@ pub fn self_signed(transport_seed: &[u8; 32]) -> Result<Vec<u8>, CertError> {
 fn leaf_extensions(issuer: &[u8; 32], subject: &[u8; 32]) -> Vec<u8> {
     let usages = [der(OBJECT_IDENTIFIER, &[CLIENT_AUTH]), der(OBJECT_IDENTIFIER, &[SERVER_AUTH])];
     [
-        extension(AUTHORITY_KEY_IDENTIFIER, false, &der(SEQUENCE, &[&der(CONTEXT | 0, &[&key_identifier(issuer)])])),
+        extension(AUTHORITY_KEY_IDENTIFIER, false, &der(SEQUENCE, &[&der(CONTEXT, &[&key_identifier(issuer)])])),
         extension(SUBJECT_ALT_NAME, false, &der(SEQUENCE, &[&der(CONTEXT | 2, &[b"*"])])),
         extension(KEY_USAGE, true, &der(BIT_STRING, &[&[7, DIGITAL_SIGNATURE]])),
         extension(EXTENDED_KEY_USAGE, false, &der(SEQUENCE, &[&usages.concat()])),

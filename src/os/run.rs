@@ -520,7 +520,7 @@ impl Api {
             let no_entropy = |error: RunError| ApiError::new(500, error.to_string());
             let entropy = || entropy().map_err(no_entropy);
             let op = match call {
-                Call::Status => return Ok(Outcome::Status(self.status())),
+                Call::Status => return Ok(Outcome::Status(Box::new(self.status()))),
                 Call::Friends => return Ok(Outcome::Friends(self.core.read(|node| node.friends()))),
                 Call::Transfers => return Ok(Outcome::Transfers(self.core.read(|node| node.transfers()))),
                 Call::Unmount => return self.unmount().await,

@@ -22,7 +22,7 @@ pub enum Invocation {
     /// The version.
     Version,
     /// A command.
-    Run(Globals, Command),
+    Run(Globals, Box<Command>),
 }
 
 /// What every command takes.
@@ -358,7 +358,7 @@ impl Line {
         }
         let globals =
             Globals { state: self.state(environment)?, json: self.json, level: self.level(spec.name, environment)? };
-        Ok(Invocation::Run(globals, self.command(spec)?))
+        Ok(Invocation::Run(globals, Box::new(self.command(spec)?)))
     }
 
     fn command(mut self, spec: &'static Spec) -> Result<Command, UsageError> {
@@ -489,7 +489,7 @@ mod tests {
 
     fn command(line: &str) -> Command {
         match read(line) {
-            Ok(Invocation::Run(_, command)) => command,
+            Ok(Invocation::Run(_, command)) => *command,
             other => panic!("{line}: {other:?}"),
         }
     }

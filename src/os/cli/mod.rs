@@ -170,7 +170,7 @@ pub fn run(args: Vec<OsString>) -> Result<(), Failure> {
         Ok(Invocation::Version) => writeln!(out, "dustfs {}", env!("CARGO_PKG_VERSION")).map_err(CliError::Output),
         Ok(Invocation::Run(globals, command)) => {
             logger::start(globals.level);
-            perform(command, &globals, &mut out)
+            perform(*command, &globals, &mut out)
         }
         Err(error) => Err(CliError::Usage(error)),
     }

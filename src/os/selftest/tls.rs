@@ -76,6 +76,7 @@ async fn start(seed: u8, root: &Root, keys: &[TransportKey]) -> Result<(Net, Tol
         root: root.der.clone().into(),
         leaf: leaf.into(),
         allowed: keys.iter().copied().collect::<BTreeSet<_>>(),
+        removed: BTreeSet::new(),
     };
     net.trust(Trust { circles: vec![circle], ..Trust::default() });
     Ok((net, events))

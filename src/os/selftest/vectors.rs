@@ -63,6 +63,7 @@ pub(super) fn formats(_: &Path) -> Result<Held, String> {
         deps: vec![Dot { author: crate::base::MemberKey([7; 32]), incarnation: 1, sequence: 8 }],
         wall: WallTime(2_208_988_800_000_000_000),
         entries: vec![Entry { record: RecordHash([8; 32]), tag: RegisterTag([9; 16]) }],
+        branches: Vec::new(),
     };
     let signed = commit.clone().sign(|message| secret.sign(message));
     equal("a commit's hash", &HEXLOWER.encode(&signed.hash.0)[..], COMMIT)?;
