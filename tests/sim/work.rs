@@ -36,6 +36,8 @@ pub struct Task {
     clean: bool,
     /// How the file is to be read, and how often space had been given up when that was planned.
     plan: Option<(ReadPlan, u64)>,
+    /// What was made before it was asked to be made durable.
+    made: Vec<u64>,
 }
 
 /// See [`Task`].
@@ -87,6 +89,7 @@ impl World {
             step: Step::Opening,
             clean: true,
             plan: None,
+            made: Vec::new(),
         };
         self.tasks.insert(id, task);
         id
@@ -178,6 +181,8 @@ impl World {
             20..23 => self.move_directory(machine)?,
             17 => {
                 let task = self.new_task(machine, What::SyncAll);
+                let made = self.model.made_by(machine);
+                self.tasks.get_mut(&task)?.made = made;
                 self.ask(machine, task, Op::Fsync { inode: directory });
             }
             18 | 19 => {
@@ -304,7 +309,7 @@ impl World {
             }
             What::SyncAll => {
                 if let Some(Ok(_)) = reply {
-                    self.model.all_made_durable(task.machine);
+                    self.model.made_durable(task.machine, &task.made);
                 }
             }
             What::Shutdown => {
