@@ -85,6 +85,20 @@ impl Circle {
         self.forks.contains_key(chain) || self.branches.contains_key(chain)
     }
 
+    /// True when the author has said which history counts at this number: the other may still come from those who have
+    /// not heard of it. A fork before all that it spoke of is another.
+    fn is_settled(&self, dot: &Dot) -> bool {
+        let said = self.branches.get(&dot.chain());
+        said.is_some_and(|said| said.range(..=dot.sequence).next().is_some())
+    }
+
+    /// True when a dependency may name either of two histories, of which one counts: nobody waits for it. Who remembers
+    /// having written on the other takes that back; what somebody wrote on it and forgot stays as it is.
+    pub fn is_ambiguous(&self, dot: &Dot) -> bool {
+        let said = self.branches.get(&dot.chain());
+        said.is_some_and(|said| said.range(..=dot.sequence).any(|(_, chosen)| *chosen != CommitHash::NONE))
+    }
+
     /// Takes what a commit says of its author's earlier chains. Of two that contradict each other, which takes an author
     /// that was set back twice, the lower hash counts.
     pub fn learn_branches(&mut self, commit: &Commit) {
@@ -107,7 +121,7 @@ impl<S: Snapshot> Node<S> {
         let dot = signed.commit.dot;
         let chain = dot.chain();
         let Some(circle) = self.circles.get(id) else { return Ok(()) };
-        let settled = circle.branches.contains_key(&chain) || circle.verdict(signed) != Verdict::Accepted;
+        let settled = circle.is_settled(&dot) || circle.verdict(signed) != Verdict::Accepted;
         if chain.author != self.me.device.member || settled || self.hash_at(id, &dot) == Some(signed.hash) {
             return Ok(());
         }
@@ -179,7 +193,7 @@ impl<S: Snapshot> Node<S> {
         let different = heads.heads.iter().find(|head| {
             let chain = head.dot.chain();
             let noted = circle.forks.contains_key(&chain) && chain.author != mine;
-            let known = noted || circle.branches.contains_key(&chain);
+            let known = noted || circle.is_settled(&head.dot);
             !known && self.hash_at(&heads.circle, &head.dot).is_some_and(|held| held != head.hash)
         });
         if let Some(dot) = different.map(|head| head.dot) {
@@ -191,7 +205,8 @@ impl<S: Snapshot> Node<S> {
     pub(super) fn note_fork(&mut self, id: &CircleId, dot: &Dot) {
         let Some(circle) = self.circles.get_mut(id) else { return };
         let chain = dot.chain();
-        if circle.is_doubtful(&chain) || circle.forks.len() >= FORKS_SHOWN {
+        let known = circle.is_settled(dot) || circle.forks.contains_key(&chain);
+        if known || circle.forks.len() >= FORKS_SHOWN {
             return;
         }
         let name = circle.roster.name_of(&dot.author).unwrap_or("somebody").to_string();

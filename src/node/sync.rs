@@ -434,7 +434,8 @@ impl<S: Snapshot> Node<S> {
             Verdict::NotAllowed => return Err(format!("{} may not write in this circle", dot.author)),
         }
         let lacks_dep = |circle: &super::circle::Circle, dep: &Dot| {
-            circle.chains.get(&dep.chain()).is_none_or(|tip| tip.sequence < dep.sequence) && !circle.is_cut_off(dep)
+            let lacks = circle.chains.get(&dep.chain()).is_none_or(|tip| tip.sequence < dep.sequence);
+            lacks && !circle.is_cut_off(dep) && !circle.is_ambiguous(dep)
         };
         if dot.sequence > held + 1 || commit.deps.iter().any(|dep| lacks_dep(circle, dep)) {
             return Ok(Taken::Gap);
@@ -449,7 +450,9 @@ impl<S: Snapshot> Node<S> {
         let seen =
             commit.deps.iter().filter_map(|dep| self.lamport_of(id, dep)).chain(tip.map(|tip| tip.lamport)).max();
         let next = seen.unwrap_or(0) + 1;
-        if !(next..=next.saturating_add(self.cut_off_steps(id, commit))).contains(&commit.lamport) {
+        let ambiguous = commit.deps.iter().any(|dep| self.circles[id].is_ambiguous(dep));
+        let least = if ambiguous { tip.map_or(1, |tip| tip.lamport.saturating_add(1)) } else { next };
+        if !(least..=next.saturating_add(self.cut_off_steps(id, commit))).contains(&commit.lamport) {
             // What it names may be of another history than the one that is here: its author will say what counts.
             let mine = self.me.device.member;
             if commit.deps.iter().any(|dep| dep.author == mine || self.circles[id].is_doubtful(&dep.chain())) {
@@ -491,8 +494,8 @@ impl<S: Snapshot> Node<S> {
     fn cut_off_steps(&self, id: &CircleId, commit: &Commit) -> u64 {
         let Some(circle) = self.circles.get(id) else { return 0 };
         let closed = |dep: &Dot| circle.branch_verdict(dep, &CommitHash::NONE) == Some(Verdict::AboveCut);
-        if commit.deps.iter().any(closed) {
-            // What was closed had seen a history that is gone, of which nobody knows how long it was.
+        if commit.deps.iter().any(|dep| closed(dep) || circle.is_ambiguous(dep)) {
+            // It had seen a history that is gone, of which nobody knows how long it was.
             return CUT_OFF_STEPS;
         }
         let steps = commit.deps.iter().filter(|dep| circle.is_cut_off(dep)).map(|dep| {

@@ -291,7 +291,9 @@ type Listing = Vec<(Vec<u8>, Kind, String)>;
 fn difference(one: &Listing, other: &Listing) -> String {
     let only = |these: &Listing, those: &Listing| {
         let mut words = String::new();
-        for (path, kind, body) in these.iter().filter(|line| !those.contains(line)).take(6) {
+        let times = |line: &&(Vec<u8>, Kind, String), all: &Listing| all.iter().filter(|other| *other == *line).count();
+        let more = |line: &&(Vec<u8>, Kind, String)| times(line, these) > times(line, those);
+        for (path, kind, body) in these.iter().filter(more).take(6) {
             words += &format!("\n      {} {kind:?} {body:.300}", String::from_utf8_lossy(path));
         }
         words

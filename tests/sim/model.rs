@@ -126,12 +126,21 @@ impl Model {
         for closed in self.closed.values_mut().filter(|closed| closed.machine == machine) {
             closed.durable = true;
         }
-        self.all_made_durable(machine);
+        let made = self.made_by(machine);
+        self.made_durable(machine, &made);
     }
 
-    pub fn all_made_durable(&mut self, machine: usize) {
-        for ((at, _), durable) in &mut self.made {
-            *durable |= *at == machine;
+    /// The directories and links that a machine has made.
+    pub fn made_by(&self, machine: usize) -> Vec<u64> {
+        self.made.range((machine, 0)..(machine + 1, 0)).map(|((_, inode), _)| *inode).collect()
+    }
+
+    pub fn made_durable(&mut self, machine: usize, made: &[u64]) {
+        for inode in made {
+            // It may have been forgotten meanwhile.
+            if let Some(durable) = self.made.get_mut(&(machine, *inode)) {
+                *durable = true;
+            }
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Task {
     plan: Option<(ReadPlan, u64)>,
     /// The name that the file gets at the end, if it has none yet.
     place: Option<(Inode, Vec<u8>)>,
+    /// What was made before it was asked to be made durable.
+    made: Vec<u64>,
 }
 
 /// See [`Task`].
@@ -91,6 +93,7 @@ impl World {
             clean: true,
             plan: None,
             place: None,
+            made: Vec::new(),
         };
         self.tasks.insert(id, task);
         id
@@ -182,6 +185,8 @@ impl World {
             20..23 => self.move_directory(machine)?,
             17 => {
                 let task = self.new_task(machine, What::SyncAll);
+                let made = self.model.made_by(machine);
+                self.tasks.get_mut(&task)?.made = made;
                 self.ask(machine, task, Op::Fsync { inode: directory });
             }
             18 | 19 => {
@@ -316,7 +321,7 @@ impl World {
             }
             What::SyncAll => {
                 if let Some(Ok(_)) = reply {
-                    self.model.all_made_durable(task.machine);
+                    self.model.made_durable(task.machine, &task.made);
                 }
             }
             What::Shutdown => {
