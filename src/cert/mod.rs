@@ -4,6 +4,8 @@
 //! and servers alike, and no intermediate stands between it and the root. A chain proves that a keeper once issued it,
 //! and no more: who may do what follows from the roster. Certificates tell nothing: names and dates are the same in all.
 
+#[cfg(test)]
+mod oracle;
 mod profile;
 
 use std::fmt;
@@ -20,7 +22,7 @@ use crate::base::{CircleId, TransportKey};
 
 pub use profile::{Root, RootSecret, create_root, issue_leaf, self_signed};
 
-/// Why a certificate is not taken, or cannot be made.
+/// Why a certificate is not taken, or not made.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum CertError {
     /// Not a certificate with an Ed25519 key: whose.
@@ -31,8 +33,6 @@ pub enum CertError {
     Untrusted(String),
     /// The root's secret is another root's.
     WrongSecret,
-    /// A certificate could not be made: why, in rcgen's words.
-    Unmade(String),
 }
 
 impl fmt::Display for CertError {
@@ -44,7 +44,6 @@ impl fmt::Display for CertError {
                 write!(f, "the certificate was not issued by the circle's root for this use: {why}")
             }
             CertError::WrongSecret => f.write_str("the root's secret does not belong to the root certificate"),
-            CertError::Unmade(why) => write!(f, "the certificate could not be made: {why}"),
         }
     }
 }
@@ -157,7 +156,7 @@ mod tests {
     use proptest::prelude::*;
     use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer};
 
-    use super::profile::{SigningKey, Subject, leaf_params, root_params};
+    use super::oracle::{SigningKey, Subject, leaf_params, root_params};
     use super::*;
 
     const SEED: [u8; 32] = [1; 32];

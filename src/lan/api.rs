@@ -272,7 +272,7 @@ fn shorten(word: &str) -> String {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Outcome {
     /// The status.
-    Status(Status),
+    Status(Box<Status>),
     /// The friends, as an array.
     Friends(Vec<Friend>),
     /// The transfers.

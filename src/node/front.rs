@@ -123,6 +123,7 @@ impl<S: Snapshot> Node<S> {
         match &self.trouble {
             Some(DiskError::Full) => return State::DiskFull,
             Some(_) => return State::DiskFault,
+            None if self.config.problem.is_some() => return State::DiskFault,
             None => {}
         }
         let mut roles = self.circles.values().filter_map(|circle| circle.role()).peekable();

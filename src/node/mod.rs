@@ -75,6 +75,8 @@ pub enum Fetch {
 pub struct NodeConfig {
     /// What to fetch unasked.
     pub fetch: Fetch,
+    /// What whoever started the node found wrong, in words: shown as a fault of the disk.
+    pub problem: Option<String>,
 }
 
 /// The node. `S` is what is durable: redb in a running node, memory in the simulator.

@@ -17,7 +17,7 @@ impl<S: Snapshot> Node<S> {
         let mut circles: Vec<_> =
             self.circles.values().filter(|circle| circle.role().is_some() || circle.left).collect();
         circles.sort_by_key(|circle| (!circle.home, circle.roster.name().to_string()));
-        let mut problems = Vec::new();
+        let mut problems: Vec<String> = self.config.problem.iter().cloned().collect();
         if let Some(trouble) = &self.trouble {
             problems.push(trouble.to_string());
         }

@@ -14,4 +14,5 @@ pub mod gpio;
 pub mod http;
 pub mod net;
 pub mod run;
+pub mod selftest;
 pub mod state;

@@ -98,7 +98,7 @@ fn open(
     name: Option<&str>,
     home: bool,
     cache_bytes: Option<usize>,
-    fetch: Fetch,
+    machine: MachineConfig,
 ) -> Result<Opened, RunError> {
     let clock = Clock::start();
     if let Some(parent) = state.parent().filter(|parent| !parent.as_os_str().is_empty()) {
@@ -131,8 +131,7 @@ fn open(
         crate::wire::statement::check_label(name).map_err(|error| RunError::State(error.to_string()))?;
         commit_and_wait(&disk, &answers, new_identity(name, entropy()?, entropy()?))?;
     }
-    let config = MachineConfig { fetch };
-    let mut node = Node::start(clock.now(), store, config, entropy()?).map_err(|e| RunError::State(e.to_string()))?;
+    let mut node = Node::start(clock.now(), store, machine, entropy()?).map_err(|e| RunError::State(e.to_string()))?;
     if home && !node.has_home() {
         node.found_home(faster_suite(), entropy()?).map_err(RunError::Refused)?;
     }
@@ -207,7 +206,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, RunError> {
 
 /// Makes the state of a new node.
 pub fn init(state: &Path, name: &str) -> Result<(), RunError> {
-    let opened = open(state, Some(name), true, None, Fetch::default())?;
+    let opened = open(state, Some(name), true, None, MachineConfig::default())?;
     runtime()?.block_on(async {
         let core = opened.core.clone();
         tokio::select! {
@@ -219,7 +218,7 @@ pub fn init(state: &Path, name: &str) -> Result<(), RunError> {
 
 /// Joins while no node runs; the answer is the circle's name.
 pub fn join_offline(state: &Path, invite: &str) -> Result<String, RunError> {
-    let opened = open(state, None, false, None, Fetch::default())?;
+    let opened = open(state, None, false, None, MachineConfig::default())?;
     let core = opened.core.clone();
     runtime()?.block_on(async {
         let net = start_net(&opened, Vec::new()).await?;
@@ -261,7 +260,8 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
     };
     #[cfg(feature = "mount")]
     end_killed_node(&config)?;
-    let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), fetch);
+    let machine = MachineConfig { fetch, problem: config.problem.clone() };
+    let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), machine);
     #[cfg(feature = "panel")]
     if let Err(error @ RunError::State(_)) = &opened
         && !crate::os::state::StateDir::open(&config.state).is_ok_and(|state| state.is_held())
@@ -520,7 +520,7 @@ impl Api {
             let no_entropy = |error: RunError| ApiError::new(500, error.to_string());
             let entropy = || entropy().map_err(no_entropy);
             let op = match call {
-                Call::Status => return Ok(Outcome::Status(self.status())),
+                Call::Status => return Ok(Outcome::Status(Box::new(self.status()))),
                 Call::Friends => return Ok(Outcome::Friends(self.core.read(|node| node.friends()))),
                 Call::Transfers => return Ok(Outcome::Transfers(self.core.read(|node| node.transfers()))),
                 Call::Unmount => return self.unmount().await,

@@ -1,7 +1,6 @@
 //! AES-256-GCM (NIST SP 800-38D) in the form `ciphertext | tag(16)`, for records, drafts and envelopes.
 
-use aes_gcm::aead::inout::InOutBuf;
-use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 
 use super::SealError;
 
@@ -12,10 +11,10 @@ pub(super) const TAG: usize = 16;
 
 /// Encrypts what stands in `out` from `start` on and appends the tag. A nonce may serve one plaintext per key.
 pub(super) fn seal(key: &[u8; 32], nonce: &[u8; NONCE], out: &mut Vec<u8>, start: usize) {
-    let tag = Aes256Gcm::new(key.into())
-        .encrypt_inout_detached(nonce.into(), b"", InOutBuf::from(&mut out[start..]))
+    let tag = cipher(key)
+        .seal_in_place_separate_tag(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut out[start..])
         .expect("records are shorter than the cipher's 64 GiB");
-    out.extend_from_slice(&tag);
+    out.extend_from_slice(tag.as_ref());
 }
 
 /// The plaintext of `ciphertext | tag`, which is `what`.
@@ -25,12 +24,20 @@ pub(super) fn open(
     nonce: &[u8; NONCE],
     sealed: &[u8],
 ) -> Result<Vec<u8>, SealError> {
-    let (ciphertext, tag) = sealed.split_last_chunk::<TAG>().ok_or(SealError::TooShort(what, sealed.len(), TAG))?;
-    let mut plaintext = ciphertext.to_vec();
-    Aes256Gcm::new(key.into())
-        .decrypt_inout_detached(nonce.into(), b"", InOutBuf::from(&mut plaintext[..]), tag.into())
+    if sealed.len() < TAG {
+        return Err(SealError::TooShort(what, sealed.len(), TAG));
+    }
+    let mut plaintext = sealed.to_vec();
+    cipher(key)
+        .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), &mut plaintext)
         .map_err(|_| SealError::Forged(what))?;
+    plaintext.truncate(sealed.len() - TAG);
     Ok(plaintext)
+}
+
+// Made anew each time, because ring does not zero its keys.
+fn cipher(key: &[u8; 32]) -> LessSafeKey {
+    LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("the cipher takes 32 bytes"))
 }
 
 #[cfg(test)]

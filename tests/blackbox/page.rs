@@ -187,7 +187,7 @@ fn files_go_in_and_come_out() {
     assert_eq!(on_a.ask("DELETE", "/files/Friends/d", &[], b"").status, 409);
     assert_eq!(on_a.ask("DELETE", "/files/Friends/d/%3Cb%3E%26%22", &[], b"").status, 204);
     assert_eq!(on_a.ask("DELETE", "/files/Friends/d", &[], b"").status, 204);
-    assert!(!a.friends("d").exists());
+    wait_until("the mount has forgotten it", LIMIT, || !a.friends("d").exists());
     for (method, path, status) in [
         ("GET", "/files/Friends/none", 404),
         ("DELETE", "/files/Friends/none", 404),
@@ -300,7 +300,7 @@ fn slow_clients_are_bounded() {
     let (a, b) = (boxed(&world, "A"), world.started("B"));
     let web = browser(&a);
     let large = vec![7; 40_000_000];
-    assert_eq!(web.put("/files/Home/large", &large), 201);
+    assert_eq!(web.put("/files/large", &large), 201);
     let before = a.resident_bytes();
 
     // Somebody opens all the connections that one host may have, and reads nothing of what is sent.
@@ -311,7 +311,7 @@ fn slow_clients_are_bounded() {
     }
     let mut hungry: Vec<_> = (0..4).map(|_| web.connect()).collect();
     for stream in &mut hungry {
-        stream.write_all(web.head("GET", "/files/Home/large", &[]).as_bytes()).expect("it is taken");
+        stream.write_all(web.head("GET", "/files/large", &[]).as_bytes()).expect("it is taken");
         let mut some = [0; 16];
         stream.read_exact(&mut some).expect("it begins");
     }
@@ -331,10 +331,11 @@ fn slow_clients_are_bounded() {
 
     // Heads and bodies have an end.
     let long = format!("GET /{} HTTP/1.1\r\nHost: {}\r\n\r\n", "a".repeat(100_000), web.host);
-    assert_eq!(web.raw(&[long.as_bytes()]).status, 431);
+    // Too long a target, or too long a head, whichever is seen first.
+    assert!(matches!(web.raw(&[long.as_bytes()]).status, 414 | 431));
     assert_eq!(web.ask("POST", "/v1/join", &[], &vec![b' '; 70_000]).status, 413);
-    assert_eq!(web.ask("PUT", "/files/Home/x", &["Content-Range: bytes 0-1/2"], b"xx").status, 400);
-    let huge = web.head("PUT", "/files/Home/x", &["Content-Length: 99999999999999", "Expect: 100-continue"]);
+    assert_eq!(web.ask("PUT", "/files/x", &["Content-Range: bytes 0-1/2"], b"xx").status, 400);
+    let huge = web.head("PUT", "/files/x", &["Content-Length: 99999999999999", "Expect: 100-continue"]);
     assert_eq!(web.raw(&[huge.as_bytes()]).status, 413);
-    assert_eq!(web.names("/files/Home/"), ["large"]);
+    assert_eq!(web.names("/files/"), ["large"]);
 }

@@ -134,6 +134,9 @@ impl World {
                 if late.is_some_and(|by| self.machines[by].removed) {
                     self.broken(&format!("{}: {shown} was written by a member after its removal", machine.name));
                 }
+                if self.model.unnamed.contains(&inode) {
+                    self.broken(&format!("{}: {shown} was never given a name", machine.name));
+                }
                 if path.ends_with(FORGED) {
                     self.broken(&format!("{} shows what a reader forged", machine.name));
                 }

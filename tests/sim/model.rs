@@ -24,6 +24,8 @@ pub struct Model {
     pub touched: BTreeSet<(u64, usize)>,
     /// What a machine wrote last and closed, where nothing went wrong.
     pub closed: BTreeMap<u64, Closed>,
+    /// Files that were never given a name, which nobody may see.
+    pub unnamed: BTreeSet<u64>,
     /// Directories and links that an fsync covers.
     pub made: BTreeMap<(usize, u64), bool>,
     /// Who was removed, and what they wrote after it.

@@ -38,6 +38,8 @@ pub struct Task {
     plan: Option<(ReadPlan, u64)>,
     /// What was made before it was asked to be made durable.
     made: Vec<u64>,
+    /// The name that the file gets at the end, if it has none yet.
+    place: Option<(Inode, Vec<u8>)>,
 }
 
 /// See [`Task`].
@@ -68,6 +70,7 @@ enum Step {
     Syncing,
     Resting,
     Flushing,
+    Linking,
     Releasing,
     End,
 }
@@ -90,6 +93,7 @@ impl World {
             clean: true,
             plan: None,
             made: Vec::new(),
+            place: None,
         };
         self.tasks.insert(id, task);
         id
@@ -240,6 +244,14 @@ impl World {
             Some(entry) if entry.kind == Kind::File && self.rng.chance(2, 3) => entry.name,
             _ => self.name(),
         };
+        if self.rng.chance(1, 5) {
+            let task = self.new_task(machine, What::Write);
+            let held = self.tasks.get_mut(&task)?;
+            held.place = Some((parent, name));
+            held.left = 1 + self.rng.below(5) as u32;
+            self.ask(machine, task, Op::Unnamed { directory: parent, mode: 0o644 });
+            return Some(());
+        }
         let found = self.machines[machine].node.as_ref()?.lookup(parent, &name);
         let writing = |world: &Self, attr: &Attr| {
             let mut writers = world.tasks.values().filter(|task| task.machine == machine && task.kind == What::Write);
@@ -345,6 +357,9 @@ impl World {
                 task.inode = attr.inode.0;
                 task.handle = Some(handle);
                 task.version = Some(self.model.write(task.machine, task.inode, &[]));
+                if task.place.is_some() {
+                    self.model.unnamed.insert(task.inode);
+                }
                 self.next_step(id, task);
             }
             (Step::Opening, Some(Ok(Answer::Opened(handle)))) => {
@@ -385,8 +400,18 @@ impl World {
                 self.next_step(id, task);
             }
             (Step::Resting | Step::Flushing, _) => self.next_step(id, task),
+            (Step::Linking, Some(reply)) => {
+                task.place = None;
+                task.clean = false;
+                if let (Ok(Answer::Done), Some(version)) = (reply, task.version) {
+                    *self.counts.entry("files linked".into()).or_default() += 1;
+                    self.model.closed(task.machine, task.inode, &task.content);
+                    self.model.fsynced(task.machine, task.inode, version);
+                }
+                self.release(id, task);
+            }
             (Step::Releasing, Some(_)) => {
-                if task.kind == What::Write && task.clean {
+                if task.kind == What::Write && task.clean && task.place.is_none() {
                     self.model.closed(task.machine, task.inode, &task.content);
                 }
                 task.step = Step::End;
@@ -504,7 +529,8 @@ impl World {
                 let op = Op::SetAttr { inode: Inode(task.inode), size: Some(size), mode: None, mtime: None };
                 self.ask(task.machine, id, op);
             }
-            6 | 7 => {
+            // What has no name promises nothing.
+            6 | 7 if task.place.is_none() => {
                 task.step = Step::Syncing;
                 self.ask(task.machine, id, Op::Fsync { inode: Inode(task.inode) });
             }
@@ -552,6 +578,19 @@ impl World {
     }
 
     fn release(&mut self, id: u64, task: &mut Task) {
+        if let (Some((parent, name)), Some(handle), true) = (task.place.clone(), task.handle, task.clean)
+            && self.rng.chance(3, 4)
+        {
+            task.step = Step::Linking;
+            self.model.unnamed.remove(&task.inode);
+            let node = self.machines[task.machine].node.as_ref();
+            if let Some(Ok(replaced)) = node.map(|node| node.lookup(parent, &name)) {
+                self.model.deleted.insert(replaced.inode.0);
+            }
+            let no_replace = self.rng.chance(1, 4);
+            self.ask(task.machine, id, Op::Link { handle, parent, name, no_replace });
+            return;
+        }
         match task.handle.take() {
             Some(handle) => {
                 task.step = Step::Releasing;

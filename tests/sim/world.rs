@@ -219,7 +219,7 @@ impl World {
             name: name.into(),
             disk,
             node: None,
-            config: NodeConfig { fetch },
+            config: NodeConfig { fetch, ..NodeConfig::default() },
             run: 0,
             booted: 0,
             wall_offset: wall_offset * 1_000_000_000,

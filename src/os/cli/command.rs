@@ -11,6 +11,7 @@ use log::LevelFilter;
 use super::config::{Fetch, NodeFlags, PanelChoice, address, page_address};
 use super::nearest::nearest;
 use crate::lan::api::{INVITE_MAX, INVITE_MINUTES, INVITE_MINUTES_MAX, PRESS_MAX_MS};
+use crate::os::selftest::{ITEMS, item_name};
 use crate::wire::statement::{Role, check_label};
 
 /// What the command line asks for.
@@ -21,7 +22,7 @@ pub enum Invocation {
     /// The version.
     Version,
     /// A command.
-    Run(Globals, Command),
+    Run(Globals, Box<Command>),
 }
 
 /// What every command takes.
@@ -88,6 +89,11 @@ pub enum Command {
     Unmount,
     /// Ends the node.
     Stop,
+    /// Tests this machine and this build.
+    SelfTest {
+        /// Items to leave out.
+        skip: Vec<&'static str>,
+    },
 }
 
 /// Where an invite's text comes from.
@@ -139,11 +145,11 @@ pub(super) struct Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 14] = [
+pub(super) const COMMANDS: [Spec; 15] = [
     Spec { name: "init", flags: &["name"], operand: None },
     Spec {
         name: "node",
-        flags: &["mount", "cache", "listen", "name", "fetch", "panel", "page", "config"],
+        flags: &["mount", "cache", "listen", "name", "fetch", "panel", "page", "problem", "config"],
         operand: None,
     },
     Spec { name: "invite", flags: &["role", "minutes", "circle"], operand: None },
@@ -157,6 +163,7 @@ pub(super) const COMMANDS: [Spec; 14] = [
     Spec { name: "transfers", flags: &["watch"], operand: None },
     Spec { name: "unmount", flags: &[], operand: None },
     Spec { name: "stop", flags: &[], operand: None },
+    Spec { name: "self-test", flags: &["skip"], operand: None },
     Spec { name: "help", flags: &[], operand: Some("COMMAND") },
 ];
 
@@ -200,6 +207,7 @@ struct Line {
     role: Option<Role>,
     minutes: Option<u32>,
     watch: bool,
+    skip: Vec<&'static str>,
     node: NodeFlags,
 }
 
@@ -255,6 +263,12 @@ impl Line {
                 self.node.listen.push(address);
                 false
             }
+            "skip" => {
+                let word = self.text(flag, parser)?;
+                let names: Vec<&str> = ITEMS.iter().map(|item| item.name).collect();
+                self.skip.push(item_name(&word).ok_or_else(|| self.no_such(flag, &word, &names))?);
+                false
+            }
             "page" => {
                 let address = page_address(&self.text(flag, parser)?).map_err(|why| self.wrong(why))?;
                 self.node.page.replace(address).is_some()
@@ -265,6 +279,7 @@ impl Line {
                 self.node.fetch.replace(fetch).is_some()
             }
             "panel" => self.node.panel.replace(PanelChoice::from_word(&self.text(flag, parser)?)).is_some(),
+            "problem" => self.node.problem.replace(self.text(flag, parser)?).is_some(),
             "role" => {
                 let word = self.text(flag, parser)?;
                 let role = Role::from_word(&word).ok_or_else(|| self.no_such(flag, &word, &ROLES))?;
@@ -343,7 +358,7 @@ impl Line {
         }
         let globals =
             Globals { state: self.state(environment)?, json: self.json, level: self.level(spec.name, environment)? };
-        Ok(Invocation::Run(globals, self.command(spec)?))
+        Ok(Invocation::Run(globals, Box::new(self.command(spec)?)))
     }
 
     fn command(mut self, spec: &'static Spec) -> Result<Command, UsageError> {
@@ -372,6 +387,7 @@ impl Line {
             "friends" => Command::Friends,
             "transfers" => Command::Transfers { watch: self.watch },
             "unmount" => Command::Unmount,
+            "self-test" => Command::SelfTest { skip: self.skip },
             _ => Command::Stop,
         })
     }
@@ -473,7 +489,7 @@ mod tests {
 
     fn command(line: &str) -> Command {
         match read(line) {
-            Ok(Invocation::Run(_, command)) => command,
+            Ok(Invocation::Run(_, command)) => *command,
             other => panic!("{line}: {other:?}"),
         }
     }
@@ -655,6 +671,10 @@ mod tests {
             ("join", "`dustfs join` needs its INVITE"),
             ("found ..", "the circle \"..\" cannot be used: "),
             ("remove", "`dustfs remove` needs its MEMBER"),
+            (
+                "self-test --skip fire",
+                "'--skip' is one of threads, files, hashes, seal, formats, ledger, tls, mount, not 'fire'",
+            ),
             ("press long", "a press lasts 0 to 30 seconds"),
             ("press NaN", "a press lasts 0 to 30 seconds"),
             ("press 61", "a press lasts 0 to 30 seconds"),

@@ -112,6 +112,8 @@ pub struct NodeConfig {
     pub page: Option<SocketAddr>,
     /// Names under which the page answers beside its addresses and `NAME.local`.
     pub page_names: Vec<String>,
+    /// What is wrong with the box, told by whoever starts the node.
+    pub problem: Option<String>,
 }
 
 /// The flags of `dustfs node`; what is `None` or empty was not given.
@@ -133,6 +135,8 @@ pub struct NodeFlags {
     pub panel: Option<PanelChoice>,
     /// `--page`.
     pub page: Option<SocketAddr>,
+    /// `--problem`.
+    pub problem: Option<String>,
 }
 
 /// A config file that was read.
@@ -205,6 +209,7 @@ impl NodeConfig {
             panel: flags.panel.or(file.panel).unwrap_or_default(),
             page: flags.page.or(file.page),
             page_names: file.page_names.unwrap_or_default(),
+            problem: flags.problem,
         }
     }
 }

@@ -17,6 +17,7 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("transfers") => TRANSFERS,
         Some("unmount") => UNMOUNT,
         Some("stop") => STOP,
+        Some("self-test") => SELF_TEST,
         Some(_) => HELP,
     }
 }
@@ -42,6 +43,7 @@ Look:
   status     how the node and its circles are
   friends    who the friends are, and what went to and from each
   transfers  what is being fetched
+  self-test  whether this program works on this machine
   help       help on a command
 
 Options of every command:
@@ -97,6 +99,8 @@ Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
   --page A       show the page there, as 127.0.0.1:8080 or 0.0.0.0:80 for all
                  of the LAN; signing in takes a press at the box (default: no
                  page)
+  --problem TEXT tell it as a fault of the disk, on the LED and the page: for
+                 scripts that start a box whose disk is not there
   --config FILE  the config file (default: config.toml in the state directory)
 
 The config file is TOML; a flag beats its key. The keys:
@@ -255,6 +259,22 @@ Usage: dustfs stop
 Examples:
   dustfs stop
   dustfs stop --state /srv/dustfs
+";
+
+const SELF_TEST: &str = "\
+Tests whether what this program stands on works on this machine: threads, files
+after 2038 and beyond 4 GiB, hashes, ciphers and formats by known answers, the
+ledger, TLS over the loopback interface, and a mount. Needs no node and leaves
+nothing behind. Prints a line for each item; the exit code is 1 when one failed.
+
+Usage: dustfs self-test [--skip ITEM] [--json]
+
+  --skip ITEM  leave out threads, files, hashes, seal, formats, ledger, tls or
+               mount; may be repeated
+
+Examples:
+  dustfs self-test
+  dustfs self-test --skip mount --json
 ";
 
 const HELP: &str = "\

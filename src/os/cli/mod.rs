@@ -36,6 +36,8 @@ pub enum CliError {
     Run(run::RunError),
     /// The node said that it stops, and did not end in this time.
     StillRunning(Duration),
+    /// So many items of the self-test do not hold.
+    SelfTest(usize),
     /// Standard input could not be read.
     Input(io::Error),
     /// Standard output could not be written.
@@ -68,6 +70,12 @@ impl fmt::Display for CliError {
             CliError::StillRunning(time) => {
                 write!(f, "the node is stopping, but has not ended within {} s: look at its log", time.as_secs())
             }
+            CliError::SelfTest(failed) => {
+                write!(
+                    f,
+                    "the self-test failed in {failed} of its items: do not trust this build on this machine with data"
+                )
+            }
             CliError::Input(_) => f.write_str("standard input cannot be read"),
             CliError::Output(_) => f.write_str("standard output cannot be written"),
         }
@@ -81,7 +89,7 @@ impl Error for CliError {
             CliError::Config(error) => error.source(),
             CliError::Client(error) => error.source(),
             CliError::Run(error) => error.source(),
-            CliError::StillRunning(_) => None,
+            CliError::StillRunning(_) | CliError::SelfTest(_) => None,
             CliError::Input(error) | CliError::Output(error) => Some(error),
         }
     }
@@ -162,7 +170,7 @@ pub fn run(args: Vec<OsString>) -> Result<(), Failure> {
         Ok(Invocation::Version) => writeln!(out, "dustfs {}", env!("CARGO_PKG_VERSION")).map_err(CliError::Output),
         Ok(Invocation::Run(globals, command)) => {
             logger::start(globals.level);
-            perform(command, &globals, &mut out)
+            perform(*command, &globals, &mut out)
         }
         Err(error) => Err(CliError::Usage(error)),
     }

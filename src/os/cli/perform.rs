@@ -13,6 +13,7 @@ use crate::lan::api::{Call, CircleAnswer, INVITE_MAX, InviteAnswer};
 use crate::node::status::{Friend, Status, Transfers};
 use crate::os::http::{Client, ClientError};
 use crate::os::run;
+use crate::os::selftest::{self, ITEMS, Outcome, Tested};
 
 /// Does a command, and prints to `out`. `Node` returns when the node has ended.
 pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Result<(), CliError> {
@@ -46,6 +47,7 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         Command::Press(milliseconds) => asking.press(milliseconds),
         Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
         Command::Stop => asking.stop(),
+        Command::SelfTest { skip } => asking.self_test(&skip),
     }
 }
 
@@ -123,6 +125,33 @@ impl Asking<'_> {
             answered => answered?,
         };
         self.print(&answer, |answer: &CircleAnswer| circle_line("joined", answer))
+    }
+
+    /// Each item is named before it is tested: where it ends the program, the last line says which it was.
+    fn self_test(&mut self, skip: &[&'static str]) -> Result<(), CliError> {
+        let mut all = Vec::new();
+        for item in ITEMS {
+            if !self.globals.json {
+                write!(self.out, "{:<8} ", item.name)?;
+                self.out.flush()?;
+            }
+            let tested = if skip.contains(&item.name) {
+                Tested { name: item.name, outcome: Outcome::Skipped, told: "left out by --skip".into() }
+            } else {
+                selftest::test(item)
+            };
+            if !self.globals.json {
+                writeln!(self.out, "{}", tested.words())?;
+            }
+            all.push(tested);
+        }
+        if self.globals.json {
+            writeln!(self.out, "{}", json!(all))?;
+        }
+        match all.iter().filter(|tested| tested.outcome == Outcome::Failed).count() {
+            0 => Ok(()),
+            failed => Err(CliError::SelfTest(failed)),
+        }
     }
 
     fn press(&mut self, held_ms: u32) -> Result<(), CliError> {

@@ -5,12 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::Request;
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper_util::rt::TokioIo;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep, timeout};
@@ -138,32 +134,61 @@ async fn exchange(stream: UnixStream, method: &str, path: &str, body: Option<&Va
 }
 
 async fn exchange_unbounded(
-    stream: UnixStream,
+    mut stream: UnixStream,
     method: &str,
     path: &str,
     body: Option<&Value>,
 ) -> Result<Value, ClientError> {
     let body = body.map(Value::to_string).unwrap_or_default();
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(HOST, "dustfs")
-        .header(CONTENT_TYPE, "application/json")
-        .body(Full::new(Bytes::from(body)))
-        .map_err(strange)?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(strange)?;
-    let connection = tokio::spawn(connection);
-    let response = sender.send_request(request).await.map_err(strange)?;
-    let status = response.status();
-    let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await.map_err(strange)?.to_bytes();
-    connection.abort();
-    if status.is_success() {
-        return serde_json::from_slice(&body).map_err(strange);
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: dustfs\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\
+         connection: close\r\n\r\n{body}"
+    );
+    // A node that refuses a request by its head may close before it took the rest: its answer tells.
+    let sent = stream.write_all(request.as_bytes()).await;
+    let mut answer = Vec::new();
+    let read = stream.take(ANSWER_MAX as u64 + 1).read_to_end(&mut answer).await;
+    if answer.is_empty() {
+        sent.and(read).map_err(strange)?;
     }
-    match serde_json::from_slice::<ErrorAnswer>(&body) {
-        Ok(ErrorAnswer { error, remedy }) => Err(ClientError::Refused(status.as_u16(), error, remedy)),
+    let Answer { status, body } = Answer::read(&answer).map_err(strange)?;
+    if (200..300).contains(&status) {
+        return serde_json::from_slice(body).map_err(strange);
+    }
+    match serde_json::from_slice::<ErrorAnswer>(body) {
+        Ok(ErrorAnswer { error, remedy }) => Err(ClientError::Refused(status, error, remedy)),
         Err(_) => Err(ClientError::Strange(format!("status {status}"))),
+    }
+}
+
+/// An answer in HTTP/1.1 (RFC 9112) of the form that our server gives: with its length, and whole.
+#[derive(PartialEq, Eq, Debug)]
+struct Answer<'a> {
+    status: u16,
+    body: &'a [u8],
+}
+
+impl<'a> Answer<'a> {
+    /// Reads it from all bytes of a connection.
+    fn read(bytes: &'a [u8]) -> Result<Self, &'static str> {
+        if bytes.len() > ANSWER_MAX {
+            return Err("it is too long");
+        }
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").ok_or("its head is cut short")?;
+        let (head, body) = (&bytes[..end], &bytes[end + 4..]);
+        let mut lines = std::str::from_utf8(head).map_err(|_| "its head is no text")?.split("\r\n");
+        let status = lines.next().and_then(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse::<u16>().ok());
+        let status = status.ok_or("it has no status")?;
+        let length = lines.find_map(|line| {
+            let (name, value) = line.split_once(':')?;
+            name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>().ok())?
+        });
+        match length {
+            Some(length) if body.len() == length => Ok(Self { status, body }),
+            Some(_) => Err("it has another length than it tells"),
+            None => Err("it does not tell its length"),
+        }
     }
 }
 
@@ -189,6 +214,28 @@ const STOP_POLL: Duration = Duration::from_millis(20);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_is_whole_or_refused() {
+        let read = |text: &'static str| Answer::read(text.as_bytes());
+        let whole = Ok(Answer { status: 200, body: b"[]" });
+        assert_eq!(read("HTTP/1.1 200 OK\r\nContent-Length: 2\r\ndate: x\r\n\r\n[]"), whole);
+        assert_eq!(read("HTTP/1.1 200\r\ncontent-length:2\r\n\r\n[]"), whole);
+        for (text, why) in [
+            ("", "its head is cut short"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n", "its head is cut short"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[", "it has another length than it tells"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]]", "it has another length than it tells"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: -2\r\n\r\n[]", "it does not tell its length"),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "it does not tell its length"),
+            ("HTTP/1.1 \u{e9}00 OK\r\n\r\n", "it has no status"),
+            ("HTTP/9 200 OK\r\n\r\n", "it has no status"),
+            ("\r\n\r\n", "it has no status"),
+        ] {
+            assert_eq!(read(text), Err(why), "{text:?}");
+        }
+        assert_eq!(Answer::read(b"HTTP/1.1 200 OK\r\nx: \xff\r\n\r\n"), Err("its head is no text"));
+    }
 
     #[test]
     fn a_process_runs_until_it_is_a_zombie() {

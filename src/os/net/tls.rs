@@ -8,8 +8,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::crypto::{
+    CryptoProvider, GetRandomFailed, KeyProvider, SecureRandom, WebPkiSupportedAlgorithms, ring, verify_tls13_signature,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::NoServerSessionStorage;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
@@ -357,7 +359,8 @@ impl ClientCertVerifier for Verifier {
     }
 }
 
-/// Ciphers of TLS 1.3 with the faster one first.
+/// Ciphers of TLS 1.3 with the faster one first, and of keys and signatures what our certificates have: rustls's own
+/// provider would link all that others use.
 fn provider() -> CryptoProvider {
     use ring::cipher_suite::{TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256};
     let cipher_suites = if has_aes() {
@@ -365,7 +368,37 @@ fn provider() -> CryptoProvider {
     } else {
         vec![TLS13_CHACHA20_POLY1305_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_AES_128_GCM_SHA256]
     };
-    CryptoProvider { cipher_suites, kx_groups: vec![ring::kx_group::X25519], ..ring::default_provider() }
+    CryptoProvider {
+        cipher_suites,
+        kx_groups: vec![ring::kx_group::X25519],
+        signature_verification_algorithms: SIGNATURES,
+        secure_random: &System,
+        key_provider: &System,
+    }
+}
+
+static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[webpki::ring::ED25519],
+    mapping: &[(SignatureScheme::ED25519, &[webpki::ring::ED25519])],
+};
+
+/// The operating system's entropy, and keys of Ed25519.
+#[derive(Debug)]
+struct System;
+
+impl SecureRandom for System {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), GetRandomFailed> {
+        getrandom::fill(bytes).map_err(|_| GetRandomFailed)
+    }
+}
+
+impl KeyProvider for System {
+    fn load_private_key(&self, key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        match &key {
+            PrivateKeyDer::Pkcs8(pkcs8) => ring::sign::any_eddsa_type(pkcs8),
+            _ => Err(rustls::Error::General("only keys of Ed25519 in PKCS #8 are used".into())),
+        }
+    }
 }
 
 /// Has the CPU instructions for AES-GCM? Where std cannot tell (32-bit ARM, MIPS) it has none that ring would use well.

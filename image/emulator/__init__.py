@@ -1,0 +1,1 @@
+"""Two emulated boxes on one LAN: what `image/emulate` is made of."""
