@@ -80,11 +80,6 @@ impl Circle {
         matches!(verdict, Verdict::Accepted | Verdict::WrongHash)
     }
 
-    /// True when numbers of this chain may mean other commits elsewhere.
-    pub fn is_doubtful(&self, chain: &Chain) -> bool {
-        self.forks.contains_key(chain) || self.branches.contains_key(chain)
-    }
-
     /// True when the author has said which history counts at this number: the other may still come from those who have
     /// not heard of it. A fork before all that it spoke of is another.
     fn is_settled(&self, dot: &Dot) -> bool {

@@ -36,10 +36,10 @@ pub struct Task {
     clean: bool,
     /// How the file is to be read, and how often space had been given up when that was planned.
     plan: Option<(ReadPlan, u64)>,
-    /// The name that the file gets at the end, if it has none yet.
-    place: Option<(Inode, Vec<u8>)>,
     /// What was made before it was asked to be made durable.
     made: Vec<u64>,
+    /// The name that the file gets at the end, if it has none yet.
+    place: Option<(Inode, Vec<u8>)>,
 }
 
 /// See [`Task`].
@@ -92,8 +92,8 @@ impl World {
             step: Step::Opening,
             clean: true,
             plan: None,
-            place: None,
             made: Vec::new(),
+            place: None,
         };
         self.tasks.insert(id, task);
         id
