@@ -20,6 +20,8 @@ use crate::wire::statement::Role;
 
 /// What the signature in a hello covers besides the exporter and the transport key.
 const HELLO_DOMAIN: &[u8] = b"dustfs hello 1\0";
+/// Two devices that dial each other at once are connected twice within this time.
+const RACE_TIME: std::time::Duration = std::time::Duration::from_secs(5);
 /// Address records in one message.
 const ADDRESSES_AT_ONCE: usize = 256;
 
@@ -142,14 +144,17 @@ impl<S: Snapshot> Node<S> {
             }
             return;
         }
-        let other = self.peers.by_key(&transport).map(|(other, peer)| (other, peer.dialed));
+        let other = self.peers.by_key(&transport).map(|(other, peer)| (other, peer.dialed, peer.since));
         self.peers.conns.insert(conn, peer);
         if certified.is_none() {
             self.dials.connected(self.now.instant, transport, address);
         }
-        if let Some((other, other_dialed)) = other {
+        if let Some((other, other_dialed, since)) = other {
             let ours_wins = self.me.device.transport < transport;
-            let new_stays = dialed.is_some() == ours_wins || dialed.is_some() == other_dialed;
+            // Whoever has a connection dials no other: a device that comes long after the race has lost the one that is
+            // held here, as after a power cut.
+            let lost = dialed.is_none() && since + RACE_TIME <= self.now.instant;
+            let new_stays = lost || dialed.is_some() == ours_wins || dialed.is_some() == other_dialed;
             let loser = if new_stays { other } else { conn };
             self.close(loser, "another connection to the same device stays".into());
             if !new_stays {
