@@ -401,6 +401,9 @@ impl World {
             }
             (Step::Resting | Step::Flushing, _) => self.next_step(id, task),
             (Step::Linking, Some(reply)) => {
+                if let Some((_, name)) = &task.place {
+                    self.may_replace(name, task.inode);
+                }
                 task.place = None;
                 task.clean = false;
                 if let (Ok(Answer::Done), Some(version)) = (reply, task.version) {
@@ -511,6 +514,16 @@ impl World {
         }
     }
 
+    /// A file is to replace what has this name when it is published, which may be another than has it now: directories
+    /// come to show as one, and what friends made arrives.
+    fn may_replace(&mut self, name: &[u8], by: u64) {
+        for at in 0..self.machines.len() {
+            let named =
+                self.files(at).into_iter().filter(|(path, _)| path.rsplit(|byte| *byte == b'/').next() == Some(name));
+            self.model.deleted.extend(named.map(|(_, inode)| inode).filter(|inode| *inode != by));
+        }
+    }
+
     /// What a writer does next.
     fn next_step(&mut self, id: u64, task: &mut Task) {
         let Some(handle) = task.handle else { return };
@@ -583,11 +596,10 @@ impl World {
         {
             task.step = Step::Linking;
             self.model.unnamed.remove(&task.inode);
-            let node = self.machines[task.machine].node.as_ref();
-            if let Some(Ok(replaced)) = node.map(|node| node.lookup(parent, &name)) {
-                self.model.deleted.insert(replaced.inode.0);
-            }
             let no_replace = self.rng.chance(1, 4);
+            if !no_replace {
+                self.may_replace(&name, task.inode);
+            }
             self.ask(task.machine, id, Op::Link { handle, parent, name, no_replace });
             return;
         }
