@@ -21,6 +21,8 @@ pub(super) enum Edge {
 pub(super) struct Contact {
     /// What was told last, bounces included.
     level: bool,
+    /// Since when it has been told.
+    level_since: Instant,
     /// Since when the key counts as down.
     down: Option<Instant>,
     /// Until when edges are bounces.
@@ -40,7 +42,10 @@ struct Run {
 impl Contact {
     /// An edge, as the device tells it.
     pub(super) fn edge(&mut self, now: Instant, down: bool) -> Option<Edge> {
-        self.level = down;
+        if self.level != down {
+            self.level = down;
+            self.level_since = now;
+        }
         if self.bounces.is_some() { None } else { self.settle(now) }
     }
 
@@ -93,16 +98,17 @@ impl Contact {
         Some(Edge::Up { since: run.first, until: run.last })
     }
 
-    /// Takes the level as it is.
+    /// Takes the level as it is, from when it came: a hold that begins among the bounces of the press before it is no
+    /// shorter for them.
     fn settle(&mut self, now: Instant) -> Option<Edge> {
         let edge = match (self.down, self.level) {
             (None, true) => {
-                self.down = Some(now);
+                self.down = Some(self.level_since);
                 Edge::Down
             }
             (Some(since), false) => {
                 self.down = None;
-                Edge::Up { since, until: now }
+                Edge::Up { since, until: self.level_since }
             }
             _ => return None,
         };

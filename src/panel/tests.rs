@@ -211,7 +211,17 @@ fn bounces_are_one_press_at_both_edges() {
     assert_eq!(rig.gestures(), []);
     rig.wait_ms(100);
     assert_eq!(rig.gestures(), [Gesture::Press]);
+    // A hold that begins among the bounces of the press before it is as long as it was held.
+    rig.key(Key::Button, true);
+    rig.wait_ms(100);
+    rig.key(Key::Button, false);
+    rig.wait_ms(10);
+    rig.key(Key::Button, true);
+    rig.wait_ms(5_000);
+    rig.key(Key::Button, false);
+    assert_eq!(rig.gestures(), [Gesture::Press, Gesture::ResetPassword]);
     // An edge that was told twice, and a release without a press.
+    rig.wait_ms(100);
     rig.key(Key::Button, false);
     rig.wait_ms(100);
     rig.key(Key::Button, true);

@@ -231,7 +231,7 @@ impl World {
         if let Ok(replaced) = self.machines[machine].node.as_ref()?.lookup(new_parent, &new_name) {
             self.model.deleted.insert(replaced.inode.0);
         }
-        if entry.name.windows(9).any(|word| word == b"(conflict") {
+        if entry.name.windows(9).any(|word| word == b"(conflict") || self.awaiting(&new_name).next().is_some() {
             self.model.deleted.insert(entry.inode.0);
         }
         let no_replace = self.rng.chance(1, 4);
@@ -278,6 +278,7 @@ impl World {
                 return Some(());
             }
             Ok(_) => return None,
+            Err(_) if self.awaiting(&name).next().is_some() => return None,
             Err(_) => Op::Create { parent, name, mode: 0o644 },
         };
         let task = self.new_task(machine, What::Write);
@@ -515,13 +516,24 @@ impl World {
     }
 
     /// A file is to replace what has this name when it is published, which may be another than has it now: directories
-    /// come to show as one, and what friends made arrives.
+    /// come to show as one, what friends made arrives, and of two that are to have one name each may be the later.
     fn may_replace(&mut self, name: &[u8], by: u64) {
+        let rivals: Vec<u64> = self.awaiting(name).map(|task| task.inode).filter(|inode| *inode != by).collect();
+        if !rivals.is_empty() {
+            self.model.deleted.insert(by);
+            self.model.deleted.extend(rivals);
+        }
         for at in 0..self.machines.len() {
             let named =
                 self.files(at).into_iter().filter(|(path, _)| path.rsplit(|byte| *byte == b'/').next() == Some(name));
             self.model.deleted.extend(named.map(|(_, inode)| inode).filter(|inode| *inode != by));
         }
+    }
+
+    /// What is about to get this name: what has it until then is replaced.
+    fn awaiting(&self, name: &[u8]) -> impl Iterator<Item = &Task> {
+        let linking = self.tasks.values().filter(|task| task.step == Step::Linking);
+        linking.filter(move |task| task.place.as_ref().is_some_and(|(_, awaited)| awaited == name))
     }
 
     /// What a writer does next.
