@@ -209,7 +209,7 @@ def stem(module: str) -> str:
 def boot_file_system(debian: Path, modules) -> bytes:
     """BusyBox, the modules and `hand-over`."""
     cpio = Cpio()
-    for directory in ("bin", "dev", "proc", "sys", "root", "modules"):
+    for directory in ("bin", "dev", "proc", "sys", "box", "modules"):
         cpio.directory(directory)
     cpio.character_device("dev/console", 5, 1)
     busybox = (debian / "bin/busybox").read_bytes()

@@ -10,8 +10,27 @@ use crate::harness::{Node, World, long, wait_for, wait_until, write};
 /// The window's opening, the gathering and the exchange take a few seconds.
 const PATIENCE: Duration = Duration::from_secs(40);
 
+/// What the node says of pairing; its LED must say the same.
 fn pairing(node: &Node) -> Value {
-    node.json(&["status"])["pairing"].clone()
+    let status = node.json(&["status"]);
+    let pairing = &status["pairing"];
+    let led = status["led"].as_str().expect("words");
+    let expected = match pairing["state"].as_str().expect("a state") {
+        "window" => "pairing: press the other box's button",
+        "exchanging" | "joining" => "pairing: the boxes have found each other",
+        "code" if pairing["confirmed_here"] == true => "pairing: confirmed here",
+        "code" => "pairing: if the other box shows the same code, hold",
+        "choose" => "pairing: both boxes have friends",
+        "paused" => "pairing: failed three times",
+        // It is over: the LED shows what there is again.
+        "closed" | "overlap" | "done" | "failed" => match &status["circles"].as_array().expect("circles")[..] {
+            [_home] => "no friend yet",
+            _ => "ready",
+        },
+        other => panic!("no state of pairing: {other}"),
+    };
+    assert!(led.starts_with(expected), "{}: {pairing}, and the LED says '{led}'", node.name());
+    pairing.clone()
 }
 
 fn is_in(node: &Node, state: &str) -> bool {
