@@ -6,6 +6,7 @@ pub mod help;
 pub mod logger;
 mod nearest;
 mod perform;
+mod quota;
 pub mod show;
 
 use std::error::Error;

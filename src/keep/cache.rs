@@ -1,0 +1,352 @@
+//! What a cache keeps: as much as its quota allows, of what was wanted last.
+//!
+//! The rule, all of it:
+//! 1. A torrent is *wanted* when a member publishes it, says that it lacks it, or opens a channel for it.
+//! 2. While the quota has room, everything that is known is mirrored.
+//! 3. When room is short, what was wanted later comes in and what was wanted before it goes, the least recently wanted
+//!    first. Nothing goes for what is older than itself, nor for what nobody online could bring.
+//! 4. Only what is *spare* goes: what a member that is connected now has told that it holds whole. Another cache does not
+//!    count, since two would each trust in the other; nor does who is away, since it may never come back; nor an author
+//!    that has not told yet. So the last known copy stays, however full the cache is, and over its quota too.
+//! 5. What went comes back when there is room for it without anything going, or when a member wants it again, and then
+//!    not before [`REST`] has passed.
+//!
+//! Numbers of wants only grow and each eviction is for a later want, so a cache of which nobody wants anything comes to
+//! rest. Who is spare and who is offered is the caller's to know, and how the space is freed.
+//!
+//! Invariant: each known torrent is in one of the three orders or set aside; `used` is the bytes of those that are held.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::base::{InfoHash, Instant};
+
+/// What was evicted is not fetched again within this time, unless there is room for it.
+pub const REST: Duration = Duration::from_secs(60);
+
+/// See the module.
+#[derive(Clone, Default, Debug)]
+pub struct Cache {
+    /// What the operator allows, in bytes.
+    quota: Option<u64>,
+    /// What the disk allows, in bytes.
+    room: Option<u64>,
+    known: BTreeMap<InfoHash, Known>,
+    /// By the number of the last want: what is here or has its room here, what is not, and what went.
+    held: BTreeMap<u64, InfoHash>,
+    lacked: BTreeMap<u64, InfoHash>,
+    gone: BTreeMap<u64, InfoHash>,
+    used: u64,
+    last: u64,
+    evicted: u64,
+    evictions: u64,
+    due: Option<Instant>,
+    /// After a planning that left something without room, the next one is not before this.
+    calm_until: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    bytes: u64,
+    /// Number of the last want.
+    wanted: u64,
+    standing: Standing,
+    /// Not to be fetched before, where something would have to go for it.
+    rests_until: Instant,
+}
+
+/// What a cache has of a torrent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It is here, or has its room here.
+    Held,
+    /// It is to be fetched.
+    Lacked,
+    /// It was here and went.
+    Gone,
+}
+
+/// What a cache is to do now.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// Goes, in this order.
+    pub evict: Vec<InfoHash>,
+    /// Is fetched: there is room for it once the others went.
+    pub fetch: Vec<InfoHash>,
+    /// Cannot be had: nobody offers it, or it is larger than the quota. Set aside until [`Cache::look_again`].
+    pub aside: Vec<InfoHash>,
+}
+
+impl Cache {
+    /// A cache that may hold so many bytes; `None` leaves it to the disk.
+    pub fn new(quota: Option<u64>) -> Self {
+        Self { quota, ..Self::default() }
+    }
+
+    /// What the disk allows from now on.
+    pub fn allow(&mut self, now: Instant, room: u64) {
+        if self.room.replace(room) != Some(room) {
+            self.stir(now);
+        }
+    }
+
+    /// Bytes that may be held.
+    pub fn quota(&self) -> u64 {
+        self.quota.unwrap_or(u64::MAX).min(self.room.unwrap_or(u64::MAX))
+    }
+
+    /// Bytes of what is held, with the room of what is being fetched.
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// Torrents that were here and went.
+    pub fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    /// How often something went since the start.
+    pub fn evictions(&self) -> u64 {
+        self.evictions
+    }
+
+    /// What it has of a torrent, if it knows it.
+    pub fn standing(&self, id: &InfoHash) -> Option<Standing> {
+        self.known.get(id).map(|known| known.standing)
+    }
+
+    /// The number of a torrent's last want, to be kept over a restart; 0 where it is not known.
+    pub fn number(&self, id: &InfoHash) -> u64 {
+        self.known.get(id).map_or(0, |known| known.wanted)
+    }
+
+    /// A torrent that was held, or went, before the restart. `wanted` is what [`Cache::number`] told then.
+    pub fn load(&mut self, id: InfoHash, bytes: u64, wanted: u64, held: bool) {
+        self.last = self.last.max(wanted);
+        let standing = if held { Standing::Held } else { Standing::Gone };
+        // Numbers that an earlier program did not keep are drawn anew.
+        let free = |number: &u64| *number > 0 && !self.held.contains_key(number) && !self.gone.contains_key(number);
+        let wanted = if free(&wanted) { wanted } else { self.draw() };
+        self.known.insert(id, Known { bytes, wanted, standing, rests_until: Instant(0) });
+        self.place(&id);
+    }
+
+    /// A member published a torrent of so many bytes. Known ones stay as they are, but for a length that was guessed.
+    pub fn publish(&mut self, now: Instant, id: InfoHash, bytes: u64) {
+        if let Some(known) = self.known.get_mut(&id) {
+            if known.standing == Standing::Held {
+                self.used = self.used - known.bytes + bytes;
+            }
+            known.bytes = bytes;
+            return;
+        }
+        let known = Known { bytes, wanted: self.draw(), standing: Standing::Lacked, rests_until: Instant(0) };
+        self.known.insert(id, known);
+        self.place(&id);
+        self.stir(now);
+    }
+
+    /// A member wants a torrent now. What is not known stays so.
+    pub fn want(&mut self, now: Instant, id: &InfoHash) {
+        let number = self.draw();
+        let mut lacks = false;
+        self.shift(id, |known| {
+            known.wanted = number;
+            if known.standing == Standing::Gone {
+                known.standing = Standing::Lacked;
+            }
+            lacks = known.standing == Standing::Lacked;
+        });
+        if lacks {
+            self.stir(now);
+        }
+    }
+
+    /// The room for a torrent is taken.
+    pub fn hold(&mut self, id: &InfoHash) {
+        self.shift(id, |known| known.standing = Standing::Held);
+    }
+
+    /// A torrent went. One that was not here whole is to be fetched all the same.
+    pub fn drop(&mut self, now: Instant, id: &InfoHash, whole: bool) {
+        self.evictions += 1;
+        self.shift(id, |known| {
+            known.standing = if whole { Standing::Gone } else { Standing::Lacked };
+            known.rests_until = now + REST;
+        });
+        self.stir(now);
+    }
+
+    /// What was set aside is looked at again: somebody may offer it now.
+    pub fn look_again(&mut self, now: Instant, id: &InfoHash) {
+        self.shift(id, |_| {});
+        self.stir(now);
+    }
+
+    /// The room that was taken for a torrent is not needed: it cannot be fetched now, and is set aside.
+    pub fn give_back(&mut self, id: &InfoHash) {
+        self.shift(id, |known| known.standing = Standing::Lacked);
+        self.unplace(id);
+    }
+
+    /// Something changed that may let something in or out.
+    pub fn stir(&mut self, now: Instant) {
+        self.due = Some(self.due.map_or(now, |due| due.min(now)));
+    }
+
+    /// When [`Cache::plan`] is to be called, if at all.
+    pub fn timeout(&self) -> Option<Instant> {
+        self.due.map(|due| due.max(self.calm_until))
+    }
+
+    /// What is to go, and what of the rest is to be fetched: at most `slots`. `offered` says whether somebody online has a
+    /// torrent, `spare` whether it may go. The caller carries the plan out by [`Cache::drop`] and [`Cache::hold`].
+    pub fn plan(
+        &mut self,
+        now: Instant,
+        slots: usize,
+        offered: impl Fn(&InfoHash) -> bool,
+        spare: impl Fn(&InfoHash) -> bool,
+    ) -> Plan {
+        self.due = None;
+        let mut turn = Turn {
+            quota: self.quota(),
+            used: self.used,
+            oldest: self.held.iter(),
+            pool: VecDeque::new(),
+            pool_bytes: 0,
+            known: &self.known,
+            spare,
+            plan: Plan::default(),
+        };
+        turn.make_room(0, u64::MAX);
+        let (mut again, mut tries) = (None, 0);
+        for (number, id) in self.lacked.iter().rev().chain(self.gone.iter().rev()) {
+            if turn.plan.fetch.len() >= slots || tries >= TRIES {
+                // Those that are left have their turn when one of these is here.
+                break;
+            }
+            let known = &self.known[id];
+            if known.bytes > turn.quota || !offered(id) {
+                turn.plan.aside.push(*id);
+                continue;
+            }
+            let rests = now < known.rests_until;
+            // What went, and what has gone just now, has only what room there is.
+            let until = if known.standing == Standing::Gone || rests { 0 } else { *number };
+            if turn.make_room(known.bytes, until) {
+                turn.plan.fetch.push(*id);
+                continue;
+            }
+            tries += 1;
+            if rests && known.standing == Standing::Lacked {
+                again = Some(again.map_or(known.rests_until, |at: Instant| at.min(known.rests_until)));
+            }
+        }
+        let plan = turn.plan;
+        for id in &plan.aside {
+            self.unplace(id);
+        }
+        self.due = again;
+        if tries > 0 {
+            self.calm_until = now + CALM;
+        }
+        plan
+    }
+
+    fn draw(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
+
+    fn shift(&mut self, id: &InfoHash, change: impl FnOnce(&mut Known)) {
+        self.unplace(id);
+        if let Some(known) = self.known.get_mut(id) {
+            match known.standing {
+                Standing::Held => self.used -= known.bytes,
+                Standing::Gone => self.evicted -= 1,
+                Standing::Lacked => {}
+            }
+            change(known);
+            self.place(id);
+        }
+    }
+
+    fn place(&mut self, id: &InfoHash) {
+        let Some(known) = self.known.get(id).copied() else { return };
+        match known.standing {
+            Standing::Held => self.used += known.bytes,
+            Standing::Gone => self.evicted += 1,
+            Standing::Lacked => {}
+        }
+        self.order(known.standing).insert(known.wanted, *id);
+    }
+
+    fn unplace(&mut self, id: &InfoHash) {
+        if let Some(Known { wanted, standing, .. }) = self.known.get(id).copied() {
+            self.order(standing).remove(&wanted);
+        }
+    }
+
+    fn order(&mut self, standing: Standing) -> &mut BTreeMap<u64, InfoHash> {
+        match standing {
+            Standing::Held => &mut self.held,
+            Standing::Lacked => &mut self.lacked,
+            Standing::Gone => &mut self.gone,
+        }
+    }
+}
+
+/// One planning: what went so far, and what could go.
+struct Turn<'a, S> {
+    quota: u64,
+    used: u64,
+    oldest: std::collections::btree_map::Iter<'a, u64, InfoHash>,
+    /// What is spare and was passed by, the least recently wanted first, and its bytes.
+    pool: VecDeque<(u64, InfoHash, u64)>,
+    pool_bytes: u64,
+    known: &'a BTreeMap<InfoHash, Known>,
+    spare: S,
+    plan: Plan,
+}
+
+impl<S: Fn(&InfoHash) -> bool> Turn<'_, S> {
+    /// Takes room for so many bytes; what was last wanted before `until` goes for it where it must, all or nothing.
+    /// For 0 bytes it goes as far as it can.
+    fn make_room(&mut self, bytes: u64, until: u64) -> bool {
+        let need = self.used.saturating_add(bytes).saturating_sub(self.quota);
+        while self.pool_bytes < need
+            && let Some((number, id)) = self.oldest.clone().next().filter(|(number, _)| **number < until)
+        {
+            self.oldest.next();
+            if (self.spare)(id) {
+                let bytes = self.known[id].bytes;
+                self.pool.push_back((*number, *id, bytes));
+                self.pool_bytes += bytes;
+            }
+        }
+        if self.pool_bytes < need && bytes > 0 {
+            return false;
+        }
+        let (mut freed, mut count) = (0, 0);
+        while freed < need
+            && let Some((_, _, bytes)) = self.pool.get(count).filter(|(number, ..)| *number < until)
+        {
+            freed += bytes;
+            count += 1;
+        }
+        if freed < need && bytes > 0 {
+            return false;
+        }
+        self.plan.evict.extend(self.pool.drain(..count).map(|(_, id, _)| id));
+        self.pool_bytes -= freed;
+        self.used -= freed;
+        self.used += bytes;
+        true
+    }
+}
+
+/// Least time between two plannings, where room is short.
+const CALM: Duration = Duration::from_secs(1);
+/// Torrents without room that one planning looks at.
+const TRIES: usize = 1_024;
