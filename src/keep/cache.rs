@@ -350,3 +350,223 @@ impl<S: Fn(&InfoHash) -> bool> Turn<'_, S> {
 const CALM: Duration = Duration::from_secs(1);
 /// Torrents without room that one planning looks at.
 const TRIES: usize = 1_024;
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn id(n: u8) -> InfoHash {
+        InfoHash([n; 20])
+    }
+
+    fn at(seconds: u64) -> Instant {
+        Instant(seconds * 1_000_000)
+    }
+
+    /// Carries a plan out as a node does, with everything that is fetched coming whole.
+    fn carry_out(cache: &mut Cache, now: Instant, plan: &Plan) {
+        for id in &plan.evict {
+            cache.drop(now, id, true);
+        }
+        for id in &plan.fetch {
+            cache.hold(id);
+        }
+    }
+
+    /// Plans and carries out until nothing is to be done.
+    fn rest(cache: &mut Cache, now: Instant, spare: impl Fn(&InfoHash) -> bool) -> Vec<InfoHash> {
+        let mut evicted = Vec::new();
+        for _ in 0..100 {
+            let plan = cache.plan(now, 256, |_| true, &spare);
+            if plan.evict.is_empty() && plan.fetch.is_empty() {
+                return evicted;
+            }
+            carry_out(cache, now, &plan);
+            evicted.extend(plan.evict);
+        }
+        panic!("it comes to no rest: {cache:?}");
+    }
+
+    fn held(cache: &Cache) -> Vec<u8> {
+        let held = |n: &u8| cache.standing(&id(*n)) == Some(Standing::Held);
+        (0..=255).filter(held).collect()
+    }
+
+    #[test]
+    fn all_is_mirrored_while_there_is_room_and_then_the_least_recently_wanted_goes() {
+        let mut cache = Cache::new(Some(100));
+        for n in 1..=4 {
+            cache.publish(at(0), id(n), 25);
+        }
+        assert_eq!(rest(&mut cache, at(0), |_| true), []);
+        assert_eq!((held(&cache), cache.used()), (vec![1, 2, 3, 4], 100));
+        cache.want(at(1), &id(1));
+        cache.publish(at(1), id(5), 40);
+        assert_eq!(rest(&mut cache, at(1), |_| true), [id(2), id(3)]);
+        assert_eq!((held(&cache), cache.used(), cache.evicted()), (vec![1, 4, 5], 90, 2));
+    }
+
+    #[test]
+    fn of_more_than_fits_the_newest_is_fetched_and_nothing_goes_for_the_rest() {
+        let mut cache = Cache::new(Some(100));
+        for n in 1..=20 {
+            cache.publish(at(0), id(n), 25);
+        }
+        assert_eq!(rest(&mut cache, at(0), |_| true), []);
+        assert_eq!(held(&cache), [17, 18, 19, 20]);
+        cache.publish(at(0), id(21), 101);
+        assert_eq!(rest(&mut cache, at(9), |_| true), [], "what never fits lets nothing go");
+    }
+
+    #[test]
+    fn the_last_known_copy_stays_however_full_it_is() {
+        let mut cache = Cache::new(Some(100));
+        for n in 1..=4 {
+            cache.publish(at(0), id(n), 25);
+        }
+        rest(&mut cache, at(0), |_| false);
+        cache.publish(at(1), id(5), 50);
+        assert_eq!(rest(&mut cache, at(1), |_| false), []);
+        assert_eq!(rest(&mut cache, at(2), |id| id.0[0] == 3), [], "one alone makes no room, so it does not go");
+        cache.allow(at(3), 40);
+        assert_eq!(rest(&mut cache, at(3), |id| id.0[0] == 3), [id(3)], "over its quota all goes that may");
+        assert_eq!((held(&cache), cache.used()), (vec![1, 2, 4], 75));
+    }
+
+    #[test]
+    fn what_went_comes_back_when_it_is_wanted_and_not_at_once_or_when_there_is_room() {
+        let mut cache = Cache::new(Some(100));
+        cache.publish(at(0), id(1), 60);
+        rest(&mut cache, at(0), |_| true);
+        cache.publish(at(0), id(2), 60);
+        rest(&mut cache, at(0), |_| true);
+        assert_eq!((held(&cache), cache.evicted()), (vec![2], 1));
+        cache.want(at(1), &id(1));
+        assert_eq!(rest(&mut cache, at(1), |_| true), [], "it went a second ago");
+        assert_eq!(cache.timeout().map(|due| due >= at(60)), Some(true));
+        assert_eq!(rest(&mut cache, at(60), |_| true), [id(2)]);
+        assert_eq!(held(&cache), [1]);
+        // Nobody wants the other any more: it has to wait for room.
+        assert_eq!(rest(&mut cache, at(600), |_| true), []);
+        cache.drop(at(700), &id(1), false);
+        assert_eq!(cache.standing(&id(1)), Some(Standing::Lacked), "what was not whole is still to be fetched");
+        rest(&mut cache, at(700), |_| true);
+        assert_eq!(held(&cache), [1], "what was wanted last has the room");
+    }
+
+    #[test]
+    fn what_nobody_offers_lets_nothing_go_and_waits() {
+        let mut cache = Cache::new(Some(100));
+        cache.publish(at(0), id(1), 60);
+        rest(&mut cache, at(0), |_| true);
+        cache.publish(at(0), id(2), 60);
+        let plan = cache.plan(at(0), 256, |_| false, |_| true);
+        assert_eq!(plan, Plan { aside: vec![id(2)], ..Plan::default() });
+        assert_eq!(cache.plan(at(9), 256, |_| true, |_| true), Plan::default(), "it is set aside");
+        cache.look_again(at(9), &id(2));
+        assert_eq!(rest(&mut cache, at(9), |_| true), [id(1)]);
+    }
+
+    #[test]
+    fn the_order_of_wants_survives_a_restart() {
+        let mut cache = Cache::new(Some(100));
+        for n in 1..=4 {
+            cache.publish(at(0), id(n), 25);
+        }
+        rest(&mut cache, at(0), |_| true);
+        cache.want(at(1), &id(1));
+        let mut again = Cache::new(Some(100));
+        for n in [4, 3, 2, 1] {
+            again.load(id(n), 25, cache.number(&id(n)), true);
+        }
+        again.load(id(9), 0, 0, false);
+        assert_eq!((again.used(), again.evicted()), (100, 1));
+        again.publish(at(0), id(3), 20);
+        assert_eq!((again.used(), held(&again)), (95, vec![1, 2, 3, 4]));
+        again.publish(at(0), id(5), 40);
+        assert_eq!(rest(&mut again, at(0), |_| true), [id(2), id(3)]);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Publish(u8, u64),
+        Want(u8),
+        /// Members that hold it whole come or go.
+        Holders(u8, bool),
+        Quota(u64),
+        Pass(u64),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![
+            3 => (0..40_u8, 1..60_u64).prop_map(|(n, bytes)| Step::Publish(n, bytes)),
+            3 => (0..40_u8).prop_map(Step::Want),
+            4 => (0..40_u8, any::<bool>()).prop_map(|(n, there)| Step::Holders(n, there)),
+            1 => (0..300_u64).prop_map(Step::Quota),
+            2 => (0..120_u64).prop_map(Step::Pass),
+        ];
+        proptest::collection::vec(step, 0..120)
+    }
+
+    proptest! {
+        /// Whatever happens: what goes is held by a member that is there, the quota is kept but for what may not go, and
+        /// when nothing more happens it comes to rest.
+        #[test]
+        fn eviction_never_drops_the_last_known_copy(steps in steps()) {
+            let mut cache = Cache::new(None);
+            cache.allow(at(0), 200);
+            let (mut now, mut holders, mut ours) = (0, BTreeSet::new(), BTreeSet::new());
+            for step in steps {
+                match step {
+                    Step::Publish(n, bytes) => {
+                        if cache.standing(&id(n)).is_none() {
+                            // Who publishes holds it.
+                            holders.insert(id(n));
+                        }
+                        cache.publish(at(now), id(n), bytes);
+                    }
+                    Step::Want(n) => cache.want(at(now), &id(n)),
+                    Step::Holders(n, true) => {
+                        holders.insert(id(n));
+                        cache.look_again(at(now), &id(n));
+                    }
+                    Step::Holders(n, false) => {
+                        holders.remove(&id(n));
+                    }
+                    Step::Quota(bytes) => cache.allow(at(now), bytes),
+                    Step::Pass(seconds) => now += seconds,
+                }
+                let evictions = cache.evictions();
+                let known = cache.known.len() as u64;
+                loop {
+                    let there = |id: &InfoHash| holders.contains(id);
+                    let before = cache.used();
+                    let plan = cache.plan(at(now), 3, there, there);
+                    for id in &plan.evict {
+                        prop_assert!(holders.contains(id) && ours.remove(id), "the last copy of {:?} went", id);
+                    }
+                    for id in &plan.fetch {
+                        prop_assert!(holders.contains(id) && ours.insert(*id));
+                    }
+                    carry_out(&mut cache, at(now), &plan);
+                    let room = cache.quota().max(before);
+                    prop_assert!(cache.used() <= room, "{} bytes of {}", cache.used(), room);
+                    let spare = ours.iter().any(|id| holders.contains(id));
+                    prop_assert!(cache.used() <= cache.quota() || !spare, "over its quota though something may go");
+                    if plan == Plan::default() {
+                        break;
+                    }
+                    prop_assert!(cache.evictions() - evictions <= known, "it comes to no rest");
+                }
+                let used: u64 = ours.iter().map(|id| cache.known[id].bytes).sum();
+                prop_assert_eq!(used, cache.used());
+                let counted = cache.known.values().filter(|known| known.standing == Standing::Gone).count() as u64;
+                prop_assert_eq!(counted, cache.evicted());
+            }
+        }
+    }
+}
