@@ -297,6 +297,11 @@ impl Disk {
         }
     }
 
+    /// Bytes that lie in the slabs.
+    pub fn bytes(&self) -> u64 {
+        (self.pages.len() * UNIT) as u64
+    }
+
     /// True when `needle` lies anywhere on this disk.
     pub fn contains(&self, needle: &[u8]) -> bool {
         let values = Table::ALL.into_iter().flat_map(|table| self.store.values(table));

@@ -207,6 +207,11 @@ impl World {
 
     /// A machine with a fresh identity.
     pub fn add_machine(&mut self, name: &str, home: bool) -> usize {
+        self.add_machine_with(name, home, None)
+    }
+
+    /// One that keeps so many bytes as a cache.
+    pub fn add_machine_with(&mut self, name: &str, home: bool, quota: Option<u64>) -> usize {
         let at = self.machines.len();
         let (member, transport) = (self.bytes32(), self.bytes32());
         let disk = Disk::default();
@@ -219,7 +224,7 @@ impl World {
             name: name.into(),
             disk,
             node: None,
-            config: NodeConfig { fetch, ..NodeConfig::default() },
+            config: NodeConfig { fetch, quota, ..NodeConfig::default() },
             run: 0,
             booted: 0,
             wall_offset: wall_offset * 1_000_000_000,
@@ -580,6 +585,7 @@ impl World {
         let told =
             || channel == 0 && matches!(Control::decode(payload), Ok(Some(Control::Hello(_) | Control::Roster(_))));
         let known = trust.circles.iter().any(|circle| circle.circle == id && circle.allowed.contains(&peer));
+        self.check_gone(at, payload);
         if !known {
             if !told() {
                 self.broken(&format!("{} tells {peer} more than who is not known is told", self.machines[at].name));
