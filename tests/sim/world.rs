@@ -585,7 +585,9 @@ impl World {
         let told =
             || channel == 0 && matches!(Control::decode(payload), Ok(Some(Control::Hello(_) | Control::Roster(_))));
         let known = trust.circles.iter().any(|circle| circle.circle == id && circle.allowed.contains(&peer));
-        self.check_gone(at, payload);
+        if channel == 0 {
+            self.check_gone(at, payload);
+        }
         if !known {
             if !told() {
                 self.broken(&format!("{} tells {peer} more than who is not known is told", self.machines[at].name));
