@@ -24,6 +24,20 @@ use crate::base::{InfoHash, Instant};
 /// What was evicted is not fetched again within this time, unless there is room for it.
 pub const REST: Duration = Duration::from_secs(60);
 
+/// What a cache leaves free of the disk: a part of it, and at least so many bytes.
+const RESERVE_PART: u64 = 20;
+const RESERVE_LEAST: u64 = 256 << 20;
+/// What the disk allows is told in steps of so many bytes, lest what else grows there stir a full cache all the time.
+const STEP: u64 = 16 << 20;
+
+/// Bytes that a cache may hold on a disk of `total` bytes, of which `free` are free and `written` are the cache's: all
+/// but a reserve of 5 %, or of 256 MiB where that is more.
+pub fn room(total: u64, free: u64, written: u64) -> u64 {
+    let reserve = (total / RESERVE_PART).max(RESERVE_LEAST);
+    let room = written.saturating_add(free).saturating_sub(reserve);
+    room - room % STEP
+}
+
 /// See the module.
 #[derive(Clone, Default, Debug)]
 pub struct Cache {
@@ -469,6 +483,18 @@ mod tests {
         assert_eq!(cache.plan(at(9), 256, |_| true, |_| true), Plan::default(), "it is set aside");
         cache.look_again(at(9), &id(2));
         assert_eq!(rest(&mut cache, at(9), |_| true), [id(1)]);
+    }
+
+    #[test]
+    fn the_disk_is_filled_but_for_a_reserve() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(room(100 * GIB, 100 * GIB, 0), 95 * GIB);
+        assert_eq!(room(100 * GIB, 5 * GIB, 60 * GIB), 60 * GIB, "others have the rest");
+        assert_eq!(room(100 * GIB, GIB, 60 * GIB), 56 * GIB, "it gives back what others need");
+        assert_eq!(room(GIB, GIB, 0), GIB - (256 << 20));
+        assert_eq!(room(100 << 20, 100 << 20, 0), 0);
+        assert_eq!(room(100 * GIB, 50 * GIB - 1, 0), 45 * GIB - (16 << 20));
+        assert_eq!(room(u64::MAX, u64::MAX, u64::MAX) % STEP, 0);
     }
 
     #[test]

@@ -108,10 +108,14 @@ struct TorrentWire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     h: Option<Bytes2>,
     r: RecordHash,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     w: u64,
     /// chunk, chunks, slab, unit: four big-endian 32-bit numbers each.
     x: Bytes2,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The bytes of extents.

@@ -490,6 +490,7 @@ impl<S: Snapshot> Node<S> {
             self.plan_epoch(&id);
         }
         self.start_vault();
+        self.reclaim()?;
         self.tell_trust();
         self.plan_dials();
         self.actions.retain(|action| !matches!(action, super::Action::Invalidate(_)));

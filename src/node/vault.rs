@@ -48,6 +48,8 @@ pub struct Vault {
     pub freed: u64,
     /// What is kept of circles in which this node is a cache.
     pub cache: Cache,
+    /// Whole torrents whose number of a want is newer than the ledger's.
+    pub(super) renumbered: BTreeSet<InfoHash>,
 }
 
 /// One torrent that a commit introduced.
@@ -514,6 +516,7 @@ impl<S: Snapshot> Node<S> {
 
     /// Writes the bitfields that changed into the gathering batch.
     pub fn store_partials(&mut self) {
+        self.store_numbers();
         for info_hash in std::mem::take(&mut self.vault.dirty) {
             let Some(Torrent { state: State::Partial(partial), .. }) = self.vault.torrents.get(&info_hash) else {
                 continue;

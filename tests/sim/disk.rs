@@ -145,9 +145,14 @@ impl Disk {
                 }
             }),
             DiskRequest::Punch { segments } => {
-                for page in segments.iter().flat_map(pages_of) {
-                    self.pages.remove(&page);
-                    self.unsynced.remove(&page);
+                for segment in &segments {
+                    let (from, units) = (segment.offset / UNIT as u64, u64::from(segment.length) / UNIT as u64);
+                    let span = (segment.slab, from)..(segment.slab, from + units);
+                    let pages: Vec<Page> = self.pages.range(span).map(|(page, _)| *page).collect();
+                    for page in pages {
+                        self.pages.remove(&page);
+                        self.unsynced.remove(&page);
+                    }
                 }
                 Done::Punched(Ok(()))
             }

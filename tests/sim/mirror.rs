@@ -222,5 +222,8 @@ fn a_cut_while_things_come_and_go_loses_nothing() {
         scene.pass(MEETING);
         let now = cache(&scene, 2);
         assert_eq!((now.held_bytes, now.evictions), (2 * SEALED, 0), "seed {seed}: {before} before");
+        // But for what was written last, and noted by nobody before a cut.
+        let bytes = scene.0.machines[2].disk.bytes();
+        assert!(bytes <= 3 * SEALED, "seed {seed}: {bytes} bytes are on the disk");
     }
 }
