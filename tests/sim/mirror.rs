@@ -16,6 +16,8 @@ use super::world::World;
 
 /// Pieces that a disk refused are tried again within this time, and what just went rests so long.
 const GRACE_US: u64 = 600_000_000;
+/// What goes is told within this time.
+const TELL_US: u64 = 200_000;
 /// So long nobody wants anything of a cache.
 const QUIET_US: u64 = 3_600_000_000;
 
@@ -29,19 +31,34 @@ impl World {
         self.machines[at].node.as_ref()?.status().cache
     }
 
-    /// What a cache lets go is whole on somebody else's disk, durable.
+    /// Whom a cache can ask, as far as it knows.
+    pub fn note_met(&mut self, at: usize) {
+        if self.machines[at].role == Some(Role::Cache) {
+            let ends = self.machines[at].conns.values().map(|(link, side)| self.links[link].ends[1 - side].machine);
+            let there: Vec<usize> = ends.collect();
+            let now = self.now;
+            self.machines[at].met.extend(there.into_iter().map(|other| (other, now)));
+        }
+    }
+
+    /// What a cache had whole and lets go is whole and durable on the disk of a member that it was connected to.
     pub fn check_gone(&mut self, at: usize, payload: &Bytes) {
         if self.machines[at].role != Some(Role::Cache) || self.lost_anything() || self.chaos_state.lies {
             return;
         }
         let Ok(Some(Control::Holdings(holdings))) = Control::decode(payload) else { return };
+        self.machines[at].told_whole.extend(&holdings.whole);
         if holdings.reset == 1 {
             return;
         }
         for info_hash in &holdings.gone {
+            if !self.machines[at].told_whole.contains(info_hash) {
+                continue;
+            }
             *self.counts.entry("evictions told".into()).or_default() += 1;
-            let others = self.machines.iter().filter(|machine| machine.role.is_some_and(Role::reads));
-            if !others.map(|machine| &machine.disk.store).any(|store| is_whole(store, info_hash)) {
+            let met = self.machines[at].met.iter().filter(|(_, when)| **when + TELL_US >= self.now);
+            let members = met.map(|(at, _)| &self.machines[*at]).filter(|other| other.role.is_some_and(Role::reads));
+            if !members.map(|member| &member.disk.store).any(|store| is_whole(store, info_hash)) {
                 self.broken(&format!("{} lets the last copy of {info_hash} go", self.machines[at].name));
             }
         }

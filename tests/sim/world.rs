@@ -1,11 +1,11 @@
 //! The world of one seed: machines, the queue of events, virtual time, the trace, and what must hold at every step.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use core::net::SocketAddr;
-use dustfs::base::{ConnId, Instant, Now, Rng, Ticket, TransportKey, WallTime};
+use dustfs::base::{ConnId, InfoHash, Instant, Now, Rng, Ticket, TransportKey, WallTime};
 use dustfs::node::io::{Action, Announcement, DiskRequest, Inode, Input, Op, Protocol, Reply, Said, Trust};
 use dustfs::node::{Fetch, Node, NodeConfig, new_identity};
 use dustfs::seal::{MemberSecret, Suite, TransportSecret};
@@ -128,6 +128,9 @@ pub struct Machine {
     /// A copy of its disk, and whether it was put back: it only watches from then on until all is well.
     pub backup: Option<Backup>,
     pub restored: bool,
+    /// As a cache: whom it was last connected to when, and what it told that it holds whole.
+    pub met: BTreeMap<usize, u64>,
+    pub told_whole: BTreeSet<InfoHash>,
     /// It tells lies on the wire.
     pub liar: bool,
     /// Its disk is slow by so much.
@@ -246,6 +249,8 @@ impl World {
             removed: false,
             backup: None,
             restored: false,
+            met: BTreeMap::new(),
+            told_whole: BTreeSet::new(),
             liar: false,
             slow: 1,
         });
@@ -478,6 +483,7 @@ impl World {
             _ => None,
         };
         self.count_step(at);
+        self.note_met(at);
         let node = self.machines[at].node.as_mut().expect("it runs");
         let reply = node.handle(now, input);
         let mut actions = Vec::new();
