@@ -9,6 +9,7 @@ mod bad_input;
 mod circle;
 mod commands;
 mod crash;
+mod dav;
 mod harness;
 mod page;
 mod pairing;
