@@ -27,6 +27,8 @@ pub mod password;
 #[cfg(feature = "lan")]
 pub mod path;
 #[cfg(feature = "lan")]
+mod qr;
+#[cfg(feature = "lan")]
 mod range;
 #[cfg(feature = "lan")]
 pub mod response;

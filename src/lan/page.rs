@@ -6,13 +6,14 @@ use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::api::{self, ApiError, Call};
+use super::api::{self, ApiError, Call, Outcome};
 use super::assets;
 use super::dav;
 use super::download::Conditions;
 use super::host::{Names, Source};
 use super::password::{Password, USER};
 use super::path::{self, FilePath};
+use super::qr;
 use super::response::Response;
 use super::session::{Sessions, Token, forget_cookie, set_cookie};
 use super::signin::{Answer, Id, SignIns};
@@ -294,6 +295,16 @@ pub fn password_told(is_set: bool) -> Response {
 
 /// Bytes of the body that sets the password.
 pub const PASSWORD_BODY_MAX: usize = 1_024;
+
+/// What a call that came by the page came to: an invite is told as a QR code as well.
+pub fn told(result: &Result<Outcome, ApiError>) -> Response {
+    match result {
+        Ok(Outcome::Invite(invite)) => {
+            Response::json(200, json!({ "invite": invite, "qr": qr::rows(invite) }).to_string())
+        }
+        result => Response::of(result),
+    }
+}
 
 fn not_allowed(methods: &str) -> Response {
     Response::from(ApiError::new(405, format!("this address is asked for by {methods}"))).with("allow", methods)

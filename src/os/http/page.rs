@@ -251,7 +251,7 @@ impl Site {
             },
             Step::Password(change) => self.dav.password(change, &mut body).await.unwrap_or_else(Response::from),
             Step::Answer(response) => response,
-            Step::Call => Response::of(&self.call(&parts, &mut body).await),
+            Step::Call => page::told(&self.call(&parts, &mut body).await),
             Step::SignIn => self.sign_in(remote).unwrap_or_else(Response::from),
             Step::Read { path, after, conditions } => {
                 match self.tree.read(&path, after.as_deref(), &conditions, pulse).await {
