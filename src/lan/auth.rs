@@ -104,8 +104,8 @@ impl Auth {
         }
     }
 
-    /// 401. Those who know one algorithm alone know MD5, and some of them look at the first challenge only, so it comes
-    /// first; what an eavesdropper needs to guess passwords differs by no more than the speed of the hash.
+    /// The answer to who proves nothing. Clients that know one algorithm alone know MD5, and some of them look at the first
+    /// challenge only, so it comes first; to one who listens and guesses, the two differ by the speed of the hash alone.
     fn challenge(&self, now: Instant, stale: bool) -> Response {
         let Some(realm) = self.password.as_ref().map(Password::realm) else { return none_set() };
         let nonce = self.nonce(now);

@@ -191,6 +191,12 @@ impl Change {
         }
     }
 
+    /// Things that are still to do, as far as they are known.
+    #[cfg(test)]
+    pub fn left(&self) -> usize {
+        self.tasks.len()
+    }
+
     fn fail(&mut self, error: ApiError) {
         self.tasks.clear();
         self.answer = error.into();

@@ -10,6 +10,8 @@ mod listing;
 mod lock;
 mod property;
 mod request;
+#[cfg(test)]
+mod tests;
 mod xml;
 
 pub use change::{Change, Want};
@@ -55,6 +57,8 @@ pub trait View {
     fn lookup(&self, directory: Inode, name: &[u8]) -> Result<Attr, OpError>;
     /// Entries in the order of names, after this name.
     fn list(&self, directory: Inode, after: Option<&[u8]>, limit: usize) -> Result<Vec<DirEntry>, OpError>;
+    /// Whether names in a directory may be made and taken away.
+    fn may_change(&self, directory: Inode) -> Result<(), OpError>;
     /// Where a symbolic link leads.
     fn readlink(&self, inode: Inode) -> Result<Bytes, OpError>;
 }
@@ -70,6 +74,10 @@ impl<S: Snapshot> View for Node<S> {
 
     fn list(&self, directory: Inode, after: Option<&[u8]>, limit: usize) -> Result<Vec<DirEntry>, OpError> {
         Node::list(self, directory, after, limit)
+    }
+
+    fn may_change(&self, directory: Inode) -> Result<(), OpError> {
+        Node::may_change(self, directory)
     }
 
     fn readlink(&self, inode: Inode) -> Result<Bytes, OpError> {
@@ -115,6 +123,8 @@ struct Found {
     entry: Option<Attr>,
     /// The directory that it is in, or comes to be in, if that is there, and the name; the root has none.
     spot: Option<Spot>,
+    /// Why names in that directory stay as they are, if they do.
+    refused: Option<OpError>,
 }
 
 impl Dav {
@@ -258,10 +268,10 @@ impl Dav {
     }
 
     fn put(&self, now: Instant, request: &Request, found: Found, space: (u64, u64)) -> Result<Job, Response> {
-        let (entry, spot) = found.place(405)?;
-        if entry.is_some_and(|entry| entry.kind == Kind::Directory) {
+        if is_directory(found.entry) {
             return Err(exists("there is a directory of that name"));
         }
+        let (entry, spot) = found.place(405)?;
         if request.is_part {
             return Err(ApiError::bad("a part of a file cannot be put: send all of it").into());
         }
@@ -297,10 +307,10 @@ impl Dav {
         if request.has_body {
             return Err(ApiError::new(415, "a directory is made without a body").into());
         }
-        let (entry, spot) = found.place(405)?;
-        if entry.is_some() {
+        if found.entry.is_some() {
             return Err(exists("there is something of that name already"));
         }
+        let (_, spot) = found.place(405)?;
         self.allow(now, &request.path, lock::Change { directory: true, deep: false }, request)?;
         let directory = spot.directory;
         let tasks = vec![Task::Mkdir(spot), Task::Sync(directory)];
@@ -459,8 +469,12 @@ impl Found {
         Ok(self.entry.filter(|entry| entry.kind != Kind::Symlink).ok_or_else(missing)?)
     }
 
-    /// The place of something that is changed or made, and what is there. The root is refused with `status`.
+    /// The place of something that is changed or made, and what is there. The root is refused with `status`; what cannot
+    /// be done is refused here, before anything in a directory is lost by trying.
     fn place(self, status: u16) -> Result<(Option<Attr>, Spot), Response> {
+        if let Some(error) = self.refused {
+            return Err(ApiError::from(error).into());
+        }
         match (self.entry, self.spot) {
             (entry, Some(spot)) => Ok((entry, spot)),
             (Some(_), None) => Err(ApiError::new(status, "this is the root of the tree").into()),
@@ -475,16 +489,19 @@ fn find(path: &FilePath, view: &impl View) -> Result<Found, ApiError> {
         Err(OpError::NotFound | OpError::NotDirectory) => Ok(None),
         Err(error) => Err(ApiError::from(error)),
     };
-    let Some((above, name)) = path.split() else { return Ok(Found { entry: resolve(path)?, spot: None }) };
+    let Some((above, name)) = path.split() else {
+        return Ok(Found { entry: resolve(path)?, spot: None, refused: None });
+    };
     let Some(directory) = resolve(&above)?.filter(|above| above.kind == Kind::Directory) else {
-        return Ok(Found { entry: None, spot: None });
+        return Ok(Found { entry: None, spot: None, refused: None });
     };
     let entry = match view.lookup(directory.inode, name) {
         Ok(attr) => Some(attr),
         Err(OpError::NotFound) => None,
         Err(error) => return Err(error.into()),
     };
-    Ok(Found { entry, spot: Some(Spot { directory: directory.inode, name: name.to_vec() }) })
+    let spot = Spot { directory: directory.inode, name: name.to_vec() };
+    Ok(Found { entry, spot: Some(spot), refused: view.may_change(directory.inode).err() })
 }
 
 fn missing() -> ApiError {
