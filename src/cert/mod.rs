@@ -17,10 +17,11 @@ use sha2::{Digest, Sha256};
 use webpki::{
     EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext,
 };
+use zeroize::Zeroizing;
 
-use crate::base::{CircleId, TransportKey};
+use crate::base::{CircleId, TransportKey, WallTime};
 
-pub use profile::{Root, RootSecret, create_root, issue_leaf, self_signed};
+pub use profile::{Root, RootSecret, create_root, is_guest, issue_guest, issue_leaf, issue_tracker, self_signed};
 
 /// Why a certificate is not taken, or not made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,30 +55,48 @@ impl std::error::Error for CertError {}
 /// it signed the leaf itself, the leaf is none, and it is for clients and servers. The clock is not trusted, so dates
 /// are compared with a fixed one.
 pub fn check_chain(leaf_der: &[u8], root_der: &[u8]) -> Result<TransportKey, CertError> {
+    check_chain_at(leaf_der, root_der, CHECKED_AT)
+}
+
+/// As [`check_chain`], for the leaf of a stock client, which is no node's and has an end. A clock that is before the
+/// date of [`check_chain`] knows none, and is not asked.
+pub fn check_guest(leaf_der: &[u8], root_der: &[u8], now: WallTime) -> Result<TransportKey, CertError> {
+    if !is_guest(leaf_der) {
+        return Err(CertError::Untrusted("it is not a stock client's".into()));
+    }
+    check_chain_at(leaf_der, root_der, Duration::from_nanos(now.0.max(0) as u64).max(CHECKED_AT))
+}
+
+fn check_chain_at(leaf_der: &[u8], root_der: &[u8], at: Duration) -> Result<TransportKey, CertError> {
     check_root(root_der)?;
     let key = transport_key_of(leaf_der).ok_or(CertError::Malformed("the peer's certificate"))?;
-    verify(leaf_der, root_der).map_err(|error| CertError::Untrusted(error.to_string()))?;
+    verify(leaf_der, root_der, at).map_err(|error| CertError::Untrusted(error.to_string()))?;
     Ok(key)
+}
+
+/// True where the clock shows a date that a certificate may be dated by.
+pub fn knows_date(now: WallTime) -> bool {
+    now.0 >= CHECKED_AT.as_nanos() as i64
 }
 
 /// Checks that a certificate, DER, can be a circle's root: an authority with an Ed25519 key. Gives that key.
 pub fn check_root(root_der: &[u8]) -> Result<[u8; 32], CertError> {
     let key = transport_key_of(root_der).ok_or(CertError::Malformed("the circle's root"))?;
     // webpki does not look at an anchor's own rights, but it refuses an authority in the place of a leaf.
-    match verify(root_der, root_der) {
+    match verify(root_der, root_der, CHECKED_AT) {
         Err(webpki::Error::CaUsedAsEndEntity) => Ok(key.0),
         _ => Err(CertError::NotAuthority),
     }
 }
 
-fn verify(leaf_der: &[u8], root_der: &[u8]) -> Result<(), webpki::Error> {
+fn verify(leaf_der: &[u8], root_der: &[u8], at: Duration) -> Result<(), webpki::Error> {
     let (leaf, root) = (CertificateDer::from(leaf_der), CertificateDer::from(root_der));
     let anchor = webpki::anchor_from_trusted_cert(&root)?;
     EndEntityCert::try_from(&leaf)?.verify_for_usage(
         &[webpki::ring::ED25519],
         &[anchor],
         &[],
-        UnixTime::since_unix_epoch(CHECKED_AT),
+        UnixTime::since_unix_epoch(at),
         BothUsages,
         None,
         None,
@@ -125,6 +144,20 @@ pub fn pem(der: &[u8]) -> String {
         text.push('\n');
     }
     text + "-----END CERTIFICATE-----\n"
+}
+
+/// An Ed25519 seed as PKCS #8 in PEM, as stock clients read it. It is the whole secret.
+pub fn private_pem(seed: &[u8; 32]) -> Zeroizing<String> {
+    let der = Zeroizing::new(pkcs8_of_seed(seed));
+    let base64 = Zeroizing::new(BASE64.encode(&der));
+    Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", *base64))
+}
+
+/// The seed in what [`private_pem`] wrote.
+pub fn seed_of_private_pem(pem: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let line = pem.lines().nth(1)?;
+    let der = Zeroizing::new(BASE64.decode(line.as_bytes()).ok()?);
+    der.strip_prefix(PKCS8)?.try_into().ok().map(Zeroizing::new)
 }
 
 /// An Ed25519 seed as PKCS #8 (RFC 8410), for TLS. It is the whole secret.

@@ -287,6 +287,7 @@ impl<S: Snapshot> Node<S> {
     pub fn fetch_now(&mut self, info_hash: &InfoHash, chunks: std::ops::RangeInclusive<u32>, by: Instant) {
         let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return };
         torrent.asked = true;
+        self.ask_stock();
         if !self.vault.active.contains_key(info_hash) {
             self.activate(*info_hash, true);
         }
@@ -341,9 +342,10 @@ impl<S: Snapshot> Node<S> {
 
     fn activate(&mut self, info_hash: InfoHash, reader: bool) {
         let Some(torrent) = self.vault.torrents.get(&info_hash) else { return };
-        let by_policy = torrent.wanted && (self.mirrors(&torrent.circle) || self.config.fetch == Fetch::Everything);
-        let idle = !reader && !torrent.asked && !by_policy;
-        if matches!(torrent.state, State::Whole) || idle || self.vault.active.contains_key(&info_hash) {
+        if matches!(torrent.state, State::Whole)
+            || !(reader || self.is_to_be_fetched(torrent))
+            || self.vault.active.contains_key(&info_hash)
+        {
             return;
         }
         let offers = self.offers(&info_hash, torrent);
@@ -368,6 +370,12 @@ impl<S: Snapshot> Node<S> {
         } else {
             self.swarm.want(self.now.instant, info_hash, layout, have, offers);
         }
+    }
+
+    /// True for a torrent that a reader asked for, or that the policy fetches.
+    pub(super) fn is_to_be_fetched(&self, torrent: &Torrent) -> bool {
+        let by_policy = || self.mirrors(&torrent.circle) || self.config.fetch == Fetch::Everything;
+        torrent.asked || (torrent.wanted && by_policy())
     }
 
     /// True where this node keeps ciphertext for others and so fetches all of it.
@@ -630,6 +638,7 @@ impl<S: Snapshot> Node<S> {
             .in_circle(&torrent.circle)
             .map(|(conn, peer)| (conn, self.offer_of(peer, info_hash, torrent)))
             .filter(|(_, offer)| *offer != Offer::None)
+            .chain(self.stock_conns(info_hash).map(|conn| (conn, Offer::Partial)))
             .collect()
     }
 

@@ -11,6 +11,8 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("found") => FOUND,
         Some("leave") => LEAVE,
         Some("remove") => REMOVE,
+        Some("guest") => GUEST,
+        Some("export-torrent") => EXPORT_TORRENT,
         Some("press") => PRESS,
         Some("status") => STATUS,
         Some("friends") => FRIENDS,
@@ -39,6 +41,9 @@ Friends:
   found      found a circle
   leave      leave a circle, keeping what is here
   remove     remove a member from a circle, for good
+Rented servers with a stock BitTorrent client:
+  guest           certify one
+  export-torrent  write a .torrent file for it
 Look:
   status     how the node and its circles are
   friends    who the friends are, and what went to and from each
@@ -206,6 +211,46 @@ Usage: dustfs remove MEMBER [--circle NAME]
 Examples:
   dustfs remove bob
   dustfs remove 4be1c0 --circle Skiers
+";
+
+const GUEST: &str = "\
+Certifies a stock BitTorrent client (libtorrent, qBittorrent): it may fetch and
+seed the torrents of a circle, all of which are encrypted, and can read nothing.
+Only a keeper's node certifies.
+
+Usage: dustfs guest NAME DIR [--circle NAME]
+
+  NAME           what friends see it as
+  DIR            gets guest.key (keep it secret), guest.crt and dh.pem, which
+                 the client asks for; where the key is there, it stays
+  --circle NAME  of which circle (default: the only one with friends, else Home)
+
+The certificate ends after 90 days: the same command renews it. `dustfs remove`
+ends it at once.
+
+Examples:
+  dustfs guest seedbox seedbox-keys
+  dustfs guest seedbox seedbox-keys --circle Skiers
+";
+
+const EXPORT_TORRENT: &str = "\
+Writes a .torrent file for stock clients that `dustfs guest` certified. What they
+fetch and seed is the file's encrypted form: they store it, and cannot read it.
+
+Usage: dustfs export-torrent PATH FILE [--announce HOST:PORT]
+
+  PATH                  the file, in the tree (Friends/film) or below the mount
+  FILE                  what is written
+  --announce HOST:PORT  the tracker that it names: a keeper's node, by its DNS
+                        name where it is behind a router (default: the
+                        addresses at which the circle's keepers listen)
+
+Each version of a file is a torrent of its own. A file of up to 4096 bytes has
+none.
+
+Examples:
+  dustfs export-torrent Friends/film.mkv film.torrent
+  dustfs export-torrent Friends/a.iso a.torrent --announce attic.example.org:47470
 ";
 
 const STATUS: &str = "\

@@ -2,7 +2,8 @@
 
 pub mod command;
 pub mod config;
-pub mod help;
+pub mod guest;
+mod help;
 pub mod logger;
 mod nearest;
 mod perform;
@@ -42,6 +43,8 @@ pub enum CliError {
     Input(io::Error),
     /// Standard output could not be written.
     Output(io::Error),
+    /// A file of the operator's cannot be read or written: which, and why.
+    File(PathBuf, String),
 }
 
 impl CliError {
@@ -78,6 +81,7 @@ impl fmt::Display for CliError {
             }
             CliError::Input(_) => f.write_str("standard input cannot be read"),
             CliError::Output(_) => f.write_str("standard output cannot be written"),
+            CliError::File(path, why) => write!(f, "{} cannot be used: {why}", path.display()),
         }
     }
 }
