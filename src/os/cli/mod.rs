@@ -13,6 +13,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
@@ -93,7 +94,7 @@ impl Error for CliError {
             CliError::Config(error) => error.source(),
             CliError::Client(error) => error.source(),
             CliError::Run(error) => error.source(),
-            CliError::StillRunning(_) | CliError::SelfTest(_) => None,
+            CliError::StillRunning(_) | CliError::SelfTest(_) | CliError::File(..) => None,
             CliError::Input(error) | CliError::Output(error) => Some(error),
         }
     }
