@@ -14,3 +14,4 @@ mod page;
 mod pairing;
 mod posix;
 mod secrecy;
+mod stock;

@@ -79,6 +79,9 @@ pub(super) async fn answer_announce(stream: &mut Stream, asked: Announced, stock
         if stream.read_buf(&mut head).await.map_err(words)? == 0 {
             return Err("its announce broke off".into());
         }
+        if !head.starts_with(&METHOD[..head.len().min(METHOD.len())]) {
+            return Err("it named no torrent to TLS, and does not announce itself either".into());
+        }
     }
     let announce = Announce::of_request(&head);
     let told = match &announce {
@@ -96,5 +99,7 @@ pub(super) async fn answer_announce(stream: &mut Stream, asked: Announced, stock
     told.map(drop)
 }
 
+/// What an announce begins with.
+const METHOD: &[u8] = b"GET ";
 /// How this program's names begin.
 const PROGRAM: &[u8; 8] = b"-DF0100-";
