@@ -125,10 +125,11 @@ fn issue(
     Ok(leaf)
 }
 
-/// True for the leaf of a stock client. Of a certificate that is not ours nothing is said.
+/// True for the leaf of a stock client, which has that name and is for every torrent of the circle. It is looked for by
+/// its bytes: of a certificate that the root did not issue nothing is said.
 pub fn is_guest(leaf_der: &[u8]) -> bool {
-    let subject = name(GUEST);
-    leaf_der.windows(subject.len()).any(|window| window == subject)
+    let has = |part: &[u8]| leaf_der.windows(part.len()).any(|window| window == part);
+    has(&name(GUEST)) && has(&alt_names(&[]))
 }
 
 /// Makes the certificate of the invite protocol, in which the two do not share a circle yet: it binds nothing, and
@@ -150,7 +151,7 @@ fn leaf_extensions(issuer: &[u8; 32], subject: &[u8; 32], names: &[u8]) -> Vec<u
     let usages = [der(OBJECT_IDENTIFIER, &[CLIENT_AUTH]), der(OBJECT_IDENTIFIER, &[SERVER_AUTH])];
     [
         extension(AUTHORITY_KEY_IDENTIFIER, false, &der(SEQUENCE, &[&der(CONTEXT, &[&key_identifier(issuer)])])),
-        extension(SUBJECT_ALT_NAME, false, &der(SEQUENCE, &[&der(CONTEXT | 2, &[b"*"]), names])),
+        alt_names(names),
         extension(KEY_USAGE, true, &der(BIT_STRING, &[&[7, DIGITAL_SIGNATURE]])),
         extension(EXTENDED_KEY_USAGE, false, &der(SEQUENCE, &[&usages.concat()])),
         extension(SUBJECT_KEY_IDENTIFIER, false, &der(OCTET_STRING, &[&key_identifier(subject)])),
@@ -188,6 +189,11 @@ fn signed(
     );
     let signature = key.sign(&to_be_signed).to_bytes();
     der(SEQUENCE, &[&to_be_signed, &algorithm, &der(BIT_STRING, &[&[0], &signature])])
+}
+
+/// `*`, by which stock clients take a leaf for all torrents of its root, and these general names.
+fn alt_names(names: &[u8]) -> Vec<u8> {
+    extension(SUBJECT_ALT_NAME, false, &der(SEQUENCE, &[&der(CONTEXT | 2, &[b"*"]), names]))
 }
 
 /// The end of a certificate that has none.

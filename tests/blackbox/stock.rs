@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Node, Random, World, must, random_file, seed, system, wait_until, write};
+use crate::harness::{Node, Random, World, long, must, random_file, seed, system, wait_until, write};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
+const PYPI: &str = "libtorrent==2.1.1";
 
 /// A running client on a host of its own. Ends when it is dropped.
 struct Client {
@@ -27,7 +28,7 @@ impl Client {
         fs::create_dir_all(directory).expect("a directory");
         let listen = format!("{}:4501s", host.address());
         let mut child = inside(host, &python.program)
-            .args(&python.path)
+            .envs(python.modules.as_ref().map(|modules| ("PYTHONPATH", modules)))
             .arg(script("client.py"))
             .args([torrent, directory, keys])
             .arg(listen)
@@ -78,28 +79,44 @@ impl Drop for Client {
 /// A Python with libtorrent.
 struct Python {
     program: PathBuf,
-    /// Arguments before the script.
-    path: Vec<String>,
+    /// Where it finds libtorrent, unless it is the system's.
+    modules: Option<PathBuf>,
     version: String,
 }
 
 impl Python {
     /// Debian's; `None`, having told why, where there is none.
     fn debian(test: &str) -> Option<Self> {
-        let found = Self::with("/usr/bin/python3".into());
+        let found = Self::with("/usr/bin/python3", None);
         if found.is_none() {
             println!("SKIPPED {test}: python3-libtorrent is missing: apt-get install python3-libtorrent");
         }
         found
     }
 
-    fn with(program: PathBuf) -> Option<Self> {
-        let asked =
-            [&*program.to_string_lossy(), "-c", "import libtorrent; print(libtorrent.__version__)"].map(String::from);
-        let asked: Vec<&str> = asked.iter().map(String::as_str).collect();
-        let output = system(&asked).ok().filter(|output| output.status.success())?;
+    /// Another major release, from PyPI into a directory below `target`.
+    fn pypi(test: &str) -> Option<Self> {
+        let modules = Path::new(env!("CARGO_TARGET_TMPDIR")).join(PYPI.replace("==", "-"));
+        let found = || Self::with("python3", Some(modules.clone()));
+        let fetched = found().or_else(|| {
+            let target = modules.to_string_lossy();
+            let line = ["python3", "-m", "pip", "install", "-q", "--only-binary", ":all:", "--target", &target, PYPI];
+            system(&line).ok().filter(|output| output.status.success())?;
+            found()
+        });
+        if fetched.is_none() {
+            println!("SKIPPED {test}: {PYPI} cannot be had by pip");
+        }
+        fetched
+    }
+
+    fn with(program: &str, modules: Option<PathBuf>) -> Option<Self> {
+        let mut asking = Command::new(program);
+        asking.envs(modules.as_ref().map(|modules| ("PYTHONPATH", modules)));
+        asking.args(["-c", "import libtorrent; print(libtorrent.__version__)"]);
+        let output = asking.output().ok().filter(|output| output.status.success())?;
         let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        Some(Self { program, path: Vec::new(), version })
+        Some(Self { program: program.into(), modules, version })
     }
 }
 
@@ -201,6 +218,18 @@ fn plays(test: &str, world: &World, python: &Python) {
 fn a_stock_client_fetches_and_seeds() {
     let test = "a_stock_client_fetches_and_seeds";
     let Some(python) = Python::debian(test) else { return };
+    let Some(world) = World::new(test) else { return };
+    plays(test, &world, &python);
+}
+
+#[test]
+fn the_next_libtorrent_does_as_well() {
+    let test = "the_next_libtorrent_does_as_well";
+    if !long() {
+        println!("SKIPPED {test}: it fetches {PYPI}: set DUSTFS_LONG=1");
+        return;
+    }
+    let Some(python) = Python::pypi(test) else { return };
     let Some(world) = World::new(test) else { return };
     plays(test, &world, &python);
 }

@@ -234,8 +234,8 @@ Examples:
 ";
 
 const EXPORT_TORRENT: &str = "\
-Writes a .torrent file for stock clients that `dustfs guest` certified. What they
-fetch and seed is the file's encrypted form: they store it, and cannot read it.
+Writes a .torrent file for stock clients that `dustfs guest` certified. What
+they fetch and seed is the file's encrypted form: they cannot read it.
 
 Usage: dustfs export-torrent PATH FILE [--announce HOST:PORT]
 
@@ -250,7 +250,7 @@ none.
 
 Examples:
   dustfs export-torrent Friends/film.mkv film.torrent
-  dustfs export-torrent Friends/a.iso a.torrent --announce attic.example.org:47470
+  dustfs export-torrent Friends/a.iso a.torrent --announce box.example.org:47470
 ";
 
 const STATUS: &str = "\

@@ -27,7 +27,7 @@ use super::NetError;
 use super::stock::Stock;
 use crate::base::limits::CERTIFICATE_MAX;
 use crate::base::{CircleId, InfoHash, TransportKey, WallTime};
-use crate::cert;
+use crate::cert::{self, CertError};
 use crate::node::io::{Protocol, Trust, TrustedCircle};
 
 /// ALPN of [`Protocol::Dustfs`].
@@ -99,6 +99,11 @@ impl Identity {
     /// How a stranger dials: with any leaf, believing any certificate with the key `expect`.
     pub(super) fn stranger(&self, leaf: &Bytes, expect: TransportKey) -> Arc<ClientConfig> {
         self.client_config(der(leaf), ALPN_DUSTFS, Policy::Key(expect))
+    }
+
+    /// The same of a stock client.
+    pub(super) fn stock(&self, leaf: &Bytes, expect: TransportKey) -> Arc<ClientConfig> {
+        self.client_config(der(leaf), NO_ALPN, Policy::Key(expect))
     }
 }
 
@@ -309,15 +314,13 @@ impl Policy {
                 cert::check_chain(leaf, root).map_err(|_| CertificateError::UnknownIssuer)?
             }
             Policy::Guest { root, .. } => {
-                if cert::check_chain(leaf, root).is_err() {
-                    return Err(CertificateError::UnknownIssuer.into());
-                }
-                if !cert::is_guest(leaf) {
-                    return Err(CertificateError::NotValidForName.into());
-                }
                 let nanos = i64::try_from(now.as_secs()).ok().and_then(|secs| secs.checked_mul(1_000_000_000));
-                cert::check_guest(leaf, root, WallTime(nanos.unwrap_or(i64::MAX)))
-                    .map_err(|_| CertificateError::Expired)?
+                let checked = cert::check_guest(leaf, root, WallTime(nanos.unwrap_or(i64::MAX)));
+                checked.map_err(|error| match error {
+                    CertError::Ended => CertificateError::Expired,
+                    CertError::NotGuest => CertificateError::NotValidForName,
+                    _ => CertificateError::UnknownIssuer,
+                })?
             }
             Policy::Key(_) | Policy::Anybody => cert::transport_key_of(leaf).ok_or(CertificateError::BadEncoding)?,
         };

@@ -58,6 +58,11 @@ fn commands_are_read() {
     assert_eq!(command("found Skiers"), Command::Found { name: "Skiers".into() });
     let removed = Command::Remove { circle: Some("Skiers".into()), member: "bob".into() };
     assert_eq!(command("remove bob --circle Skiers"), removed);
+    let guest = Command::Guest { circle: None, name: "seedbox".into(), directory: "keys".into() };
+    assert_eq!(command("guest seedbox keys"), guest);
+    let (path, file) = ("Friends/film".into(), "film.torrent".into());
+    let export = Command::ExportTorrent { path, file, announce: Some("box.example.org:1".into()) };
+    assert_eq!(command("export-torrent Friends/film film.torrent --announce box.example.org:1"), export);
     assert_eq!(command("press"), Command::Press(200));
     assert_eq!(command("press 2.5"), Command::Press(2_500));
     assert_eq!(command("status"), Command::Status);
@@ -194,6 +199,11 @@ fn mistakes_are_refused_with_the_nearest_word() {
         ("join", "`dustfs join` needs its INVITE"),
         ("found ..", "the circle \"..\" cannot be used: "),
         ("remove", "`dustfs remove` needs its MEMBER"),
+        ("guest seedbox", "`dustfs guest` needs its DIR"),
+        ("guest a/b d", "the name \"a/b\" cannot be used: "),
+        ("guest a d e", "'e' is one word too many"),
+        ("export-torrent a", "`dustfs export-torrent` needs its FILE"),
+        ("export-torrent a b --announce attic", "'attic' is no HOST:PORT"),
         (
             "self-test --skip fire",
             "'--skip' is one of threads, files, hashes, seal, formats, ledger, tls, mount, not 'fire'",

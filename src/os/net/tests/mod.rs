@@ -1,6 +1,7 @@
 //! Nets on the loopback interface: what they carry, and how it ends.
 
 mod pairing;
+mod stock;
 mod strangers;
 
 use std::collections::BTreeSet;
