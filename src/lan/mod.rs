@@ -21,6 +21,8 @@ pub mod page;
 #[cfg(feature = "lan")]
 pub mod path;
 #[cfg(feature = "lan")]
+mod qr;
+#[cfg(feature = "lan")]
 mod range;
 #[cfg(feature = "lan")]
 pub mod response;

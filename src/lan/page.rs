@@ -5,11 +5,12 @@ use core::net::IpAddr;
 use data_encoding::HEXLOWER;
 use serde_json::json;
 
-use super::api::{self, ApiError, Call};
+use super::api::{self, ApiError, Call, Outcome};
 use super::assets;
 use super::download::Conditions;
 use super::host::{Names, Source};
 use super::path::{self, FilePath};
+use super::qr;
 use super::response::Response;
 use super::session::{Sessions, Token, forget_cookie, set_cookie};
 use super::signin::{Answer, Id, SignIns};
@@ -236,6 +237,16 @@ pub fn call(method: &str, target: &str, body: &[u8]) -> Result<Call, ApiError> {
         | Call::Leave { .. }
         | Call::Remove { .. } => Ok(call),
         _ => Err(ApiError::new(403, "this is not for the page").with_remedy("use the command line on the box")),
+    }
+}
+
+/// What a call that came by the page came to: an invite is told as a QR code as well.
+pub fn told(result: &Result<Outcome, ApiError>) -> Response {
+    match result {
+        Ok(Outcome::Invite(invite)) => {
+            Response::json(200, json!({ "invite": invite, "qr": qr::rows(invite) }).to_string())
+        }
+        result => Response::of(result),
     }
 }
 

@@ -62,7 +62,8 @@ impl From<ApiError> for Response {
 const SECURE: [(&str, &str); 5] = [
     (
         "content-security-policy",
-        "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
+        // A picture's preview is cut out of the file by the page itself: that is a blob.
+        "default-src 'self'; img-src 'self' blob:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'",
     ),
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),

@@ -6,6 +6,7 @@
 
 mod absent;
 mod bad_input;
+mod browser;
 mod circle;
 mod commands;
 mod crash;

@@ -121,6 +121,7 @@
     get('name').textContent = document.title = told.name;
     get('state').textContent = shown[1];
     showPairing(told.pairing);
+    showTools();
     if (tab === 'box') { showBox(told); }
     if (tab === 'friends') { showCircles(told); }
   }
@@ -145,6 +146,8 @@
   function showPairing(pairing) {
     var words = pairing ? pairingWords(pairing) : '';
     if (words && pairing.seconds_left) { words += ' (' + time(pairing.seconds_left) + ')'; }
+    // It waits for the person, wherever on the page they are.
+    if (words && get('pairing').hidden) { window.scrollTo(0, 0); }
     get('pairing').hidden = !words;
     get('pairing-words').textContent = words;
     get('pairing-code').textContent = (pairing && pairing.code) || '';
@@ -270,9 +273,26 @@
       get('invite').disabled = false;
       if (wrong) { return notice(wrong); }
       get('invite-text').value = answer.invite;
+      drawCode(get('invite-qr'), answer.qr);
       get('invited').hidden = false;
     });
   };
+
+  // Draws the rows of a QR code, with the quiet zone that it needs around it.
+  function drawCode(canvas, rows) {
+    var pen = canvas.getContext && canvas.getContext('2d');
+    canvas.hidden = !(rows && pen);
+    if (canvas.hidden) { return; }
+    canvas.width = canvas.height = (rows.length + 8) * 4;
+    pen.fillStyle = '#fff';
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.fillStyle = '#000';
+    rows.forEach(function (row, y) {
+      for (var x = 0; x < row.length; x++) {
+        if (row.charAt(x) === '#') { pen.fillRect((x + 4) * 4, (y + 4) * 4, 4, 4); }
+      }
+    });
+  }
 
   get('copy').onclick = function () {
     get('invite-text').focus();
@@ -342,15 +362,20 @@
       link.href = '#files/' + path.slice(0, at + 1).join('/');
       add(crumbs, make('i', '', '/'), link);
     });
-    var sorted = entries.slice().sort(function (a, b) {
+    var sorted = entries.filter(function (entry) { return !isLeaving(address(entry.href)); }).sort(function (a, b) {
       if ((a.kind === 'directory') !== (b.kind === 'directory')) { return a.kind === 'directory' ? -1 : 1; }
       return a.name.localeCompare(b.name);
     });
+    forgetPreviews();
     var list = clear(get('list'));
     sorted.forEach(function (entry) { add(list, line(entry)); });
     if (!sorted.length) { add(list, make('li', 'empty', 'Nothing is here yet.')); }
     get('more').hidden = !next;
-    // Where the root shows several circles, files go into one of them.
+    showTools();
+  }
+
+  // Where the root shows several circles, files go into one of them.
+  function showTools() {
     get('tools').hidden = !path.length && status && status.circles.length > 1;
   }
 
@@ -360,7 +385,7 @@
     var kind = make('span', 'kind', ending.length < 5 ? ending : '');
     var about = entry.kind === 'file' ? size(entry.size) + (entry.mtime > 0 ? ', ' + day(entry.mtime) : '') : day(entry.mtime);
     if (entry.kind === 'directory') { kind.className = 'kind folder'; kind.textContent = ''; }
-    if (PICTURES.test(entry.name)) { kind.className = 'kind picture'; }
+    if (PICTURES.test(entry.name)) { kind.className = 'kind picture'; preview(kind, entry); }
     var open = button('', 'open', function () { openEntry(entry); });
     add(open, kind, add(make('div', 'text'), make('b', '', entry.name), make('span', 'quiet', about)));
     var acts = make('div', 'acts');
@@ -383,14 +408,49 @@
     location.href = address(entry.href) + '?save';
   }
 
+  // --- deleting, which waits a while for second thoughts
+
+  var UNDO_MS = 8000;
+  // What is shown as deleted, and is deleted when nobody takes it back.
+  var leaving = null;
+
+  function isLeaving(url) { return leaving !== null && leaving.url === url; }
+
   function remove(entry) {
-    var what = entry.kind === 'directory' ? 'the folder' : 'the file';
-    if (!confirm('Delete ' + what + ' \u201c' + entry.name + '\u201d for everybody?')) { return; }
-    request('DELETE', address(entry.href), null, function (wrong) {
-      notice(wrong);
-      load(false);
+    finishRemoval();
+    leaving = { url: address(entry.href), timer: setTimeout(finishRemoval, UNDO_MS) };
+    get('undo-words').textContent = 'Deleted \u201c' + entry.name + '\u201d for everybody.';
+    get('undo').hidden = false;
+    showFiles();
+  }
+
+  function finishRemoval() {
+    if (!leaving) { return; }
+    var url = leaving.url;
+    stopRemoval();
+    request('DELETE', url, null, function (wrong) {
+      if (wrong) { notice(wrong); }
+      if (tab === 'files') { load(false); }
     });
   }
+
+  function stopRemoval() {
+    clearTimeout(leaving.timer);
+    leaving = null;
+    get('undo').hidden = true;
+  }
+
+  get('undo-button').onclick = function () {
+    stopRemoval();
+    showFiles();
+  };
+
+  // Who leaves the page has seen it deleted; if the browser has no way to say so any more, the file stays.
+  window.addEventListener('pagehide', function () {
+    if (!leaving || !window.fetch) { return; }
+    fetch(leaving.url, { method: 'DELETE', keepalive: true });
+    stopRemoval();
+  });
 
   get('mkdir').onclick = function () {
     var name = prompt('Name of the new folder');
@@ -402,6 +462,122 @@
   };
 
   get('more').onclick = function () { load(true); };
+
+  // --- previews: cameras put a small picture into the head of each photo, and no more than that is fetched
+
+  var HEAD = 65508;
+  var SMALL = 200000;
+  var PREVIEWS = 200;
+  // What was cut out, by address and version, in the order in which it came.
+  var previews = {};
+  var previewed = [];
+  var wantedPreviews = [];
+  var askedPreviews = 0;
+  var watcher = window.IntersectionObserver && new IntersectionObserver(function (seen) {
+    seen.forEach(function (one) {
+      if (!one.isIntersecting) { return; }
+      watcher.unobserve(one.target);
+      wantedPreviews.push(one.target);
+    });
+    fetchPreviews();
+  }, { rootMargin: '200px' });
+
+  function forgetPreviews() {
+    wantedPreviews = [];
+    if (watcher) { watcher.disconnect(); }
+  }
+
+  function preview(kind, entry) {
+    kind.wants = { url: address(entry.href), key: address(entry.href) + ' ' + entry.mtime + ' ' + entry.size, size: entry.size, jpeg: /\.jpe?g$/i.test(entry.name) };
+    if (previews[kind.wants.key]) { return showPreview(kind, previews[kind.wants.key]); }
+    if (watcher && (kind.wants.jpeg || entry.size <= SMALL)) { watcher.observe(kind); }
+  }
+
+  function showPreview(kind, found) {
+    if (!found.url) { return; }
+    var picture = make('img', 'turn' + found.turn);
+    picture.alt = '';
+    picture.src = found.url;
+    add(clear(kind), picture);
+  }
+
+  // Three at once, so that a folder of photos leaves the box time for other things.
+  function fetchPreviews() {
+    while (askedPreviews < 3 && wantedPreviews.length) { fetchPreview(wantedPreviews.shift()); }
+  }
+
+  function fetchPreview(kind) {
+    var wants = kind.wants;
+    var xhr = new XMLHttpRequest();
+    askedPreviews += 1;
+    xhr.open('GET', wants.url);
+    if (wants.size > SMALL) { xhr.setRequestHeader('Range', 'bytes=0-' + (HEAD - 1)); }
+    xhr.responseType = 'arraybuffer';
+    xhr.timeout = 60000;
+    xhr.onloadend = function () {
+      askedPreviews -= 1;
+      var got = xhr.status === 200 || xhr.status === 206;
+      var found = got ? cutPreview(xhr.response, wants) : null;
+      if (found) {
+        keepPreview(wants.key, found);
+        showPreview(kind, found);
+      }
+      fetchPreviews();
+    };
+    xhr.send();
+  }
+
+  function keepPreview(key, found) {
+    previews[key] = found;
+    previewed.push(key);
+    if (previewed.length <= PREVIEWS) { return; }
+    var oldest = previewed.shift();
+    if (previews[oldest] && previews[oldest].url) { URL.revokeObjectURL(previews[oldest].url); }
+    delete previews[oldest];
+  }
+
+  function cutPreview(bytes, wants) {
+    var found = null;
+    try { found = wants.jpeg ? exifPicture(new DataView(bytes)) : null; } catch (broken) { found = null; }
+    if (found) { return { url: URL.createObjectURL(new Blob([bytes.slice(found.from, found.to)], { type: 'image/jpeg' })), turn: found.turn }; }
+    // A small picture is its own preview; a large one without has none.
+    return wants.size <= SMALL ? { url: wants.url, turn: 1 } : { url: null, turn: 1 };
+  }
+
+  // Where a photo's second image directory (Exif 2.3, section 4.5.5) has its JPEG, and how the camera was held. Throws
+  // where the file ends before it should.
+  function exifPicture(view) {
+    var at = 2;
+    if (view.getUint16(0) !== 0xffd8) { return null; }
+    while (view.getUint16(at) > 0xff00 && view.getUint16(at) !== 0xffda) {
+      var exif = view.getUint16(at) === 0xffe1 && view.getUint32(at + 4) === 0x45786966;
+      if (exif) { return tiffPicture(view, at + 10); }
+      at += 2 + view.getUint16(at + 2);
+    }
+    return null;
+  }
+
+  function tiffPicture(view, start) {
+    var little = view.getUint16(start) === 0x4949;
+    var short = function (at) { return view.getUint16(start + at, little); };
+    var long = function (at) { return view.getUint32(start + at, little); };
+    var tags = function (directory) {
+      var found = {};
+      for (var at = 0; at < short(directory); at++) {
+        var entry = directory + 2 + 12 * at;
+        found[short(entry)] = short(entry + 2) === 3 ? short(entry + 8) : long(entry + 8);
+      }
+      return found;
+    };
+    var photo = long(4);
+    var turn = tags(photo)[0x112] || 1;
+    var second = long(photo + 2 + 12 * short(photo));
+    if (!second) { return null; }
+    var small = tags(second);
+    var from = start + small[0x201];
+    var to = from + small[0x202];
+    return view.getUint16(from) === 0xffd8 && to <= view.byteLength ? { from: from, to: to, turn: turn } : null;
+  }
 
   // --- pictures, films and sounds
 
@@ -446,20 +622,67 @@
 
   // --- uploads, one after the other
 
+  var STORED_MS = 4000;
   var queue = [];
   var sending = false;
 
   get('pick').onchange = function () {
     var files = get('pick').files;
-    var known = entries.map(function (entry) { return entry.name; });
-    for (var at = 0; at < files.length; at++) {
-      var replace = known.indexOf(files[at].name) >= 0;
-      if (replace && !confirm('There is \u201c' + files[at].name + '\u201d already. Replace it?')) { continue; }
-      enqueue(files[at], address(encodeURIComponent(files[at].name)), replace);
-    }
+    for (var at = 0; at < files.length; at++) { offer(files[at]); }
     get('pick').value = '';
     send();
   };
+
+  // A file for the folder that is shown.
+  function offer(file) {
+    var known = entries.some(function (entry) { return entry.name === file.name; });
+    if (known && !confirm('There is \u201c' + file.name + '\u201d already. Replace it?')) { return; }
+    enqueue(file, address(encodeURIComponent(file.name)), known);
+  }
+
+  function isFiles(event) {
+    var types = event.dataTransfer ? Array.prototype.slice.call(event.dataTransfer.types) : [];
+    return tab === 'files' && !get('tools').hidden && types.indexOf('Files') >= 0;
+  }
+
+  document.addEventListener('dragover', function (event) {
+    if (isFiles(event)) { event.preventDefault(); }
+    get('files').classList.toggle('taking', isFiles(event));
+  });
+  document.addEventListener('dragleave', function () { get('files').classList.remove('taking'); });
+  document.addEventListener('drop', function (event) {
+    get('files').classList.remove('taking');
+    if (!isFiles(event)) { return; }
+    event.preventDefault();
+    var dropped = event.dataTransfer.items || [];
+    for (var at = 0; at < dropped.length; at++) {
+      var entry = dropped[at].webkitGetAsEntry && dropped[at].webkitGetAsEntry();
+      if (entry && entry.isDirectory) { takeFolder(entry, address(encodeURIComponent(entry.name))); continue; }
+      var file = dropped[at].getAsFile();
+      if (file) { offer(file); }
+    }
+    send();
+  });
+
+  // Makes the folder if it is not there, then takes what is in it.
+  function takeFolder(folder, url) {
+    request('POST', url + '?mkdir', null, function (wrong, answer, code) {
+      if (wrong && code !== 409) { return notice(wrong); }
+      var reader = folder.createReader();
+      var failed = function () { notice('\u201c' + folder.name + '\u201d could not be read.'); };
+      var some = function (found) {
+        found.forEach(function (entry) {
+          var below = url + '/' + encodeURIComponent(entry.name);
+          if (entry.isDirectory) { return takeFolder(entry, below); }
+          entry.file(function (file) { enqueue(file, below, false); send(); }, failed);
+        });
+        // Browsers tell some at a time.
+        if (found.length) { reader.readEntries(some, failed); }
+      };
+      reader.readEntries(some, failed);
+      if (tab === 'files') { load(false); }
+    });
+  }
 
   function enqueue(file, url, replace) {
     var upload = { file: file, url: url, replace: replace, item: make('div', 'card'), bar: make('progress'), words: make('span', 'quiet', 'waits') };
@@ -486,7 +709,8 @@
     xhr.upload.onprogress = function (event) {
       upload.bar.value = event.loaded;
       upload.words.textContent = event.loaded < upload.file.size ?
-        size(event.loaded) + ' of ' + size(upload.file.size) : 'is being stored';
+        size(event.loaded) + ' of ' + size(upload.file.size) + ', ' + Math.floor(event.loaded / upload.file.size * 100) + ' %' :
+        '100 % is there, and is being stored';
     };
     xhr.onload = function () {
       answered(xhr, function (wrong, answer, code) {
@@ -509,6 +733,11 @@
       upload.words.className = 'bad';
       upload.stop.textContent = 'Close';
       upload.xhr = null;
+    } else if (upload.xhr.status >= 200 && upload.xhr.status < 300) {
+      upload.bar.value = upload.bar.max;
+      upload.words.textContent = '100 %, stored';
+      upload.stop.hidden = true;
+      setTimeout(function () { upload.item.parentNode.removeChild(upload.item); }, STORED_MS);
     } else {
       upload.item.parentNode.removeChild(upload.item);
     }

@@ -195,7 +195,7 @@ impl Site {
         let mut pieces = None;
         let response = match step {
             Step::Answer(response) => response,
-            Step::Call => Response::of(&self.call(&parts, &mut body).await),
+            Step::Call => page::told(&self.call(&parts, &mut body).await),
             Step::SignIn => self.sign_in(remote).unwrap_or_else(Response::from),
             Step::Read { path, after, conditions } => {
                 match self.tree.read(&path, after.as_deref(), &conditions, pulse).await {

@@ -1,5 +1,6 @@
 //! What the tests stand on: a world of namespaces and nodes that is taken down however a test ends.
 
+pub mod browser;
 mod node;
 mod random;
 mod scratch;

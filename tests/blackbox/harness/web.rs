@@ -72,10 +72,15 @@ impl Web {
     /// that begins with [`is_relay`].
     #[track_caller]
     pub fn new(from: &Node, to: &Node, test: &str) -> Self {
+        Self::to(from, format!("{}:{PORT}", to.address()), test)
+    }
+
+    /// The same to any server of plain HTTP.
+    #[track_caller]
+    pub fn to(from: &Node, host: String, test: &str) -> Self {
         static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let socket = from.state().with_file_name(format!("web-{number}"));
-        let host = format!("{}:{PORT}", to.address());
         let child = Command::new("nsenter")
             .arg(format!("--net=/run/netns/{}", from.namespace()))
             .args(["setpriv", "--pdeathsig", "KILL"])

@@ -76,7 +76,8 @@ impl World {
     /// A capture of all that goes over the bridge, from now until it is dropped.
     pub fn capture(&self, file: &Path) -> Capture {
         let net = format!("--net=/run/netns/{}", self.namespace);
-        let line = [&net, "setpriv", "--pdeathsig", "KILL", "tcpdump", "-i", BRIDGE, "-s", "0", "-U", "-w"];
+        // 32 MiB of room, so that nothing is missed while the machine is busy.
+        let line = [&net, "setpriv", "--pdeathsig", "KILL", "tcpdump", "-i", BRIDGE, "-s", "0", "-B", "32768", "-w"];
         let child = std::process::Command::new("nsenter")
             .args(line)
             .arg(file)
