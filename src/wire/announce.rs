@@ -17,8 +17,6 @@ pub struct Announce {
     pub info_hash: InfoHash,
     /// Where the client takes connections; 0 where it takes none.
     pub port: u16,
-    /// Bytes that it lacks.
-    pub left: u64,
     /// It goes away.
     pub stopped: bool,
     /// Peers are told in BEP 23's form.
@@ -33,12 +31,11 @@ impl Announce {
         let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
         let query = line.strip_prefix(b"GET /announce?").ok_or_else(|| refuse("it does not ask for /announce"))?;
         let query = query.split(|byte| *byte == b' ').next().unwrap_or_default();
-        let mut asked = Self { info_hash: InfoHash([0; 20]), port: 0, left: 0, stopped: false, compact: true };
+        let mut asked = Self { info_hash: InfoHash([0; 20]), port: 0, stopped: false, compact: true };
         let mut named = false;
         for pair in query.split(|byte| *byte == b'&') {
             let mut halves = pair.splitn(2, |byte| *byte == b'=');
             let (key, value) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
-            let number = || std::str::from_utf8(value).ok().and_then(|text| text.parse::<u64>().ok());
             match key {
                 b"info_hash" => {
                     asked.info_hash = unescape(value)
@@ -47,10 +44,9 @@ impl Announce {
                     named = true;
                 }
                 b"port" => {
-                    let port = number().and_then(|port| u16::try_from(port).ok());
+                    let port = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
                     asked.port = port.ok_or_else(|| refuse("its port is none"))?;
                 }
-                b"left" => asked.left = number().unwrap_or(u64::MAX),
                 b"event" => asked.stopped = value == b"stopped",
                 b"compact" => asked.compact = value != b"0",
                 _ => {}
@@ -159,7 +155,7 @@ mod tests {
             format!("info_hash={HASH}&peer_id=-LT2080-abc&port=4501&uploaded=0&left=65536&event=started&compact=1");
         let announce = asked(&query).unwrap();
         assert_eq!(announce.info_hash.hex(), "0123456789abcdef0123456789abcdef00ff205a");
-        assert_eq!((announce.port, announce.left, announce.stopped, announce.compact), (4_501, 65_536, false, true));
+        assert_eq!((announce.port, announce.stopped, announce.compact), (4_501, false, true));
         assert!(asked(&format!("info_hash={HASH}&event=stopped&compact=0")).is_ok_and(|a| a.stopped && !a.compact));
     }
 
