@@ -308,6 +308,7 @@ impl<S: Snapshot> Node<S> {
                 let share = self.share_of(conn, &open.info_hash);
                 self.swarm.opened(self.now.instant, conn, open.channel, open.info_hash, share);
             }
+            Control::Clients(clients) => self.on_clients(conn, clients),
             Control::Shut(shut) => self.swarm.shut(self.now.instant, conn, shut.channel),
         }
     }

@@ -20,8 +20,10 @@ use crate::base::limits::{ANNOUNCES, DIALS};
 use crate::base::{CircleId, ConnId, InfoHash, Instant, Now, Snapshot, Ticket, TransportKey, WallTime};
 use crate::cert;
 use crate::roster::Added;
+use crate::roster::address::can_be_dialled;
 use crate::swarm::{Layout, Offer};
 use crate::wire::announce::Announce;
+use crate::wire::control::{self, Control};
 use crate::wire::metainfo::torrent_file;
 use crate::wire::peer::Bitfield;
 use crate::wire::statement::{Device, Role, Saying, check_label};
@@ -29,17 +31,22 @@ use crate::wire::statement::{Device, Role, Saying, check_label};
 /// What stock clients said of themselves, and which of them are being dialled.
 #[derive(Default)]
 pub struct Stock {
-    clients: BTreeMap<(InfoHash, TransportKey), Client>,
-    dialing: BTreeMap<Ticket, (InfoHash, TransportKey)>,
+    clients: BTreeMap<Key, Client>,
+    dialing: BTreeMap<Ticket, Key>,
     /// When it is looked whom to dial.
     review: Option<Instant>,
 }
+
+/// A torrent and the key of a stock client.
+type Key = (InfoHash, TransportKey);
 
 /// A stock client that announced itself for one torrent.
 struct Client {
     circle: CircleId,
     address: SocketAddr,
     until: Instant,
+    /// When the others were told of it, where it announced itself to this node.
+    told: Option<Instant>,
     /// It is not dialled before.
     rests_until: Instant,
 }
@@ -212,17 +219,54 @@ impl<S: Snapshot> Node<S> {
         if announce.stopped || announce.port == 0 {
             self.stock.clients.remove(&key);
         } else if self.stock.clients.len() < ANNOUNCES || self.stock.clients.contains_key(&key) {
-            let client = Client {
-                circle: asked.circle,
-                address: SocketAddr::new(asked.from, announce.port),
-                until: now.instant + ANNOUNCE_EVERY * 2,
-                rests_until: now.instant,
-            };
-            self.stock.clients.insert(key, client);
-            self.stock.review = Some(now.instant);
+            let address = SocketAddr::new(asked.from, announce.port);
+            let told = self.stock.clients.get(&key).filter(|client| client.address == address);
+            let told = told.and_then(|client| client.told).filter(|told| now.instant.since(*told) < ANNOUNCE_EVERY / 2);
+            self.learn_client(key, asked.circle, address, Some(told.unwrap_or(now.instant)));
+            if told.is_none() {
+                let clients = vec![as_told(&key, &address)];
+                let message = Control::Clients(control::Clients { circle: asked.circle, clients });
+                let conns: Vec<ConnId> = self.peers.in_circle(&asked.circle).map(|(conn, _)| conn).collect();
+                conns.into_iter().for_each(|conn| self.tell(conn, &message));
+            }
         }
         self.settle();
         Ok((peers, ANNOUNCE_EVERY.as_secs()))
+    }
+
+    fn learn_client(&mut self, key: Key, circle: CircleId, address: SocketAddr, told: Option<Instant>) {
+        let now = self.now.instant;
+        let client = Client { circle, address, until: now + ANNOUNCE_EVERY * 2, told, rests_until: now };
+        self.stock.clients.insert(key, client);
+        self.stock.review = Some(now);
+    }
+
+    /// Tells a node of the circle which stock clients announced themselves here.
+    pub(super) fn tell_clients(&mut self, conn: ConnId, id: &CircleId) {
+        let (now, clients) = (self.now.instant, self.stock.clients.iter());
+        let ours = clients.filter(|(_, client)| client.circle == *id && client.told.is_some() && client.until > now);
+        let clients: Vec<_> = ours.map(|(key, client)| as_told(key, &client.address)).collect();
+        if !clients.is_empty() {
+            self.tell(conn, &Control::Clients(control::Clients { circle: *id, clients }));
+        }
+    }
+
+    /// A keeper, whose node is a tracker, tells of stock clients. Each is dialled by its key, wherever it is said to be.
+    pub(super) fn on_clients(&mut self, conn: ConnId, told: control::Clients) {
+        let shares = self.peers.get(conn).is_some_and(|peer| peer.shares(&told.circle));
+        if !shares || self.role_of_peer(conn, &told.circle) != Some(Role::Keeper) {
+            return;
+        }
+        let guests = self.circles.get(&told.circle).map(|circle| circle.roster.guest_transports()).unwrap_or_default();
+        for client in told.clients.into_iter().take(ANNOUNCES) {
+            let key = (client.info_hash, client.transport);
+            let known = self.stock.clients.get(&key);
+            let address = client.address.parse().ok().filter(can_be_dialled);
+            let Some(address) = address.filter(|_| guests.contains(&key.1)) else { continue };
+            if known.map_or(self.stock.clients.len() < ANNOUNCES, |known| known.told.is_none()) {
+                self.learn_client(key, told.circle, address, None);
+            }
+        }
     }
 
     /// Somebody waits for pieces: stock clients that may have them are looked at now.
@@ -271,7 +315,7 @@ impl<S: Snapshot> Node<S> {
         torrent.is_some_and(|torrent| !matches!(torrent.state, State::Whole) && self.is_to_be_fetched(torrent))
     }
 
-    fn is_with_stock(&self, key: &(InfoHash, TransportKey)) -> bool {
+    fn is_with_stock(&self, key: &Key) -> bool {
         self.stock.dialing.values().any(|dialed| dialed == key)
             || self.stock_conns(&key.0).any(|conn| self.peers.get(conn).is_some_and(|peer| peer.transport == key.1))
     }
@@ -313,6 +357,10 @@ impl<S: Snapshot> Node<S> {
         };
         Some((Layout { length: meta.length, piece_length: meta.piece_length }, have))
     }
+}
+
+fn as_told((info_hash, transport): &Key, address: &SocketAddr) -> control::Client {
+    control::Client { address: address.to_string(), info_hash: *info_hash, transport: *transport }
 }
 
 /// True where this node may issue certificates.

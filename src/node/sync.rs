@@ -70,6 +70,7 @@ impl<S: Snapshot> Node<S> {
         for message in self.all_holdings(id) {
             self.tell(conn, &Control::Holdings(message));
         }
+        self.tell_clients(conn, id);
     }
 
     pub(super) fn heads(&self, id: &CircleId) -> Heads {

@@ -163,11 +163,16 @@ fn plays(test: &str, world: &World, python: &Python) {
     keeper.start_with(&["--fetch", "ondemand"]);
     let mut member = world.started("M");
     member.join(&keeper.invite("member"));
+    let mut reader = world.node("N");
+    reader.start_with(&["--fetch", "ondemand"]);
+    reader.join(&keeper.invite("reader"));
     let host = world.node("S");
     wait_until("the member has the circle", LIMIT, || member.friends("").is_dir());
     random_file(&member.friends("film"), 12 * MIB + 12_345, &mut random).expect("a film");
     let film = fs::read(member.friends("film")).expect("a film");
-    wait_until("the keeper knows of the film", LIMIT, || keeper.friends("film").exists());
+    for node in [&keeper, &reader] {
+        wait_until("the others know of the film", LIMIT, || node.friends("film").exists());
+    }
 
     let (keys, torrent) = (world.path().join("keys"), world.path().join("film.torrent"));
     let paths = [&keys, &torrent].map(|path| path.to_str().expect("text"));
@@ -189,12 +194,17 @@ fn plays(test: &str, world: &World, python: &Python) {
     assert!(!is_in_slabs(&keeper, &fetched), "the keeper has it already, and shows nothing by fetching it");
     println!("{test}: libtorrent {} fetched {} bytes, found by its tracker", python.version, fetched.len());
 
-    // Nobody but the client has it now.
+    // Nobody but the client has it now; the reader knows of it from the keeper, whom it asked.
     member.kill();
-    let begun = std::time::Instant::now();
-    assert!(fs::read(keeper.friends("film")).expect("the keeper reads it") == film);
-    println!("{test}: seeded back to the keeper in {:.1} s", begun.elapsed().as_secs_f64());
-    assert!(had_from(&keeper, "seedbox") >= fetched.len() as u64, "{}", keeper.json(&["friends"]));
+    for node in [&mut reader, &mut keeper] {
+        let begun = std::time::Instant::now();
+        assert!(fs::read(node.friends("film")).expect("it is read") == film);
+        println!("{test}: seeded back to {} in {:.1} s", node.name(), begun.elapsed().as_secs_f64());
+        assert!(had_from(node, "seedbox") >= fetched.len() as u64, "{}", node.json(&["friends"]));
+        if node.name() == "N" {
+            node.kill();
+        }
+    }
 
     // A renewal keeps the key, and the client goes on.
     let key = fs::read(keys.join("guest.key")).expect("a key");
