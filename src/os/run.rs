@@ -335,7 +335,8 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         if !page.address().ip().is_loopback() {
             lan.page(Some(announced_page(&core, page.address().port())));
         }
-        tokio::spawn(page.run(core.clone(), handler.clone(), page_names(&config, &core), ended()))
+        let names = page_names(&config, &core);
+        tokio::spawn(page.run(core.clone(), handler.clone(), names, config.state.clone(), ended()))
     });
     let api_task = tokio::spawn(server.run(handler, ended()));
     #[cfg(feature = "panel")]

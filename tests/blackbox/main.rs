@@ -10,6 +10,7 @@ mod browser;
 mod circle;
 mod commands;
 mod crash;
+mod dav;
 mod harness;
 mod page;
 mod pairing;
