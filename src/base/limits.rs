@@ -77,6 +77,9 @@ pub const PIECES_MEMORY: usize = 16_777_216;
 /// Plaintext bytes that may wait to be sealed before writers wait.
 pub const DIRTY_MAX: usize = 8_388_608;
 
+/// Announces of stock clients that are remembered.
+pub const ANNOUNCES: usize = 4_096;
+
 /// Handshakes in flight on the listener.
 pub const HANDSHAKES: usize = 32;
 /// Bytes of a peer's certificate.

@@ -17,6 +17,7 @@ mod front;
 mod handles;
 mod invite;
 mod leave;
+mod mirror;
 mod moved;
 mod op;
 mod pairing;
@@ -24,6 +25,7 @@ mod peers;
 mod publish;
 mod question;
 mod read;
+mod stock;
 mod stopping;
 mod summary;
 mod sync;
@@ -77,6 +79,8 @@ pub struct NodeConfig {
     pub fetch: Fetch,
     /// What whoever started the node found wrong, in words: shown as a fault of the disk.
     pub problem: Option<String>,
+    /// Bytes that are kept for circles in which this node is a cache; `None` leaves it to the disk.
+    pub quota: Option<u64>,
 }
 
 /// The node. `S` is what is durable: redb in a running node, memory in the simulator.
@@ -99,6 +103,7 @@ pub struct Node<S> {
     inviter: Inviter,
     invites: invite::Invites,
     pairing: pairing::Pairing,
+    stock: stock::Stock,
     files: Files,
     actions: VecDeque<Action>,
     next_ticket: u64,
@@ -226,6 +231,7 @@ impl<S: Snapshot> Node<S> {
         let mut first = [0; 8];
         first.copy_from_slice(&Sha256::digest([&entropy[..], b"decisions"].concat())[..8]);
         let seed = u64::from_be_bytes(first);
+        let vault = Vault::new(config.quota);
         let mut node = Self {
             config,
             now,
@@ -234,7 +240,7 @@ impl<S: Snapshot> Node<S> {
             ledger: Ledger::new(store),
             me: Me { member, transport, device },
             circles: BTreeMap::new(),
-            vault: Vault::default(),
+            vault,
             swarm: Swarm::new(seed),
             peers: Peers::default(),
             dials: DialPlan::default(),
@@ -243,6 +249,7 @@ impl<S: Snapshot> Node<S> {
             inviter: Inviter::default(),
             invites: invite::Invites::default(),
             pairing: pairing::Pairing::new(button),
+            stock: stock::Stock::default(),
             files: Files::default(),
             actions: VecDeque::new(),
             next_ticket: 1,
@@ -328,6 +335,7 @@ impl<S: Snapshot> Node<S> {
             self.dials.timeout().filter(|_| self.stopping.is_none()),
             self.files_timeout(),
             self.sync_timeout(),
+            self.mirror_timeout(),
             self.inviter.poll_timeout(self.now.instant),
             self.question.poll_timeout(),
             #[cfg(feature = "panel")]
@@ -335,6 +343,7 @@ impl<S: Snapshot> Node<S> {
             #[cfg(not(feature = "panel"))]
             None,
             self.pairing.poll_timeout(),
+            self.stock_timeout(),
             self.peers.joining().map(|(_, since)| since + JOIN_TIME).min(),
         ]
         .into_iter()
@@ -377,6 +386,7 @@ impl<S: Snapshot> Node<S> {
         self.gestures_due();
         self.pairing_due();
         self.dial_due();
+        self.stock_due();
         self.invites_due();
         self.sign_in_due();
         #[cfg(feature = "panel")]
@@ -430,7 +440,7 @@ impl<S: Snapshot> Node<S> {
             Effect::Stopped(ticket) => self.stopped(ticket, None),
             Effect::Push(circle, dot) => self.push(&circle, &dot),
             Effect::Announce(circle) => self.announce_later(&circle),
-            Effect::Whole(info_hash) => self.tell_whole(&info_hash),
+            Effect::Whole(info_hash) => self.tell_changed(&info_hash),
             Effect::Punch(segments) => {
                 self.punches.push_back((Ticket(self.next_ticket), segments));
                 self.punch_due();
@@ -578,6 +588,7 @@ impl<S: Snapshot> Node<S> {
                 leaf: circle.leaf.clone(),
                 allowed: circle.roster.allowed_transports(),
                 removed: circle.roster.removed_transports(),
+                guests: circle.roster.guest_transports(),
             })
             .collect();
         let invites = self.inviter.any_open(self.now.instant);
@@ -602,6 +613,7 @@ impl<S: Snapshot> Node<S> {
             Op::Found { name, entropy } => Some(self.found_for_friends(&name, entropy).map(Answer::Circle)),
             Op::Invite { circle, role, time, entropy } => Some(self.invite(circle, role, time, entropy)),
             Op::Join { invite, entropy } => self.join(ticket, &invite, entropy),
+            Op::Guest { circle, name, key } => self.guest(ticket, circle, &name, key),
             Op::Leave { circle } => self.leave(ticket, circle.as_deref()),
             Op::Remove { circle, member, entropy } => self.remove_member(ticket, circle, &member, entropy),
             Op::Press { entropy } => Some(self.pair_press(entropy)),

@@ -78,6 +78,9 @@ impl std::error::Error for RunError {}
 /// Published drafts and the last commit may take so long at the end.
 const END_TIME: Duration = Duration::from_secs(60);
 
+/// How often the disk's free space is looked at.
+const SPACE_TIME: Duration = Duration::from_secs(30);
+
 /// Bytes of the operating system's entropy.
 fn entropy<const N: usize>() -> Result<[u8; N], RunError> {
     let mut bytes = [0; N];
@@ -244,8 +247,9 @@ pub fn join_offline(state: &Path, invite: &str) -> Result<String, RunError> {
 async fn start_net(opened: &Opened, listen: Vec<SocketAddr>) -> Result<Net, RunError> {
     let core = opened.core.clone();
     let config = NetConfig { listen, transport_seed: opened.transport_seed, limits: NetLimits::default() };
-    let events = Arc::new(move |input: Input| core.input(input));
-    Net::start(config, events).await.map_err(|error| RunError::Net(error.to_string()))
+    let told = core.clone();
+    let events = Arc::new(move |input: Input| told.input(input));
+    Net::start(config, events, core).await.map_err(|error| RunError::Net(error.to_string()))
 }
 
 /// Runs the node until it is stopped by a signal or by the API.
@@ -260,7 +264,7 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
     };
     #[cfg(feature = "mount")]
     end_killed_node(&config)?;
-    let machine = MachineConfig { fetch, problem: config.problem.clone() };
+    let machine = MachineConfig { fetch, problem: config.problem.clone(), quota: config.quota };
     let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), machine);
     #[cfg(feature = "panel")]
     if let Err(error @ RunError::State(_)) = &opened
@@ -287,6 +291,7 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         started => started?,
     };
     let addresses = reachable(&net.addresses());
+    core.look_at_space();
     core.attach_net(net.clone(), addresses.clone());
     #[cfg(feature = "panel")]
     let lan = start_lan(&core, &net)?;
@@ -345,6 +350,7 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     };
     tokio::select! {
         () = core.tick() => {}
+        () = watch_space(&core) => {}
         () = stop.notified() => log::info!("stopping, as asked"),
         result = signal() => result?,
     }
@@ -409,6 +415,14 @@ fn start_lan(core: &Arc<Core>, net: &Net) -> Result<Mdns, RunError> {
     let said = lan.clone();
     core.attach_lan(Box::new(move |announcement| said.announce(announcement)));
     Ok(lan)
+}
+
+/// A cache fills the disk, but for a reserve: now and then it is told how much is free.
+async fn watch_space(core: &Core) {
+    loop {
+        tokio::time::sleep(SPACE_TIME).await;
+        core.look_at_space();
+    }
 }
 
 async fn signal() -> Result<(), RunError> {
@@ -535,6 +549,11 @@ impl Api {
                 }
                 Call::Join { invite } => Op::Join { invite, entropy: entropy()? },
                 Call::Found { name } => Op::Found { name, entropy: entropy()? },
+                Call::Guest { circle, name, key } => Op::Guest { circle, name, key },
+                Call::ExportTorrent { path, announce } => {
+                    let file = self.core.read(|node| node.export_torrent(&path, announce.as_deref()));
+                    return Ok(Outcome::Torrent(file?));
+                }
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
                 Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
                 Call::Remove { circle, member } => Op::Remove { circle, member, entropy: entropy()? },

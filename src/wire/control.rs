@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{Bytes2, Dot};
 use super::{WireError, bencode};
 use crate::base::limits::FRAME_MAX;
-use crate::base::{CircleId, CommitHash, InfoHash, MemberKey, StatementHash};
+use crate::base::{CircleId, CommitHash, InfoHash, MemberKey, StatementHash, TransportKey};
 
 /// The highest version of control messages that this node speaks, and the lowest.
 pub const VERSIONS: (u32, u32) = (1, 1);
@@ -35,6 +35,8 @@ pub enum Control {
     Open(Open),
     /// Closes a channel, or refuses to open it.
     Shut(Shut),
+    /// Stock clients that announced themselves to the sender.
+    Clients(Clients),
 }
 
 /// See [`Control::Hello`].
@@ -138,7 +140,7 @@ pub struct AddressRecord {
     pub number: u64,
     /// The transport key that signs it, since a locked box must be able to.
     #[serde(rename = "t")]
-    pub transport: crate::base::TransportKey,
+    pub transport: TransportKey,
 }
 
 /// See [`Control::Holdings`]: what the sender holds of one circle, or how that changed.
@@ -162,6 +164,9 @@ pub struct Holdings {
     /// Summary: all torrents of these chains' commits up to these sequences are held whole, but for `gone`.
     #[serde(rename = "u", default, skip_serializing_if = "Vec::is_empty")]
     pub upto: Vec<Dot>,
+    /// Torrents that the sender wants and does not hold whole; members tell it to caches.
+    #[serde(rename = "w", default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<InfoHash>,
 }
 
 /// See [`Control::Open`].
@@ -181,6 +186,31 @@ pub struct Shut {
     /// The channel.
     #[serde(rename = "n")]
     pub channel: u32,
+}
+
+/// See [`Control::Clients`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Clients {
+    /// The circle.
+    #[serde(rename = "c")]
+    pub circle: CircleId,
+    /// In any order.
+    #[serde(rename = "l")]
+    pub clients: Vec<Client>,
+}
+
+/// A stock client's place for one torrent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Client {
+    /// `ip:port`.
+    #[serde(rename = "a")]
+    pub address: String,
+    /// The torrent.
+    #[serde(rename = "h")]
+    pub info_hash: InfoHash,
+    /// Its key.
+    #[serde(rename = "k")]
+    pub transport: TransportKey,
 }
 
 #[derive(Deserialize)]
@@ -214,6 +244,7 @@ impl Control {
             Control::Holdings(body) => tag("holdings", body),
             Control::Open(body) => tag("open", body),
             Control::Shut(body) => tag("shut", body),
+            Control::Clients(body) => tag("clients", body),
         }
     }
 
@@ -235,6 +266,7 @@ impl Control {
             "holdings" => Control::Holdings(body(bytes)?),
             "open" => Control::Open(body(bytes)?),
             "shut" => Control::Shut(body(bytes)?),
+            "clients" => Control::Clients(body(bytes)?),
             _ => return Ok(None),
         }))
     }
@@ -282,14 +314,16 @@ mod tests {
                 lowest,
             });
         let have = proptest::collection::vec(any::<[u8; 32]>().prop_map(StatementHash), 0..4);
-        let holdings = (circles(), torrents(), torrents(), torrents(), 0..2_u8, any::<u8>()).prop_map(
-            |(circle, gone, whole, partial, reset, author)| Holdings {
+        let named = (torrents(), torrents(), torrents(), torrents());
+        let holdings = (circles(), named, 0..2_u8, any::<u8>()).prop_map(
+            |(circle, (gone, whole, partial, wanted), reset, author)| Holdings {
                 circle,
                 gone,
                 whole,
                 partial,
                 reset,
                 upto: vec![dot(author, 1)],
+                wanted,
             },
         );
         prop_oneof![

@@ -7,6 +7,7 @@
 mod absent;
 mod bad_input;
 mod browser;
+mod cache;
 mod circle;
 mod commands;
 mod crash;
@@ -16,3 +17,4 @@ mod page;
 mod pairing;
 mod posix;
 mod secrecy;
+mod stock;

@@ -24,7 +24,7 @@ pub struct Chaos {
     cuts: bool,
     crashes: bool,
     disks: bool,
-    lies: bool,
+    pub lies: bool,
     backups: bool,
     /// Who was set back goes on working, alone at first.
     bold: bool,
@@ -351,7 +351,7 @@ impl World {
             let end = &self.links[link].ends[*side];
             match end.protocol {
                 Protocol::Dustfs(circle) => Some((*conn, circle)),
-                Protocol::Invite | Protocol::Pair => None,
+                Protocol::Invite | Protocol::Pair | Protocol::Torrent(..) => None,
             }
         });
         let Some((conn, circle)) = friends.next_back() else { return };
