@@ -151,6 +151,7 @@ impl Teller {
             partial: of(Offer::Partial),
             reset: 0,
             upto: Vec::new(),
+            wanted: Vec::new(),
         }
     }
 }

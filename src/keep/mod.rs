@@ -1,9 +1,11 @@
-//! What to fetch, mirror, pin and evict; so far what each peer holds, and what it is told that we hold.
+//! What to fetch, mirror, pin and evict: what each peer holds, what it is told that we hold, and what a cache keeps.
 
+pub mod cache;
 pub mod holdings;
 
 use std::fmt;
 
+pub use cache::Cache;
 pub use holdings::{Holdings, Offer, Teller};
 
 /// What a peer did wrong.

@@ -93,10 +93,12 @@ pub struct TorrentEntry {
     pub record: RecordHash,
     /// The commit that introduced it here.
     pub introduced: Dot,
-    /// In order of chunks, without gaps.
+    /// In order of chunks, without gaps; none of what a cache evicted, whose `have` is empty then.
     pub extents: Vec<Extent>,
     /// The pieces that are here as a BEP 3 bitfield; `None` when all are.
     pub have: Option<Vec<u8>>,
+    /// In a cache, the number of its last want; 0 elsewhere.
+    pub wanted: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -106,8 +108,14 @@ struct TorrentWire {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     h: Option<Bytes2>,
     r: RecordHash,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    w: u64,
     /// chunk, chunks, slab, unit: four big-endian 32-bit numbers each.
     x: Bytes2,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The bytes of extents.
@@ -142,6 +150,7 @@ impl TorrentEntry {
             d: self.introduced,
             h: self.have.as_ref().map(|have| Bytes2::from(&have[..])),
             r: self.record,
+            w: self.wanted,
             x: Bytes2::from(encode_extents(&self.extents)),
         })
     }
@@ -155,6 +164,7 @@ impl TorrentEntry {
             introduced: wire.d,
             extents: decode_extents(&wire.x)?,
             have: wire.h.map(|have| have.into_vec()),
+            wanted: wire.w,
         })
     }
 }

@@ -58,6 +58,8 @@ pub struct Circle {
     /// What authors said of their forked chains, by number.
     pub branches: BTreeMap<Chain, BTreeMap<u64, CommitHash>>,
     pub recall: Option<super::fork::Recall>,
+    /// A record waits for its epoch's key: what torrents it names is not known.
+    pub unopened: bool,
     me: crate::base::MemberKey,
 }
 
@@ -106,6 +108,7 @@ impl Circle {
             forks: BTreeMap::new(),
             branches: BTreeMap::new(),
             recall: None,
+            unopened: false,
             me,
         }
     }
@@ -488,6 +491,7 @@ impl<S: Snapshot> Node<S> {
             self.plan_epoch(&id);
         }
         self.start_vault();
+        self.reclaim()?;
         self.tell_trust();
         self.plan_dials();
         self.actions.retain(|action| !matches!(action, super::Action::Invalidate(_)));
@@ -587,6 +591,7 @@ impl<S: Snapshot> Node<S> {
         let Some(circle) = self.circles.get_mut(id) else { return };
         let old = std::mem::replace(&mut circle.tree, Tree::new(id));
         circle.chains.clear();
+        circle.unopened = false;
         let removed: Vec<_> = old.torrents().map(|(info_hash, ..)| info_hash).collect();
         self.name_authors(id);
         for info_hash in removed {
@@ -634,7 +639,10 @@ impl<S: Snapshot> Node<S> {
                 };
                 self.tree_changed(id, changes);
             }
-            Ok(None) => log::debug!("a record waits for its epoch's key"),
+            Ok(None) => {
+                circle.unopened = true;
+                log::debug!("a record waits for its epoch's key");
+            }
             Err(why) => log::warn!("a record of {} is left out: {why}", commit.dot.author),
         }
     }

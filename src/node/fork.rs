@@ -405,9 +405,7 @@ impl<S: Snapshot> Node<S> {
                 shared.forget_chains(drops);
             }
             self.tell(conn, &Control::Pull(heads.clone()));
-            for message in self.all_holdings(id) {
-                self.tell(conn, &Control::Holdings(message));
-            }
+            self.tell_holdings(conn, id);
         }
         if let Some(circle) = self.circles.get_mut(id) {
             (circle.pull, circle.recall) = (None, None);

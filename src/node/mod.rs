@@ -17,6 +17,7 @@ mod front;
 mod handles;
 mod invite;
 mod leave;
+mod mirror;
 mod moved;
 mod op;
 mod pairing;
@@ -78,6 +79,8 @@ pub struct NodeConfig {
     pub fetch: Fetch,
     /// What whoever started the node found wrong, in words: shown as a fault of the disk.
     pub problem: Option<String>,
+    /// Bytes that are kept for circles in which this node is a cache; `None` leaves it to the disk.
+    pub quota: Option<u64>,
 }
 
 /// The node. `S` is what is durable: redb in a running node, memory in the simulator.
@@ -228,6 +231,7 @@ impl<S: Snapshot> Node<S> {
         let mut first = [0; 8];
         first.copy_from_slice(&Sha256::digest([&entropy[..], b"decisions"].concat())[..8]);
         let seed = u64::from_be_bytes(first);
+        let vault = Vault::new(config.quota);
         let mut node = Self {
             config,
             now,
@@ -236,7 +240,7 @@ impl<S: Snapshot> Node<S> {
             ledger: Ledger::new(store),
             me: Me { member, transport, device },
             circles: BTreeMap::new(),
-            vault: Vault::default(),
+            vault,
             swarm: Swarm::new(seed),
             peers: Peers::default(),
             dials: DialPlan::default(),
@@ -331,6 +335,7 @@ impl<S: Snapshot> Node<S> {
             self.dials.timeout().filter(|_| self.stopping.is_none()),
             self.files_timeout(),
             self.sync_timeout(),
+            self.mirror_timeout(),
             self.inviter.poll_timeout(self.now.instant),
             self.question.poll_timeout(),
             #[cfg(feature = "panel")]
@@ -435,7 +440,7 @@ impl<S: Snapshot> Node<S> {
             Effect::Stopped(ticket) => self.stopped(ticket, None),
             Effect::Push(circle, dot) => self.push(&circle, &dot),
             Effect::Announce(circle) => self.announce_later(&circle),
-            Effect::Whole(info_hash) => self.tell_whole(&info_hash),
+            Effect::Whole(info_hash) => self.tell_changed(&info_hash),
             Effect::Punch(segments) => {
                 self.punches.push_back((Ticket(self.next_ticket), segments));
                 self.punch_due();

@@ -240,6 +240,7 @@ impl<S: Snapshot> Node<S> {
             self.dials.disconnected(self.now.instant, &mut self.rng, peer.transport);
         }
         self.rest_unoffered();
+        self.mirror_soon();
         self.pull_where_behind();
     }
 
@@ -305,6 +306,7 @@ impl<S: Snapshot> Node<S> {
             Control::Addresses(addresses) => self.on_addresses(conn, addresses),
             Control::Holdings(holdings) => self.on_holdings(conn, holdings),
             Control::Open(open) => {
+                self.wanted_by(conn, &[open.info_hash]);
                 let share = self.share_of(conn, &open.info_hash);
                 self.swarm.opened(self.now.instant, conn, open.channel, open.info_hash, share);
             }

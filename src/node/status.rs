@@ -39,6 +39,9 @@ pub struct Status {
     /// Resident memory in bytes, where the system tells it.
     #[serde(default)]
     pub memory: Option<u64>,
+    /// How full it is as a cache; `None` where it is none.
+    #[serde(default)]
+    pub cache: Option<CacheStatus>,
     /// How pairing by the button stands.
     #[serde(default)]
     pub pairing: PairingStatus,
@@ -47,6 +50,19 @@ pub struct Status {
     pub sign_in: Option<SignInStatus>,
     /// What people should know and mend, in words.
     pub problems: Vec<String>,
+}
+
+/// How full a cache is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CacheStatus {
+    /// Bytes that are kept for circles that the node cannot read, with the room of what is being fetched.
+    pub held_bytes: u64,
+    /// Bytes that may be; `None` before the disk was looked at.
+    pub quota_bytes: Option<u64>,
+    /// Torrents that were here and went for others.
+    pub evicted_torrents: u64,
+    /// How often one went since the start.
+    pub evictions: u64,
 }
 
 /// A sign-in that waits for a press.

@@ -297,7 +297,7 @@ impl<S: Snapshot> Node<S> {
             .stock
             .clients
             .iter()
-            .filter(|(key, client)| client.rests_until <= now && self.lacks(&key.0) && !self.is_with_stock(key))
+            .filter(|(key, client)| client.rests_until <= now && self.seeks(&key.0) && !self.is_with_stock(key))
             .map(|(key, client)| (*key, client.circle, client.address))
             .take(DIALS.saturating_sub(self.stock.dialing.len()))
             .collect();
@@ -309,10 +309,11 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    /// True for a torrent that is to be fetched.
-    fn lacks(&self, info_hash: &InfoHash) -> bool {
+    /// True for a torrent that is to be fetched, and has room.
+    fn seeks(&self, info_hash: &InfoHash) -> bool {
         let torrent = self.vault.torrents.get(info_hash);
         torrent.is_some_and(|torrent| !matches!(torrent.state, State::Whole) && self.is_to_be_fetched(torrent))
+            && !self.is_kept_out(info_hash)
     }
 
     fn is_with_stock(&self, key: &Key) -> bool {

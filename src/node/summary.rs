@@ -2,10 +2,11 @@
 
 use super::Node;
 use super::status::{
-    CircleStatus, Friend, PairingStatus, SignInStatus, Source, State, Status, Traffic, Transfer, Transfers,
+    CacheStatus, CircleStatus, Friend, PairingStatus, SignInStatus, Source, State, Status, Traffic, Transfer, Transfers,
 };
 use super::vault::State as Held;
 use crate::base::{CircleId, ConnId, InfoHash, Snapshot};
+use crate::keep::cache::Standing;
 use crate::swarm::Offer;
 use crate::tree::Seen;
 use crate::wire::record::Kind;
@@ -36,6 +37,7 @@ impl<S: Snapshot> Node<S> {
             disk_total: 0,
             disk_free: 0,
             memory: None,
+            cache: self.cache_status(),
             sign_in: self.sign_in_pending().map(|code| SignInStatus { code, shown: self.code_shown() }),
             pairing: PairingStatus { shown: self.code_shown(), ..self.pairing_status() },
             problems,
@@ -57,13 +59,23 @@ impl<S: Snapshot> Node<S> {
         None
     }
 
+    fn cache_status(&self) -> Option<CacheStatus> {
+        let cache = &self.vault.cache;
+        self.caches_any().then(|| CacheStatus {
+            held_bytes: cache.used(),
+            quota_bytes: Some(cache.quota()).filter(|quota| *quota < u64::MAX),
+            evicted_torrents: cache.evicted(),
+            evictions: cache.evictions(),
+        })
+    }
+
     fn circle_status(&self, circle: &super::circle::Circle) -> CircleStatus {
-        let torrents = self.vault.torrents.values().filter(|torrent| torrent.circle == circle.id);
+        let torrents = self.vault.torrents.iter().filter(|(_, torrent)| torrent.circle == circle.id);
         let (mut wanted, mut held) = (0, 0);
-        for torrent in torrents {
+        for (info_hash, torrent) in torrents {
             match torrent.state {
                 Held::Whole => held += 1,
-                _ if torrent.wanted => wanted += 1,
+                _ if torrent.wanted && self.vault.cache.standing(info_hash) != Some(Standing::Gone) => wanted += 1,
                 _ => {}
             }
         }

@@ -30,9 +30,11 @@ pub struct Shared {
     pub holdings: Holdings,
     /// A pull that is being answered: the next sequence of each chain.
     serving: Option<BTreeMap<Chain, u64>>,
-    /// Torrents that became whole and were not told yet.
+    /// Torrents that became whole, or went, and were not told yet.
     pub untold: Vec<InfoHash>,
-    /// Torrents told by name since the last summary.
+    /// Torrents that came to be wanted here, which a cache is told.
+    pub lacked: Vec<InfoHash>,
+    /// Torrents told by name since the last summary, with those of that.
     pub told: usize,
 }
 
@@ -67,9 +69,7 @@ impl<S: Snapshot> Node<S> {
         self.tell(conn, &Control::Roster(Roster { circle: *id, have }));
         let heads = self.heads(id);
         self.tell(conn, &Control::Heads(heads));
-        for message in self.all_holdings(id) {
-            self.tell(conn, &Control::Holdings(message));
-        }
+        self.tell_holdings(conn, id);
         self.tell_clients(conn, id);
     }
 

@@ -10,12 +10,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::io::{DiskError, DiskRequest, Segment};
-use super::{Asked, Effect, Fetch, Node, StartError};
+use super::{Asked, Effect, Node, StartError};
 use crate::base::limits::{CHUNK_SEALED, SLAB_UNITS, UNIT};
 use crate::base::{CircleId, ConnId, InfoHash, Instant, Location, PieceIndex, RecordHash, Snapshot, Table, Ticket};
+use crate::keep::Cache;
 use crate::ledger::values::{Extent, TorrentEntry, torrent_key};
 use crate::swarm::{Event, Layout, Offer, Stored};
-use crate::wire::commit::Commit;
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::Bitfield;
 use crate::wire::record::{Chain, Dot, Outer};
@@ -23,7 +23,7 @@ use crate::wire::record::{Chain, Dot, Outer};
 /// Units that a full chunk takes.
 const CHUNK_UNITS: u32 = (CHUNK_SEALED / UNIT) as u32;
 /// Torrents that the swarm is given at once.
-const ACTIVE: usize = 256;
+pub(super) const ACTIVE: usize = 256;
 /// Commits beside the first that a torrent is known by.
 const ALSO_MAX: usize = 7;
 /// Layouts of whole torrents kept decoded.
@@ -38,14 +38,18 @@ pub struct Vault {
     /// Candidates for fetching, oldest first.
     queue: VecDeque<InfoHash>,
     /// Wanted, but nobody online holds them.
-    starved: BTreeSet<InfoHash>,
+    pub(super) starved: BTreeSet<InfoHash>,
     pub active: BTreeMap<InfoHash, Metainfo>,
     /// Partial torrents whose bitfield is newer than the ledger's.
-    dirty: BTreeSet<InfoHash>,
+    pub(super) dirty: BTreeSet<InfoHash>,
     /// Piece length and extents.
-    layouts: BTreeMap<InfoHash, (u32, Arc<Vec<Extent>>)>,
+    pub(super) layouts: BTreeMap<InfoHash, (u32, Arc<Vec<Extent>>)>,
     /// Counts what was punched.
     pub freed: u64,
+    /// What is kept of circles in which this node is a cache.
+    pub cache: Cache,
+    /// Whole torrents whose number of a want is newer than the ledger's.
+    pub(super) renumbered: BTreeSet<InfoHash>,
 }
 
 /// One torrent that a commit introduced.
@@ -77,7 +81,21 @@ pub struct Partial {
     pub extents: Arc<Vec<Extent>>,
 }
 
+impl Torrent {
+    /// The commits that named it.
+    pub fn introductions(&self) -> Vec<Dot> {
+        let mut dots = [&[self.introduced], &self.also[..]].concat();
+        dots.retain(|dot| dot.sequence > 0);
+        dots
+    }
+}
+
 impl Vault {
+    /// An empty vault; a cache's may hold so many bytes.
+    pub fn new(quota: Option<u64>) -> Self {
+        Self { cache: Cache::new(quota), ..Self::default() }
+    }
+
     /// Takes `units` in a row that nobody else has.
     fn take(&mut self, units: u32) -> Location {
         if SLAB_UNITS - self.next.unit < units {
@@ -168,8 +186,10 @@ impl<S: Snapshot> Node<S> {
             for extent in &entry.extents {
                 self.vault.occupy(extent.location, extent.chunks * CHUNK_UNITS);
             }
+            self.load_cached(&info_hash, &entry);
             let state = match entry.have {
                 None => State::Whole,
+                Some(_) if entry.extents.is_empty() => State::Absent,
                 Some(bytes) => {
                     let pieces = self.metainfo(&entry.circle, &entry.record).map_or(0, |meta| meta.piece_count());
                     match Bitfield::from_bytes(&bytes, pieces) {
@@ -249,19 +269,6 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    /// A cache mirrors what the public part of a record tells of.
-    pub fn note_public_torrent(&mut self, id: &CircleId, commit: &Commit, record: RecordHash, bytes: &[u8]) {
-        let Some(circle) = self.circles.get(id) else { return };
-        let Ok(Outer { info: Some(info), .. }) = Outer::decode(bytes) else { return };
-        let Ok(metainfo) = Metainfo::from_public(&info) else { return };
-        if !metainfo.length.is_multiple_of(UNIT as u64) {
-            return;
-        }
-        let info_hash = metainfo.info_hash(&circle.root_pem);
-        self.introduce_torrent(id, info_hash, record, commit.dot);
-        self.refer_torrent(&info_hash);
-    }
-
     /// A surviving body is in this torrent.
     pub fn refer_torrent(&mut self, info_hash: &InfoHash) {
         if let Some(torrent) = self.vault.torrents.get_mut(info_hash)
@@ -269,6 +276,7 @@ impl<S: Snapshot> Node<S> {
         {
             torrent.wanted = true;
             self.vault.queue.push_back(*info_hash);
+            self.tell_lack(info_hash);
         }
     }
 
@@ -286,7 +294,10 @@ impl<S: Snapshot> Node<S> {
     /// A reader asks for pieces: the torrent is fetched whatever the policy, these pieces first.
     pub fn fetch_now(&mut self, info_hash: &InfoHash, chunks: std::ops::RangeInclusive<u32>, by: Instant) {
         let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return };
-        torrent.asked = true;
+        let news = !std::mem::replace(&mut torrent.asked, true);
+        if news {
+            self.tell_lack(info_hash);
+        }
         self.ask_stock();
         if !self.vault.active.contains_key(info_hash) {
             self.activate(*info_hash, true);
@@ -315,6 +326,7 @@ impl<S: Snapshot> Node<S> {
             let Some(info_hash) = self.vault.queue.pop_front() else { break };
             self.activate(info_hash, false);
         }
+        self.mirror_due();
     }
 
     /// Those that nobody held are looked at again: somebody came, or told of new holdings.
@@ -340,7 +352,7 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    fn activate(&mut self, info_hash: InfoHash, reader: bool) {
+    pub(super) fn activate(&mut self, info_hash: InfoHash, reader: bool) {
         let Some(torrent) = self.vault.torrents.get(&info_hash) else { return };
         if matches!(torrent.state, State::Whole)
             || !(reader || self.is_to_be_fetched(torrent))
@@ -348,6 +360,10 @@ impl<S: Snapshot> Node<S> {
         {
             return;
         }
+        if matches!(torrent.state, State::Absent) && self.waits_for_room(&info_hash) {
+            return;
+        }
+        let Some(torrent) = self.vault.torrents.get(&info_hash) else { return };
         let offers = self.offers(&info_hash, torrent);
         if offers.is_empty() && !reader {
             self.vault.starved.insert(info_hash);
@@ -370,17 +386,6 @@ impl<S: Snapshot> Node<S> {
         } else {
             self.swarm.want(self.now.instant, info_hash, layout, have, offers);
         }
-    }
-
-    /// True for a torrent that a reader asked for, or that the policy fetches.
-    pub(super) fn is_to_be_fetched(&self, torrent: &Torrent) -> bool {
-        let by_policy = || self.mirrors(&torrent.circle) || self.config.fetch == Fetch::Everything;
-        torrent.asked || (torrent.wanted && by_policy())
-    }
-
-    /// True where this node keeps ciphertext for others and so fetches all of it.
-    fn mirrors(&self, circle: &CircleId) -> bool {
-        self.circles.get(circle).and_then(|circle| circle.role()).is_some_and(|role| !role.reads())
     }
 
     /// Takes room for a torrent; pieces that its predecessor has alike are referred to.
@@ -492,7 +497,7 @@ impl<S: Snapshot> Node<S> {
         self.effects.push(Effect::Whole(*info_hash));
     }
 
-    fn put_torrent(&mut self, info_hash: &InfoHash, extents: &[Extent], have: Option<Vec<u8>>) {
+    pub(super) fn put_torrent(&mut self, info_hash: &InfoHash, extents: &[Extent], have: Option<Vec<u8>>) {
         let Some(torrent) = self.vault.torrents.get(info_hash) else { return };
         let entry = TorrentEntry {
             circle: torrent.circle,
@@ -500,6 +505,7 @@ impl<S: Snapshot> Node<S> {
             introduced: torrent.introduced,
             extents: extents.to_vec(),
             have,
+            wanted: self.vault.cache.number(info_hash),
         };
         // Of a torrent that is partly here each piece has its slab synced; the others may lie in slabs yet to be made.
         if entry.have.is_none() {
@@ -512,6 +518,7 @@ impl<S: Snapshot> Node<S> {
 
     /// Writes the bitfields that changed into the gathering batch.
     pub fn store_partials(&mut self) {
+        self.store_numbers();
         for info_hash in std::mem::take(&mut self.vault.dirty) {
             let Some(Torrent { state: State::Partial(partial), .. }) = self.vault.torrents.get(&info_hash) else {
                 continue;
@@ -630,6 +637,7 @@ impl<S: Snapshot> Node<S> {
         let State::Partial(partial) = std::mem::replace(&mut torrent.state, State::Whole) else { return };
         self.put_torrent(info_hash, &partial.extents, None);
         self.effects.push(Effect::Whole(*info_hash));
+        self.vault.cache.stir(self.now.instant);
     }
 
     /// Who of the peers holds a torrent, as far as they told.
@@ -645,9 +653,7 @@ impl<S: Snapshot> Node<S> {
     /// What a peer is believed to hold of a torrent: what it told, and that authors hold what they wrote.
     pub fn offer_of(&self, peer: &super::peers::Peer, info_hash: &InfoHash, torrent: &Torrent) -> Offer {
         use crate::keep::holdings::Offer as Told;
-        let mut introduced = [&[torrent.introduced], &torrent.also[..]].concat();
-        introduced.retain(|dot| dot.sequence > 0);
-        let told = peer.holdings(&torrent.circle).map(|h| h.offer(info_hash, &introduced));
+        let told = peer.holdings(&torrent.circle).map(|h| h.offer(info_hash, &torrent.introductions()));
         match told {
             Some(Told::Whole) => Offer::Whole,
             Some(Told::Partial) => Offer::Partial,

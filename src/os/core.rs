@@ -149,6 +149,12 @@ impl Core {
         self.with(|node, now| node.listening(now, addresses));
     }
 
+    /// Tells the node how much of the disk is free.
+    pub fn look_at_space(&self) {
+        let (total, free) = self.slabs.space();
+        self.with(|node, now| node.space(now, total, free));
+    }
+
     /// Tells the node a fact.
     pub fn input(&self, input: Input) {
         self.with(|node, now| {

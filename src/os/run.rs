@@ -78,6 +78,9 @@ impl std::error::Error for RunError {}
 /// Published drafts and the last commit may take so long at the end.
 const END_TIME: Duration = Duration::from_secs(60);
 
+/// How often the disk's free space is looked at.
+const SPACE_TIME: Duration = Duration::from_secs(30);
+
 /// Bytes of the operating system's entropy.
 fn entropy<const N: usize>() -> Result<[u8; N], RunError> {
     let mut bytes = [0; N];
@@ -261,7 +264,7 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
     };
     #[cfg(feature = "mount")]
     end_killed_node(&config)?;
-    let machine = MachineConfig { fetch, problem: config.problem.clone() };
+    let machine = MachineConfig { fetch, problem: config.problem.clone(), quota: config.quota };
     let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), machine);
     #[cfg(feature = "panel")]
     if let Err(error @ RunError::State(_)) = &opened
@@ -288,6 +291,7 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         started => started?,
     };
     let addresses = reachable(&net.addresses());
+    core.look_at_space();
     core.attach_net(net.clone(), addresses.clone());
     #[cfg(feature = "panel")]
     let lan = start_lan(&core, &net)?;
@@ -346,6 +350,7 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     };
     tokio::select! {
         () = core.tick() => {}
+        () = watch_space(&core) => {}
         () = stop.notified() => log::info!("stopping, as asked"),
         result = signal() => result?,
     }
@@ -410,6 +415,14 @@ fn start_lan(core: &Arc<Core>, net: &Net) -> Result<Mdns, RunError> {
     let said = lan.clone();
     core.attach_lan(Box::new(move |announcement| said.announce(announcement)));
     Ok(lan)
+}
+
+/// A cache fills the disk, but for a reserve: now and then it is told how much is free.
+async fn watch_space(core: &Core) {
+    loop {
+        tokio::time::sleep(SPACE_TIME).await;
+        core.look_at_space();
+    }
 }
 
 async fn signal() -> Result<(), RunError> {

@@ -253,7 +253,7 @@ impl Swarm {
     }
 
     /// Stops fetching a torrent; it goes on being served on the channels that peers need.
-    fn stop(&mut self, now: Instant, info_hash: InfoHash) {
+    pub(super) fn stop(&mut self, now: Instant, info_hash: InfoHash) {
         self.drop_fetch(info_hash);
         let Some(torrent) = self.torrents.get(&info_hash) else { return };
         if torrent.channels.is_empty() {

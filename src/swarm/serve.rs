@@ -76,6 +76,34 @@ impl Swarm {
         }
     }
 
+    /// All of a torrent is given up: it is no longer fetched, requests that wait are refused, and peers are told of each
+    /// piece (BEP 54).
+    pub fn evict(&mut self, now: Instant, info_hash: InfoHash) {
+        self.stop(now, info_hash);
+        let Some(torrent) = self.torrents.get(&info_hash) else { return };
+        let had: Vec<PieceIndex> = torrent.have.iter().collect();
+        let channels: Vec<(ConnId, u32)> = torrent.channels.iter().map(|(id, channel)| (*id, *channel)).collect();
+        for (id, channel) in channels {
+            let waiting = self.session(id, channel).map(|session| std::mem::take(&mut session.wanted));
+            let refused = waiting.and_then(|mut waiting| {
+                waiting.drain(..).try_for_each(|block| self.refuse(id, channel, request(block)))
+            });
+            if let Err(why) = refused {
+                self.misbehave(now, id, why);
+            }
+        }
+        for piece in had {
+            self.lost(now, info_hash, piece);
+        }
+    }
+
+    /// True while some peer wants pieces of a torrent from us.
+    pub fn serves(&self, info_hash: InfoHash) -> bool {
+        let channels = self.torrents.get(&info_hash).into_iter().flat_map(|torrent| &torrent.channels);
+        let mut sessions = channels.filter_map(|(id, channel)| self.conns.get(id)?.sessions.get(channel));
+        sessions.any(|session| session.peer_interested)
+    }
+
     /// The peer asks for a block.
     pub(super) fn requested(
         &mut self,

@@ -164,6 +164,9 @@ pub struct Holdings {
     /// Summary: all torrents of these chains' commits up to these sequences are held whole, but for `gone`.
     #[serde(rename = "u", default, skip_serializing_if = "Vec::is_empty")]
     pub upto: Vec<Dot>,
+    /// Torrents that the sender wants and does not hold whole; members tell it to caches.
+    #[serde(rename = "w", default, skip_serializing_if = "Vec::is_empty")]
+    pub wanted: Vec<InfoHash>,
 }
 
 /// See [`Control::Open`].
@@ -311,14 +314,16 @@ mod tests {
                 lowest,
             });
         let have = proptest::collection::vec(any::<[u8; 32]>().prop_map(StatementHash), 0..4);
-        let holdings = (circles(), torrents(), torrents(), torrents(), 0..2_u8, any::<u8>()).prop_map(
-            |(circle, gone, whole, partial, reset, author)| Holdings {
+        let named = (torrents(), torrents(), torrents(), torrents());
+        let holdings = (circles(), named, 0..2_u8, any::<u8>()).prop_map(
+            |(circle, (gone, whole, partial, wanted), reset, author)| Holdings {
                 circle,
                 gone,
                 whole,
                 partial,
                 reset,
                 upto: vec![dot(author, 1)],
+                wanted,
             },
         );
         prop_oneof![

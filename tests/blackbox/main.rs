@@ -7,6 +7,7 @@
 mod absent;
 mod bad_input;
 mod browser;
+mod cache;
 mod circle;
 mod commands;
 mod crash;

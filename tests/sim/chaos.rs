@@ -24,7 +24,7 @@ pub struct Chaos {
     cuts: bool,
     crashes: bool,
     disks: bool,
-    lies: bool,
+    pub lies: bool,
     backups: bool,
     /// Who was set back goes on working, alone at first.
     bold: bool,

@@ -27,13 +27,13 @@ impl World {
         (0..self.machines.len()).filter(reads).collect()
     }
 
-    fn caches(&self) -> Vec<usize> {
+    pub fn caches(&self) -> Vec<usize> {
         let caches = |at: &usize| !self.machines[*at].removed && self.machines[*at].role == Some(Role::Cache);
         (0..self.machines.len()).filter(caches).collect()
     }
 
     /// What only a removed member had, or one whose backup was put back, may be gone for good.
-    fn lost_anything(&self) -> bool {
+    pub fn lost_anything(&self) -> bool {
         self.machines.iter().any(|machine| machine.removed || machine.restored)
     }
 
@@ -81,8 +81,11 @@ impl World {
         for at in 0..self.machines.len() {
             let machine = &self.machines[at];
             let node = machine.node.as_ref()?;
-            let wants_all =
-                machine.role == Some(Role::Cache) || machine.config.fetch == dustfs::node::Fetch::Everything;
+            // A cache with a quota takes what fits.
+            let wants_all = match machine.role {
+                Some(Role::Cache) => machine.config.quota.is_none(),
+                _ => machine.config.fetch == dustfs::node::Fetch::Everything,
+            };
             // What only a removed member had may be gone for good.
             if machine.removed || !wants_all || self.lost_anything() {
                 continue;

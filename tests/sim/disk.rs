@@ -145,9 +145,14 @@ impl Disk {
                 }
             }),
             DiskRequest::Punch { segments } => {
-                for page in segments.iter().flat_map(pages_of) {
-                    self.pages.remove(&page);
-                    self.unsynced.remove(&page);
+                for segment in &segments {
+                    let (from, units) = (segment.offset / UNIT as u64, u64::from(segment.length) / UNIT as u64);
+                    let span = (segment.slab, from)..(segment.slab, from + units);
+                    let pages: Vec<Page> = self.pages.range(span).map(|(page, _)| *page).collect();
+                    for page in pages {
+                        self.pages.remove(&page);
+                        self.unsynced.remove(&page);
+                    }
                 }
                 Done::Punched(Ok(()))
             }
@@ -295,6 +300,11 @@ impl Disk {
                 self.pages.insert(page, left);
             }
         }
+    }
+
+    /// Bytes that lie in the slabs.
+    pub fn bytes(&self) -> u64 {
+        (self.pages.len() * UNIT) as u64
     }
 
     /// True when `needle` lies anywhere on this disk.

@@ -6,6 +6,7 @@
 mod chaos;
 mod check;
 mod disk;
+mod mirror;
 mod model;
 mod net;
 mod pairing;
@@ -60,7 +61,8 @@ fn run(seed: u64, telling: Telling) -> Outcome {
     }
     for (at, role) in roles.iter().enumerate() {
         let home = *role != Role::Cache && world.rng.chance(3, 4);
-        world.add_machine(&format!("{}{at}", role.word()), home);
+        let quota = if *role == Role::Cache { world.draw_quota() } else { None };
+        world.add_machine_with(&format!("{}{at}", role.word()), home, quota);
     }
     let entropy = world.bytes96();
     let task = world.new_task(0, What::Once);
@@ -85,6 +87,7 @@ fn run(seed: u64, telling: Telling) -> Outcome {
     world.heal();
     world.end_join();
     world.settle();
+    world.check_quotas();
     let conflicts = world.conflicts();
     world.check_end();
     world.count_end();

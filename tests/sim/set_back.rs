@@ -9,14 +9,19 @@ use super::work::{CIRCLE, What};
 use super::world::World;
 
 /// A circle of a keeper and members, in which nothing goes wrong by chance.
-struct Scene(World);
+pub struct Scene(pub World);
 
 impl Scene {
     fn of(seed: u64, roles: &[Role]) -> Self {
+        Self::with_quota(seed, roles, None)
+    }
+
+    /// The caches keep so many bytes.
+    pub fn with_quota(seed: u64, roles: &[Role], quota: Option<u64>) -> Self {
         let mut world = World::new(seed, false, false);
         world.draw_wires(roles.len());
         for (at, role) in roles.iter().enumerate() {
-            world.add_machine(&format!("{}{at}", role.word()), false);
+            world.add_machine_with(&format!("{}{at}", role.word()), false, quota);
         }
         let entropy = world.bytes96();
         let task = world.new_task(0, What::Once);
@@ -28,18 +33,18 @@ impl Scene {
         Self(world)
     }
 
-    fn pass(&mut self, time: Duration) {
+    pub fn pass(&mut self, time: Duration) {
         let until = self.0.now + time.as_micros() as u64;
         self.0.run_until(until);
     }
 
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         self.0.groups.iter_mut().for_each(|group| *group = 0);
         self.0.settle();
     }
 
     /// Only these reach each other.
-    fn meet(&mut self, machines: &[usize]) {
+    pub fn meet(&mut self, machines: &[usize]) {
         let groups = self.0.groups.len();
         self.0.part((0..groups).map(|at| if machines.contains(&at) { 0 } else { 1 + at as u32 }).collect());
     }
@@ -59,7 +64,7 @@ impl Scene {
         self.pass(Duration::from_millis(300));
     }
 
-    fn root(&self, at: usize) -> Inode {
+    pub fn root(&self, at: usize) -> Inode {
         self.0.root_of(at).expect("it is in the circle")
     }
 
@@ -81,7 +86,7 @@ impl Scene {
         self.0.start(at);
     }
 
-    fn restart(&mut self, at: usize) {
+    pub fn restart(&mut self, at: usize) {
         self.0.crash(at);
         self.0.start(at);
     }

@@ -56,6 +56,8 @@ pub enum What {
     Shutdown,
     /// The world set it up; the answer is kept.
     Setup,
+    /// A file of this content, written in one go.
+    Put,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -338,6 +340,7 @@ impl World {
                 self.push(delay, Event::Start { machine: task.machine });
             }
             What::Setup => self.setup_answered(task.machine, reply),
+            What::Put => self.put_on(id, task, reply),
             What::Write | What::Read => {
                 self.turn(id, &mut task, reply);
                 if task.step != Step::End {
@@ -345,6 +348,31 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Writes a new file, closes it, and ends.
+    pub fn put(&mut self, machine: usize, parent: Inode, name: &str, content: Vec<u8>) {
+        let task = self.new_task(machine, What::Put);
+        self.tasks.get_mut(&task).expect("it was just made").next = content;
+        self.ask(machine, task, Op::Create { parent, name: name.as_bytes().to_vec(), mode: 0o644 });
+    }
+
+    fn put_on(&mut self, id: u64, mut task: Task, reply: Option<Reply>) {
+        let op = match reply {
+            Some(Ok(Answer::Created(attr, handle))) => {
+                self.model.write(task.machine, attr.inode.0, &task.next);
+                task.handle = Some(handle);
+                Op::Write { handle, offset: Some(0), data: task.next.clone().into() }
+            }
+            Some(Ok(Answer::Written(bytes))) if bytes as usize == task.next.len() => {
+                Op::Release { handle: task.handle.expect("it was made") }
+            }
+            Some(Ok(Answer::Done)) => return,
+            reply => self.broken(&format!("a file could not be put: {reply:?}")),
+        };
+        let machine = task.machine;
+        self.tasks.insert(id, task);
+        self.ask(machine, id, op);
     }
 
     fn turn(&mut self, id: u64, task: &mut Task, reply: Option<Reply>) {

@@ -1,11 +1,11 @@
 //! The world of one seed: machines, the queue of events, virtual time, the trace, and what must hold at every step.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
 use core::net::SocketAddr;
-use dustfs::base::{ConnId, Instant, Now, Rng, Ticket, TransportKey, WallTime};
+use dustfs::base::{ConnId, InfoHash, Instant, Now, Rng, Ticket, TransportKey, WallTime};
 use dustfs::node::io::{Action, Announcement, DiskRequest, Inode, Input, Op, Protocol, Reply, Said, Trust};
 use dustfs::node::{Fetch, Node, NodeConfig, new_identity};
 use dustfs::seal::{MemberSecret, Suite, TransportSecret};
@@ -128,6 +128,9 @@ pub struct Machine {
     /// A copy of its disk, and whether it was put back: it only watches from then on until all is well.
     pub backup: Option<Backup>,
     pub restored: bool,
+    /// As a cache: whom it was last connected to when, and what it told that it holds whole.
+    pub met: BTreeMap<usize, u64>,
+    pub told_whole: BTreeSet<InfoHash>,
     /// It tells lies on the wire.
     pub liar: bool,
     /// Its disk is slow by so much.
@@ -207,6 +210,11 @@ impl World {
 
     /// A machine with a fresh identity.
     pub fn add_machine(&mut self, name: &str, home: bool) -> usize {
+        self.add_machine_with(name, home, None)
+    }
+
+    /// One that keeps so many bytes as a cache.
+    pub fn add_machine_with(&mut self, name: &str, home: bool, quota: Option<u64>) -> usize {
         let at = self.machines.len();
         let (member, transport) = (self.bytes32(), self.bytes32());
         let disk = Disk::default();
@@ -219,7 +227,7 @@ impl World {
             name: name.into(),
             disk,
             node: None,
-            config: NodeConfig { fetch, ..NodeConfig::default() },
+            config: NodeConfig { fetch, quota, ..NodeConfig::default() },
             run: 0,
             booted: 0,
             wall_offset: wall_offset * 1_000_000_000,
@@ -241,6 +249,8 @@ impl World {
             removed: false,
             backup: None,
             restored: false,
+            met: BTreeMap::new(),
+            told_whole: BTreeSet::new(),
             liar: false,
             slow: 1,
         });
@@ -473,6 +483,7 @@ impl World {
             _ => None,
         };
         self.count_step(at);
+        self.note_met(at);
         let node = self.machines[at].node.as_mut().expect("it runs");
         let reply = node.handle(now, input);
         let mut actions = Vec::new();
@@ -580,6 +591,9 @@ impl World {
         let told =
             || channel == 0 && matches!(Control::decode(payload), Ok(Some(Control::Hello(_) | Control::Roster(_))));
         let known = trust.circles.iter().any(|circle| circle.circle == id && circle.allowed.contains(&peer));
+        if channel == 0 {
+            self.check_gone(at, payload);
+        }
         if !known {
             if !told() {
                 self.broken(&format!("{} tells {peer} more than who is not known is told", self.machines[at].name));

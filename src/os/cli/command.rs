@@ -8,7 +8,7 @@ use std::str::FromStr;
 use lexopt::{Arg, Parser, ValueExt};
 use log::LevelFilter;
 
-use super::config::{Fetch, NodeFlags, PanelChoice, address, page_address};
+use super::config::{Fetch, NodeFlags, PanelChoice, address, page_address, quota};
 use super::nearest::nearest;
 use crate::lan::api::{INVITE_MAX, INVITE_MINUTES, INVITE_MINUTES_MAX, PRESS_MAX_MS, check_host};
 use crate::os::selftest::{ITEMS, item_name};
@@ -172,7 +172,11 @@ impl Spec {
 /// Every command.
 pub(super) const COMMANDS: [Spec; 17] = [
     Spec::new("init", &["name"], None),
-    Spec::new("node", &["mount", "cache", "listen", "name", "fetch", "panel", "page", "problem", "config"], None),
+    Spec::new(
+        "node",
+        &["mount", "cache", "quota", "listen", "name", "fetch", "panel", "page", "problem", "config"],
+        None,
+    ),
     Spec::new("invite", &["role", "minutes", "circle"], None),
     Spec::new("join", &[], Some("INVITE")),
     Spec::new("found", &[], Some("NAME")),
@@ -285,8 +289,7 @@ impl Line {
             "name" => self.name.replace(self.label("name", &self.text(flag, parser)?)?).is_some(),
             "circle" => self.circle.replace(self.label("circle", &self.text(flag, parser)?)?).is_some(),
             "listen" => {
-                let address = address(&self.text(flag, parser)?).map_err(|why| self.wrong(why))?;
-                self.node.listen.push(address);
+                self.node.listen.push(self.read(flag, parser, address)?);
                 false
             }
             "skip" => {
@@ -295,10 +298,8 @@ impl Line {
                 self.skip.push(item_name(&word).ok_or_else(|| self.no_such(flag, &word, &names))?);
                 false
             }
-            "page" => {
-                let address = page_address(&self.text(flag, parser)?).map_err(|why| self.wrong(why))?;
-                self.node.page.replace(address).is_some()
-            }
+            "page" => self.node.page.replace(self.read(flag, parser, page_address)?).is_some(),
+            "quota" => self.node.quota.replace(self.read(flag, parser, quota)?).is_some(),
             "fetch" => {
                 let word = self.text(flag, parser)?;
                 let fetch = Fetch::from_word(&word).ok_or_else(|| self.no_such(flag, &word, &Fetch::WORDS))?;
@@ -338,6 +339,10 @@ impl Line {
 
     fn text(&self, flag: &str, parser: &mut Parser) -> Result<String, UsageError> {
         self.value(flag, parser)?.string().map_err(|why| self.wrong(why.to_string()))
+    }
+
+    fn read<T>(&self, flag: &str, parser: &mut Parser, of: fn(&str) -> Result<T, String>) -> Result<T, UsageError> {
+        of(&self.text(flag, parser)?).map_err(|why| self.wrong(why))
     }
 
     fn label(&self, what: &str, name: &str) -> Result<String, UsageError> {

@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
+pub use super::quota::quota;
 use crate::wire::statement::check_label;
 
 /// The port that a node listens on unless told otherwise. When it is taken, a node that was not told takes a free one.
@@ -16,8 +17,8 @@ pub const DEFAULT_PORT: u16 = 47_470;
 /// Name of the config file in the state directory.
 pub const CONFIG_FILE: &str = "config.toml";
 /// The keys of the config file.
-pub const KEYS: [&str; 10] =
-    ["cache", "cache_bytes", "fetch", "listen", "mount", "name", "page", "page_names", "panel", "threads"];
+pub const KEYS: [&str; 11] =
+    ["cache", "cache_bytes", "fetch", "listen", "mount", "name", "page", "page_names", "panel", "quota", "threads"];
 /// The page's port where an address alone is given.
 pub const PAGE_PORT: u16 = 8_080;
 /// The ledger's memory unless told otherwise, in bytes.
@@ -112,6 +113,8 @@ pub struct NodeConfig {
     pub page: Option<SocketAddr>,
     /// Names under which the page answers beside its addresses and `NAME.local`.
     pub page_names: Vec<String>,
+    /// Bytes that are kept for circles in which the node is a cache; `None` leaves it to the disk.
+    pub quota: Option<u64>,
     /// What is wrong with the box, told by whoever starts the node.
     pub problem: Option<String>,
 }
@@ -135,6 +138,8 @@ pub struct NodeFlags {
     pub panel: Option<PanelChoice>,
     /// `--page`.
     pub page: Option<SocketAddr>,
+    /// `--quota`, in bytes.
+    pub quota: Option<u64>,
     /// `--problem`.
     pub problem: Option<String>,
 }
@@ -152,6 +157,7 @@ pub struct FileConfig {
     panel: Option<PanelChoice>,
     page: Option<SocketAddr>,
     page_names: Option<Vec<String>>,
+    quota: Option<u64>,
 }
 
 /// What is wrong with a config file, all the operator's to mend.
@@ -209,6 +215,7 @@ impl NodeConfig {
             panel: flags.panel.or(file.panel).unwrap_or_default(),
             page: flags.page.or(file.page),
             page_names: file.page_names.unwrap_or_default(),
+            quota: flags.quota.or(file.quota),
             problem: flags.problem,
         }
     }
@@ -292,6 +299,7 @@ impl FileConfig {
                 self.page = Some(page_address(string(key, value)?).map_err(|why| Wrong::at(value, why))?);
             }
             "page_names" => self.page_names = Some(host_names(key, value)?),
+            "quota" => self.quota = Some(quota(string(key, value)?).map_err(|why| Wrong::at(value, why))?),
             "cache_bytes" => self.cache_bytes = Some(integer(key, value, CACHE_BYTES_RANGE)?),
             _ => self.threads = Some(integer(key, value, THREADS_RANGE)?),
         }
@@ -429,7 +437,7 @@ mod tests {
     fn a_whole_file_is_read() {
         let text = "# a box\nname = \"attic\"\nlisten = [\"[::]:0\", \"10.0.0.1:99\"]\nmount = \"/srv/dust\"\n\
                     fetch = \"ondemand\"\ncache_bytes = 0x20_0000\nthreads = 4\npanel = \"/b.toml\"\n\
-                    page = \"0.0.0.0:80\"\npage_names = [\"attic.example.org\"]\n";
+                    page = \"0.0.0.0:80\"\npage_names = [\"attic.example.org\"]\nquota = \"20 GB\"\n";
         let config = NodeConfig::merge("/s".into(), NodeFlags::default(), parse(text));
         assert_eq!(config.name.as_deref(), Some("attic"));
         assert_eq!(config.listen, ["[::]:0".parse().unwrap(), "10.0.0.1:99".parse().unwrap()]);
@@ -439,6 +447,7 @@ mod tests {
         assert_eq!(config.panel, PanelChoice::Board("/b.toml".into()));
         assert_eq!(config.page, Some("0.0.0.0:80".parse().unwrap()));
         assert_eq!(config.page_names, ["attic.example.org"]);
+        assert_eq!(config.quota, Some(20_000_000_000));
     }
 
     #[test]
@@ -472,6 +481,8 @@ mod tests {
 
         let cache = NodeConfig::merge("/s".into(), NodeFlags { cache: true, ..NodeFlags::default() }, file);
         assert_eq!((cache.cache, cache.mount), (true, None));
+        let quota = NodeFlags { quota: Some(7), ..NodeFlags::default() };
+        assert_eq!(NodeConfig::merge("/s".into(), quota, parse("quota = \"20 GB\"")).quota, Some(7));
         let flags = NodeFlags { mount: Some("/b".into()), ..NodeFlags::default() };
         let mount = NodeConfig::merge("/s".into(), flags, parse("cache = true"));
         assert_eq!((mount.cache, mount.mount), (false, Some("/b".into())));
@@ -515,6 +526,11 @@ mod tests {
                 "c.toml:2: \"a b\" is no name of a host: write one such as \"attic.example.org\"",
             ),
             ("mount = \"dust\"", "c.toml:1: 'mount' must be an absolute path"),
+            ("quota = 20", "c.toml:1: 'quota' must be a string, not an integer"),
+            (
+                "\nquota = \"-1 GB\"",
+                "c.toml:2: \"-1 GB\" is no size for a quota: write one above 0, as 20GB or 500 MiB",
+            ),
             (
                 "panel = \"board.toml\"",
                 "c.toml:1: 'panel' is \"terminal\", \"none\" or the absolute path of a board's map",

@@ -93,6 +93,8 @@ Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
 
   --mount DIR    show the tree there; each circle is a directory in it
   --cache        store and serve what is encrypted, and show nothing
+  --quota SIZE   how much a cache may keep, as 20GB or 500MiB (default: all of the
+                 disk but 5 %, and but 256 MiB at least)
   --listen A     address to listen on, as [::]:47470 or 192.168.1.5; may be
                  repeated; port 0 takes a free one (default [::]:47470, or a
                  free port where that one is taken)
@@ -113,6 +115,7 @@ The config file is TOML; a flag beats its key. The keys:
   listen = [\"[::]:47470\"]
   mount = \"/srv/dust\"
   cache = false
+  quota = \"20 GB\"
   fetch = \"everything\"
   cache_bytes = 4194304   # the ledger's memory, 1 MiB to 1 GiB
   threads = 2             # of the mount, 1 to 64
@@ -123,7 +126,7 @@ The config file is TOML; a flag beats its key. The keys:
 Examples:
   dustfs node --mount ~/dust
   dustfs node --state /srv/dustfs --mount /srv/dust --name attic
-  dustfs node --cache --listen 0.0.0.0:47470
+  dustfs node --cache --quota 20GB --listen 0.0.0.0:47470
   dustfs node --mount ~/dust --page 127.0.0.1:8080
 ";
 

@@ -7,6 +7,7 @@ mod help;
 pub mod logger;
 mod nearest;
 mod perform;
+mod quota;
 pub mod show;
 
 use std::error::Error;

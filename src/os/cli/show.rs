@@ -21,6 +21,11 @@ pub fn status(status: &Status) -> String {
     facts.row(["connections".into(), status.connections.to_string()]);
     let disk = format!("{} free of {}", size(status.disk_free), size(status.disk_total));
     facts.row(["disk".into(), disk]);
+    if let Some(cache) = &status.cache {
+        let quota = cache.quota_bytes.map_or_else(|| "the disk".into(), size);
+        let went = cache.evicted_torrents;
+        facts.row(["cache".into(), format!("{} of {quota}, {went} torrents evicted", size(cache.held_bytes))]);
+    }
     if let Some(memory) = status.memory {
         facts.row(["memory".into(), size(memory)]);
     }
@@ -327,7 +332,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::status::{CircleStatus, State, Traffic};
+    use crate::node::status::{CacheStatus, CircleStatus, State, Traffic};
     use crate::wire::statement::Role;
 
     fn transfer(have_bytes: u64, total_bytes: u64, rate_down: u64) -> Transfer {
@@ -477,6 +482,12 @@ mod tests {
             uptime_s: 61,
             disk_total: 1 << 40,
             disk_free: 1 << 39,
+            cache: Some(CacheStatus {
+                held_bytes: 3 << 30,
+                quota_bytes: Some(20 << 30),
+                evicted_torrents: 7,
+                evictions: 9,
+            }),
             memory: Some(20 << 20),
             pairing: PairingStatus::default(),
             sign_in: Some(SignInStatus { code: 47, shown: true }),
@@ -486,6 +497,7 @@ mod tests {
             "node         attic (4be1c04be1c0)\n",
             "state        full, up 61 s\n",
             "disk         512.0 GiB free of 1.0 TiB\n",
+            "cache        3.0 GiB of 20.0 GiB, 7 torrents evicted\n",
             "Home    keeper  1 of 2       10  1.0 GiB  3 of 4      2\n",
             "\nfork in Home: bob signed two commits 7\n",
             "\nconflicts in Home: 4 files show a second version\n",

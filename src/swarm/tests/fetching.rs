@@ -333,6 +333,37 @@ fn a_lost_piece_is_told_and_refused() {
 }
 
 #[test]
+fn what_is_evicted_is_told_piece_by_piece_and_what_waits_is_refused() {
+    let mut world = World::new(2, &[200_000, 200_000, 200_000]);
+    let first = world.link(2, 0, 10 * MS);
+    let torrent = world.torrent(7, 32 * 65_536, 65_536, &[0, 1]);
+    world.want(2, torrent);
+    world.pass(3_000 * MS);
+    assert!(world.nodes[0].swarm.serves(torrent));
+    let came = world.downloaded(2, first);
+    let now = world.now;
+    world.nodes[0].store.insert(torrent, Bitfield::new(32));
+    world.nodes[0].swarm.evict(now, torrent);
+    world.drain(0);
+    world.tell_holdings(0, torrent);
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.nodes[0].sent["extension"], 32);
+    assert!(world.nodes[0].sent["reject"] > 0, "{:?}", world.nodes[0].sent);
+    assert!(world.downloaded(2, first) < came + MIB, "what was on its way has come, and no more");
+    assert!(!world.nodes[2].swarm.is_reachable(torrent, PieceIndex(31)));
+    assert!(!world.nodes[0].swarm.serves(torrent), "nobody wants anything of it");
+    assert!(world.nodes[0].misbehaved.is_empty() && world.nodes[2].misbehaved.is_empty());
+    // The other brings the rest, and from there it can come back.
+    world.link(2, 1, 10 * MS);
+    world.link(0, 1, 10 * MS);
+    world.tell_holdings(1, torrent);
+    world.run(60, |world| world.nodes[2].complete.contains(&torrent));
+    world.want(0, torrent);
+    world.run(60, |world| world.nodes[0].complete.contains(&torrent));
+    world.check_rest();
+}
+
+#[test]
 fn a_slow_disk_holds_requests_back() {
     let mut world = World::new(2, &[0, 0]);
     world.link(1, 0, MS);
