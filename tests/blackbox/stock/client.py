@@ -41,7 +41,7 @@ def main():
     for peer in sys.argv[5:]:
         host, port = peer.rsplit(':', 1)
         handle.connect_peer((host, int(port)))
-    tell(version=lt.__version__, name=info.name(), trackers=[tracker.url for tracker in info.trackers()])
+    tell(version=lt.__version__, name=info.name())
     ended = threading.Event()
 
     def wait_for_end():
