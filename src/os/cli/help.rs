@@ -93,8 +93,8 @@ Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
 
   --mount DIR    show the tree there; each circle is a directory in it
   --cache        store and serve what is encrypted, and show nothing
-  --quota SIZE   how much a cache may keep, as 20GB or 500MiB (default: all of the
-                 disk but 5 %, and but 256 MiB at least)
+  --quota SIZE   how much a cache may keep, as 20GB or 500MiB (default: all of
+                 the disk but 5 %, and but 256 MiB at least)
   --listen A     address to listen on, as [::]:47470 or 192.168.1.5; may be
                  repeated; port 0 takes a free one (default [::]:47470, or a
                  free port where that one is taken)
@@ -193,7 +193,7 @@ Usage: dustfs press [SECONDS]
   less than 2    a press: answers the page's sign-in, else opens the window for
                  pairing (default)
   2 to 4         a hold: confirms the code, once it was shown to its end
-  5 to 10        forgets who is signed in to the page, and the password for WebDAV
+  5 to 10        forgets who is signed in to the page, and WebDAV's password
   10 to 20       leaves the circles with friends; what is here stays
 
 Examples:
