@@ -77,6 +77,9 @@ pub const PIECES_MEMORY: usize = 16_777_216;
 /// Plaintext bytes that may wait to be sealed before writers wait.
 pub const DIRTY_MAX: usize = 8_388_608;
 
+/// Announces of stock clients that are remembered.
+pub const ANNOUNCES: usize = 4_096;
+
 /// Handshakes in flight on the listener.
 pub const HANDSHAKES: usize = 32;
 /// Bytes of a peer's certificate.
@@ -105,6 +108,32 @@ pub const SESSIONS: usize = 32;
 pub const SESSION_TIME: Duration = Duration::from_secs(604_800);
 /// Time that a question to sign in waits for a press.
 pub const SIGN_IN_TIME: Duration = Duration::from_secs(60);
+/// Characters of the password for the LAN.
+pub const PASSWORD_MIN: usize = 8;
+/// The same, at most.
+pub const PASSWORD_MAX: usize = 64;
+/// Time for which a nonce of Digest is good.
+pub const NONCE_TIME: Duration = Duration::from_secs(3_600);
+/// Nonces of Digest that are in use at once.
+pub const NONCES: usize = 256;
+/// Bytes of a body of WebDAV that is no file.
+pub const XML_MAX: usize = 65_536;
+/// Elements below each other in one.
+pub const XML_DEPTH: usize = 32;
+/// Elements and attributes of one.
+pub const XML_NODES: usize = 1_024;
+/// Properties that one request of WebDAV may name.
+pub const PROPERTIES: usize = 128;
+/// Bytes of the properties that WebDAV's clients make up and keep here, over all files.
+pub const PROPERTIES_MEMORY: usize = 262_144;
+/// Locks of WebDAV at once.
+pub const DAV_LOCKS: usize = 256;
+/// Bytes of what a lock's owner says of itself.
+pub const DAV_OWNER_MAX: usize = 1_024;
+/// Time that a lock of WebDAV lasts without being refreshed.
+pub const DAV_LOCK_TIME: Duration = Duration::from_secs(3_600);
+/// Lists and conditions of one `If` header of WebDAV.
+pub const DAV_CONDITIONS: usize = 64;
 /// Bytes of a multicast DNS message (RFC 6762, section 17).
 pub const DNS_MAX: usize = 9_000;
 /// Questions and records of one.

@@ -17,10 +17,11 @@ use sha2::{Digest, Sha256};
 use webpki::{
     EndEntityCert, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext,
 };
+use zeroize::Zeroizing;
 
-use crate::base::{CircleId, TransportKey};
+use crate::base::{CircleId, TransportKey, WallTime};
 
-pub use profile::{Root, RootSecret, create_root, issue_leaf, self_signed};
+pub use profile::{Root, RootSecret, create_root, is_guest, issue_guest, issue_leaf, issue_tracker, self_signed};
 
 /// Why a certificate is not taken, or not made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +32,10 @@ pub enum CertError {
     NotAuthority,
     /// The chain does not hold: why, in webpki's words.
     Untrusted(String),
+    /// It is a node's, or under another name than stock clients have.
+    NotGuest,
+    /// Its time is over.
+    Ended,
     /// The root's secret is another root's.
     WrongSecret,
 }
@@ -43,6 +48,8 @@ impl fmt::Display for CertError {
             CertError::Untrusted(why) => {
                 write!(f, "the certificate was not issued by the circle's root for this use: {why}")
             }
+            CertError::NotGuest => f.write_str("the certificate is not that of a stock client"),
+            CertError::Ended => f.write_str("the certificate has ended: renew it with `dustfs guest`"),
             CertError::WrongSecret => f.write_str("the root's secret does not belong to the root certificate"),
         }
     }
@@ -56,28 +63,46 @@ impl std::error::Error for CertError {}
 pub fn check_chain(leaf_der: &[u8], root_der: &[u8]) -> Result<TransportKey, CertError> {
     check_root(root_der)?;
     let key = transport_key_of(leaf_der).ok_or(CertError::Malformed("the peer's certificate"))?;
-    verify(leaf_der, root_der).map_err(|error| CertError::Untrusted(error.to_string()))?;
+    verify(leaf_der, root_der, CHECKED_AT).map_err(|error| CertError::Untrusted(error.to_string()))?;
     Ok(key)
+}
+
+/// As [`check_chain`], for the leaf of a stock client, which is no node's and has an end. A clock that is before the
+/// date of [`check_chain`] knows none, and is not asked.
+pub fn check_guest(leaf_der: &[u8], root_der: &[u8], now: WallTime) -> Result<TransportKey, CertError> {
+    check_root(root_der)?;
+    let key = transport_key_of(leaf_der).ok_or(CertError::Malformed("the stock client's certificate"))?;
+    match verify(leaf_der, root_der, Duration::from_nanos(now.0.max(0) as u64).max(CHECKED_AT)) {
+        Ok(()) if is_guest(leaf_der) => Ok(key),
+        Ok(()) => Err(CertError::NotGuest),
+        Err(webpki::Error::CertExpired { .. }) => Err(CertError::Ended),
+        Err(error) => Err(CertError::Untrusted(error.to_string())),
+    }
+}
+
+/// True where the clock shows a date that a certificate may be dated by.
+pub fn knows_date(now: WallTime) -> bool {
+    now.0 >= CHECKED_AT.as_nanos() as i64
 }
 
 /// Checks that a certificate, DER, can be a circle's root: an authority with an Ed25519 key. Gives that key.
 pub fn check_root(root_der: &[u8]) -> Result<[u8; 32], CertError> {
     let key = transport_key_of(root_der).ok_or(CertError::Malformed("the circle's root"))?;
     // webpki does not look at an anchor's own rights, but it refuses an authority in the place of a leaf.
-    match verify(root_der, root_der) {
+    match verify(root_der, root_der, CHECKED_AT) {
         Err(webpki::Error::CaUsedAsEndEntity) => Ok(key.0),
         _ => Err(CertError::NotAuthority),
     }
 }
 
-fn verify(leaf_der: &[u8], root_der: &[u8]) -> Result<(), webpki::Error> {
+fn verify(leaf_der: &[u8], root_der: &[u8], at: Duration) -> Result<(), webpki::Error> {
     let (leaf, root) = (CertificateDer::from(leaf_der), CertificateDer::from(root_der));
     let anchor = webpki::anchor_from_trusted_cert(&root)?;
     EndEntityCert::try_from(&leaf)?.verify_for_usage(
         &[webpki::ring::ED25519],
         &[anchor],
         &[],
-        UnixTime::since_unix_epoch(CHECKED_AT),
+        UnixTime::since_unix_epoch(at),
         BothUsages,
         None,
         None,
@@ -125,6 +150,20 @@ pub fn pem(der: &[u8]) -> String {
         text.push('\n');
     }
     text + "-----END CERTIFICATE-----\n"
+}
+
+/// An Ed25519 seed as PKCS #8 in PEM, as stock clients read it. It is the whole secret.
+pub fn private_pem(seed: &[u8; 32]) -> Zeroizing<String> {
+    let der = Zeroizing::new(pkcs8_of_seed(seed));
+    let base64 = Zeroizing::new(BASE64.encode(&der));
+    Zeroizing::new(format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", *base64))
+}
+
+/// The seed in what [`private_pem`] wrote.
+pub fn seed_of_private_pem(pem: &str) -> Option<Zeroizing<[u8; 32]>> {
+    let line = pem.lines().nth(1)?;
+    let der = Zeroizing::new(BASE64.decode(line.as_bytes()).ok()?);
+    der.strip_prefix(PKCS8)?.try_into().ok().map(Zeroizing::new)
 }
 
 /// An Ed25519 seed as PKCS #8 (RFC 8410), for TLS. It is the whole secret.
@@ -245,6 +284,75 @@ mod tests {
         for usages in [vec![], vec![ExtendedKeyUsagePurpose::ClientAuth], vec![ExtendedKeyUsagePurpose::ServerAuth]] {
             let leaf = odd_leaf(|params| params.extended_key_usages = usages.clone());
             assert!(words(check_chain(&leaf, &root().der)).contains("RequiredEkuNotFound"), "{usages:?}");
+        }
+    }
+
+    fn day(days: i64) -> WallTime {
+        WallTime(days * 86_400_000_000_000)
+    }
+
+    #[test]
+    fn a_stock_clients_leaf_ends_with_its_day() {
+        let root = root();
+        // 2026-11-22.
+        let today = 20_779;
+        let leaf = issue_guest(&SEED, &root.der, &key(2), SERIAL, day(today)).unwrap();
+        assert!(is_guest(&leaf));
+        let second = WallTime(1_000_000_000);
+        assert_eq!(check_guest(&leaf, &root.der, day(today)), Ok(key(2)));
+        assert_eq!(check_guest(&leaf, &root.der, WallTime(day(today + 1).0 - second.0)), Ok(key(2)));
+        assert_eq!(check_guest(&leaf, &root.der, day(today + 1)), Err(CertError::Ended));
+        // A box that does not know the date does not refuse by it.
+        assert_eq!(check_guest(&leaf, &root.der, WallTime(0)), Ok(key(2)));
+        assert!(!knows_date(WallTime(0)) && knows_date(day(today)));
+        let late = issue_guest(&SEED, &root.der, &key(2), SERIAL, day(36_500)).unwrap();
+        assert_eq!(check_guest(&late, &root.der, day(36_500)), Ok(key(2)));
+        assert_eq!(check_guest(&late, &root.der, day(36_501)), Err(CertError::Ended));
+    }
+
+    #[test]
+    fn who_is_no_stock_client_is_not_taken_for_one() {
+        let root = root();
+        let node = issue_leaf(&SEED, &root.der, &key(2), SERIAL).unwrap();
+        assert_eq!(check_guest(&node, &root.der, day(20_779)), Err(CertError::NotGuest));
+        let named = |name: &str| {
+            odd_leaf(|params| {
+                params.distinguished_name = rcgen::DistinguishedName::new();
+                params.distinguished_name.push(rcgen::DnType::CommonName, "guest");
+                params.subject_alt_names = vec![rcgen::SanType::DnsName(name.try_into().unwrap())];
+            })
+        };
+        assert_eq!(check_guest(&named("*"), &root.der, day(20_779)), Ok(key(2)));
+        assert_eq!(check_guest(&named("elsewhere"), &root.der, day(20_779)), Err(CertError::NotGuest));
+        let other = create_root([9; 32], SERIAL).unwrap();
+        let theirs = issue_guest(&[9; 32], &other.der, &key(2), SERIAL, day(30_000)).unwrap();
+        assert!(matches!(check_guest(&theirs, &root.der, day(20_779)), Err(CertError::Untrusted(_))));
+    }
+
+    #[test]
+    fn a_tracker_has_the_name_that_it_was_asked_under() {
+        let root = root();
+        let tracker = |host| issue_tracker(&SEED, &root.der, &key(2), SERIAL, host).unwrap();
+        let has = |leaf: &[u8], name: &str| {
+            let der = CertificateDer::from(leaf);
+            let name = rustls::pki_types::ServerName::try_from(name).unwrap();
+            EndEntityCert::try_from(&der).unwrap().verify_is_valid_for_subject_name(&name).is_ok()
+        };
+        let attic = tracker(Ok("attic.example.org"));
+        assert_eq!(check_chain(&attic, &root.der), Ok(key(2)));
+        assert!(has(&attic, "attic.example.org") && !has(&attic, "10.0.0.1") && !is_guest(&attic));
+        assert!(has(&tracker(Err([10, 0, 0, 1].into())), "10.0.0.1"));
+        assert!(has(&tracker(Err("2001:db8::1".parse().unwrap())), "2001:db8::1"));
+    }
+
+    #[test]
+    fn a_private_key_comes_back_from_its_text() {
+        let pem = private_pem(&SEED);
+        assert_eq!(seed_of_private_pem(&pem).as_deref(), Some(&SEED));
+        let theirs = rcgen::PublicKeyData::der_bytes(&SigningKey::new(&SEED)).to_vec();
+        assert_eq!(theirs, key(1).0);
+        for broken in ["", "x\ny\n", &pem[..60], &pem.replace('M', "?")] {
+            assert_eq!(seed_of_private_pem(broken), None, "{broken:?}");
         }
     }
 

@@ -3,12 +3,13 @@
 
 use std::fmt;
 
+use core::net::IpAddr;
 use ed25519_dalek::{Signer, SigningKey};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use super::{CLIENT_AUTH, CertError, SERVER_AUTH, SPKI, check_chain, check_root, pem, transport_key_of};
-use crate::base::TransportKey;
+use crate::base::{TransportKey, WallTime};
 
 /// The seed of a root's key, which keepers hold. Zeroed when dropped.
 #[derive(Clone)]
@@ -53,7 +54,7 @@ pub fn create_root(seed: [u8; 32], serial: [u8; 16]) -> Result<Root, CertError> 
         // An authority, over leaves alone.
         extension(BASIC_CONSTRAINTS, true, &der(SEQUENCE, &[&der(BOOLEAN, &[&[0xFF]]), &der(INTEGER, &[&[0]])])),
     ];
-    let der = signed(&key, "root", "root", &public, serial, &extensions.concat());
+    let der = signed(&key, "root", "root", &public, serial, &never(), &extensions.concat());
     check_root(&der)?;
     Ok(Root { secret: RootSecret::from_seed(seed), pem: pem(&der), der })
 }
@@ -65,15 +66,70 @@ pub fn issue_leaf(
     subject: &TransportKey,
     serial: [u8; 16],
 ) -> Result<Vec<u8>, CertError> {
+    issue(root_seed, root_der, "node", subject, serial, &never(), &[])
+}
+
+/// Makes the leaf of a stock client, which ends with the day of `until` (UTC). By its name no node takes it for a
+/// node's.
+pub fn issue_guest(
+    root_seed: &[u8; 32],
+    root_der: &[u8],
+    subject: &TransportKey,
+    serial: [u8; 16],
+    until: WallTime,
+) -> Result<Vec<u8>, CertError> {
+    let (year, month, day) = until.date();
+    // RFC 5280, 4.1.2.5: dates from 2050 on have four digits of the year.
+    let until = match year {
+        1950..2050 => der(UTC_TIME, &[format!("{:02}{month:02}{day:02}235959Z", year % 100).as_bytes()]),
+        _ => der(GENERALIZED_TIME, &[format!("{year:04}{month:02}{day:02}235959Z").as_bytes()]),
+    };
+    issue(root_seed, root_der, GUEST, subject, serial, &until, &[])
+}
+
+/// Makes the leaf that a node of the key `subject` shows as the host of a tracker, so that stock clients take it: under
+/// a DNS name (visible ASCII) or an address.
+pub fn issue_tracker(
+    root_seed: &[u8; 32],
+    root_der: &[u8],
+    subject: &TransportKey,
+    serial: [u8; 16],
+    host: Result<&str, IpAddr>,
+) -> Result<Vec<u8>, CertError> {
+    let name = match host {
+        Ok(name) => der(CONTEXT | 2, &[name.as_bytes()]),
+        Err(IpAddr::V4(ip)) => der(CONTEXT | 7, &[&ip.octets()]),
+        Err(IpAddr::V6(ip)) => der(CONTEXT | 7, &[&ip.octets()]),
+    };
+    issue(root_seed, root_der, "node", subject, serial, &never(), &name)
+}
+
+fn issue(
+    root_seed: &[u8; 32],
+    root_der: &[u8],
+    subject_name: &str,
+    subject: &TransportKey,
+    serial: [u8; 16],
+    until: &[u8],
+    names: &[u8],
+) -> Result<Vec<u8>, CertError> {
     let key = SigningKey::from_bytes(root_seed);
     let public = key.verifying_key().to_bytes();
     if check_root(root_der)? != public {
         return Err(CertError::WrongSecret);
     }
-    let leaf = signed(&key, "root", "node", &subject.0, serial, &leaf_extensions(&public, &subject.0));
+    let extensions = leaf_extensions(&public, &subject.0, names);
+    let leaf = signed(&key, "root", subject_name, &subject.0, serial, until, &extensions);
     // A root of another program may have another name, which would break the chain: better here than at the peer's.
     check_chain(&leaf, root_der)?;
     Ok(leaf)
+}
+
+/// True for the leaf of a stock client, which has that name and is for every torrent of the circle. It is looked for by
+/// its bytes: of a certificate that the root did not issue nothing is said.
+pub fn is_guest(leaf_der: &[u8]) -> bool {
+    let has = |part: &[u8]| leaf_der.windows(part.len()).any(|window| window == part);
+    has(&name(GUEST)) && has(&alt_names(&[]))
 }
 
 /// Makes the certificate of the invite protocol, in which the two do not share a circle yet: it binds nothing, and
@@ -83,18 +139,19 @@ pub fn self_signed(transport_seed: &[u8; 32]) -> Result<Vec<u8>, CertError> {
     let public = key.verifying_key().to_bytes();
     let mut serial = [0; 16];
     serial.copy_from_slice(&Sha256::digest(public)[..16]);
-    let certificate = signed(&key, "node", "node", &public, serial, &leaf_extensions(&public, &public));
+    let certificate = signed(&key, "node", "node", &public, serial, &never(), &leaf_extensions(&public, &public, &[]));
     match transport_key_of(&certificate) {
         Some(_) => Ok(certificate),
         None => Err(CertError::Malformed("the certificate made for invites")),
     }
 }
 
-fn leaf_extensions(issuer: &[u8; 32], subject: &[u8; 32]) -> Vec<u8> {
+/// `names` are general names beside `*`, DER.
+fn leaf_extensions(issuer: &[u8; 32], subject: &[u8; 32], names: &[u8]) -> Vec<u8> {
     let usages = [der(OBJECT_IDENTIFIER, &[CLIENT_AUTH]), der(OBJECT_IDENTIFIER, &[SERVER_AUTH])];
     [
         extension(AUTHORITY_KEY_IDENTIFIER, false, &der(SEQUENCE, &[&der(CONTEXT, &[&key_identifier(issuer)])])),
-        extension(SUBJECT_ALT_NAME, false, &der(SEQUENCE, &[&der(CONTEXT | 2, &[b"*"])])),
+        alt_names(names),
         extension(KEY_USAGE, true, &der(BIT_STRING, &[&[7, DIGITAL_SIGNATURE]])),
         extension(EXTENDED_KEY_USAGE, false, &der(SEQUENCE, &[&usages.concat()])),
         extension(SUBJECT_KEY_IDENTIFIER, false, &der(OCTET_STRING, &[&key_identifier(subject)])),
@@ -110,6 +167,7 @@ fn signed(
     subject_name: &str,
     subject: &[u8; 32],
     mut serial: [u8; 16],
+    until: &[u8],
     extensions: &[u8],
 ) -> Vec<u8> {
     // A positive number of 16 bytes, whatever the entropy (RFC 5280, section 4.1.2.2).
@@ -122,7 +180,7 @@ fn signed(
             &der(INTEGER, &[&serial]),
             &algorithm,
             &name(issuer_name),
-            &der(SEQUENCE, &[&der(UTC_TIME, &[NOT_BEFORE]), &der(GENERALIZED_TIME, &[NOT_AFTER])]),
+            &der(SEQUENCE, &[&der(UTC_TIME, &[NOT_BEFORE]), until]),
             &name(subject_name),
             // What SPKI opens holds the key as well, and nothing after it.
             &[SPKI, subject].concat(),
@@ -131,6 +189,16 @@ fn signed(
     );
     let signature = key.sign(&to_be_signed).to_bytes();
     der(SEQUENCE, &[&to_be_signed, &algorithm, &der(BIT_STRING, &[&[0], &signature])])
+}
+
+/// `*`, by which stock clients take a leaf for all torrents of its root, and these general names.
+fn alt_names(names: &[u8]) -> Vec<u8> {
+    extension(SUBJECT_ALT_NAME, false, &der(SEQUENCE, &[&der(CONTEXT | 2, &[b"*"]), names]))
+}
+
+/// The end of a certificate that has none.
+fn never() -> Vec<u8> {
+    der(GENERALIZED_TIME, &[NOT_AFTER])
 }
 
 /// A name of one common name.
@@ -193,6 +261,8 @@ const DIGITAL_SIGNATURE: u8 = 1 << 7;
 const KEY_CERT_SIGN: u8 = 1 << 2;
 const CRL_SIGN: u8 = 1 << 1;
 const VERSION_3: u8 = 2;
+/// The common name of stock clients.
+const GUEST: &str = "guest";
 /// Dates that tell nothing, and that no clock comes to.
 const NOT_BEFORE: &[u8] = b"750101000000Z";
 const NOT_AFTER: &[u8] = b"40960101000000Z";

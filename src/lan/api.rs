@@ -2,15 +2,17 @@
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`; `POST /v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`,
-//! `/v1/leave`, `/v1/press`, `/v1/unmount`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
+//! `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/press`, `/v1/unmount`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
 //! where there is one.
 
 use std::fmt;
 
+use data_encoding::{BASE64, HEXLOWER};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::base::TransportKey;
 use crate::node::io::{Answer, OpError};
 use crate::node::status::{Friend, Status, Transfers};
 use crate::wire::statement::{Role, check_label};
@@ -67,6 +69,22 @@ pub enum Call {
         /// Its name.
         circle: String,
     },
+    /// Admits a stock client, or renews its certificate. Answered by [`Outcome::Certificate`].
+    Guest {
+        /// To which circle; `None` lets the node choose, see [`crate::node::io::Op::Guest`].
+        circle: Option<String>,
+        /// Its name.
+        name: String,
+        /// Its Ed25519 key.
+        key: TransportKey,
+    },
+    /// The `.torrent` file of a published file. Answered by [`Outcome::Torrent`].
+    ExportTorrent {
+        /// In the tree, as `Friends/film`.
+        path: String,
+        /// `HOST:PORT` of the tracker that it names; `None` lets the node choose.
+        announce: Option<String>,
+    },
     /// A press or a hold of the button. Answered by [`Outcome::Done`].
     Press {
         /// How long, in milliseconds, at most [`PRESS_MAX_MS`].
@@ -90,6 +108,8 @@ impl Call {
             Call::Found { .. } => ("POST", "/v1/found"),
             Call::Remove { .. } => ("POST", "/v1/remove"),
             Call::Leave { .. } => ("POST", "/v1/leave"),
+            Call::Guest { .. } => ("POST", "/v1/guest"),
+            Call::ExportTorrent { .. } => ("POST", "/v1/export-torrent"),
             Call::Press { .. } => ("POST", "/v1/press"),
             Call::Unmount => ("POST", "/v1/unmount"),
             Call::Stop => ("POST", "/v1/stop"),
@@ -107,6 +127,8 @@ impl Call {
             Call::Found { name } => Some(json!({ "name": name })),
             Call::Remove { circle, member } => Some(json!({ "circle": circle, "member": member })),
             Call::Leave { circle } => Some(json!({ "circle": circle })),
+            Call::Guest { circle, name, key } => Some(json!({ "circle": circle, "name": name, "key": key.hex() })),
+            Call::ExportTorrent { path, announce } => Some(json!({ "path": path, "announce": announce })),
             Call::Press { held_ms } => Some(json!({ "held_ms": held_ms })),
         }
     }
@@ -116,7 +138,8 @@ impl Call {
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" => Some("GET"),
-        "invite" | "join" | "found" | "remove" | "leave" | "press" | "unmount" | "stop" => Some("POST"),
+        "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "press" | "unmount"
+        | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -147,6 +170,8 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             check_name("the circle's name", &circle)?;
             Ok(Call::Leave { circle })
         }
+        "guest" => guest(body),
+        "export-torrent" => export_torrent(body),
         "press" => {
             let PressBody { held_ms } = parse(body)?;
             if held_ms > PRESS_MAX_MS {
@@ -194,6 +219,21 @@ struct LeaveBody {
 struct RemoveBody {
     circle: Option<String>,
     member: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GuestBody {
+    circle: Option<String>,
+    name: String,
+    key: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExportBody {
+    path: String,
+    announce: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -254,6 +294,43 @@ fn remove(body: &[u8]) -> Result<Call, ApiError> {
     Ok(Call::Remove { circle, member })
 }
 
+fn guest(body: &[u8]) -> Result<Call, ApiError> {
+    let GuestBody { circle, name, key } = parse(body)?;
+    if let Some(circle) = &circle {
+        check_name("the circle's name", circle)?;
+    }
+    check_name("the client's name", &name)?;
+    let key = HEXLOWER.decode(key.as_bytes()).ok().and_then(|key| TransportKey::from_slice(&key));
+    let key = key.ok_or_else(|| ApiError::bad("the client's key is not 64 lower-case hex digits"))?;
+    Ok(Call::Guest { circle, name, key })
+}
+
+fn export_torrent(body: &[u8]) -> Result<Call, ApiError> {
+    let ExportBody { path, announce } = parse(body)?;
+    if path.len() > PATH_MAX {
+        return Err(ApiError::bad(format!("the path has {} bytes, the limit is {PATH_MAX}", path.len())));
+    }
+    if let Some(host) = &announce {
+        check_host(host).map_err(ApiError::bad)?;
+    }
+    Ok(Call::ExportTorrent { path, announce })
+}
+
+/// Checks `HOST:PORT`, as it comes to stand in a tracker's address.
+pub fn check_host(host: &str) -> Result<(), String> {
+    let port = host.rsplit_once(':').and_then(|(name, port)| Some((name, port.parse::<u16>().ok()?)));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    match port {
+        Some((name, 1..)) if !name.is_empty() && host.len() <= HOST_MAX && name.chars().all(is_plain) => Ok(()),
+        _ => Err(format!("'{}' is no HOST:PORT", shorten(host))),
+    }
+}
+
+/// Bytes of a path in the tree.
+const PATH_MAX: usize = 4_096;
+/// Bytes of a host's name with its port.
+const HOST_MAX: usize = 262;
+
 fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     serde_json::from_slice(body)
         .map_err(|why| ApiError::bad(format!("the body is not the JSON that is expected: {why}")))
@@ -281,6 +358,10 @@ pub enum Outcome {
     Invite(String),
     /// A circle's name, as `{"circle": NAME}`.
     Circle(String),
+    /// A certificate, as `{"certificate": PEM}`.
+    Certificate(String),
+    /// A `.torrent` file, as `{"torrent": BASE64}`.
+    Torrent(Vec<u8>),
     /// `{}`.
     Done,
 }
@@ -299,12 +380,27 @@ pub struct CircleAnswer {
     pub circle: String,
 }
 
+/// The body that carries [`Outcome::Certificate`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CertificateAnswer {
+    /// PEM.
+    pub certificate: String,
+}
+
+/// The body that carries [`Outcome::Torrent`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct TorrentAnswer {
+    /// Base64.
+    pub torrent: String,
+}
+
 /// An operation's answer as the API tells it; `None` for answers that only a mount asks for.
 pub fn outcome(answer: Answer) -> Option<Outcome> {
     match answer {
         Answer::Done => Some(Outcome::Done),
         Answer::Circle(name) => Some(Outcome::Circle(name)),
         Answer::Invite(text) => Some(Outcome::Invite(text)),
+        Answer::Certificate(pem) => Some(Outcome::Certificate(pem)),
         Answer::Entry(_) | Answer::Created(..) | Answer::Opened(_) | Answer::Written(_) => None,
     }
 }
@@ -317,6 +413,8 @@ pub fn render(result: &Result<Outcome, ApiError>) -> (u16, String) {
         Ok(Outcome::Transfers(transfers)) => serde_json::to_string(transfers),
         Ok(Outcome::Invite(invite)) => serde_json::to_string(&InviteAnswer { invite: invite.clone() }),
         Ok(Outcome::Circle(circle)) => serde_json::to_string(&CircleAnswer { circle: circle.clone() }),
+        Ok(Outcome::Certificate(pem)) => serde_json::to_string(&CertificateAnswer { certificate: pem.clone() }),
+        Ok(Outcome::Torrent(bytes)) => serde_json::to_string(&TorrentAnswer { torrent: BASE64.encode(bytes) }),
         Ok(Outcome::Done) => Ok("{}".to_owned()),
         Err(error) => return (error.status, error.body()),
     };
@@ -374,7 +472,7 @@ impl ApiError {
 
     fn not_found(path: &str) -> Self {
         Self::new(404, format!("there is nothing at {}", shorten(path)))
-            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, press, unmount, stop")
+            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, guest, export-torrent, press, unmount, stop")
     }
 
     fn body(&self) -> String {
@@ -436,6 +534,8 @@ mod tests {
             Call::Join { invite: "dust1abc".into() },
             Call::Found { name: "Skiers".into() },
             Call::Leave { circle: "Skiers".into() },
+            Call::Guest { circle: None, name: "seedbox".into(), key: TransportKey([7; 32]) },
+            Call::ExportTorrent { path: "Friends/a b".into(), announce: Some("[::1]:1".into()) },
             Call::Remove { circle: Some("Skiers".into()), member: "Ann's box".into() },
             Call::Remove { circle: None, member: "0badcafe".into() },
             Call::Press { held_ms: 0 },

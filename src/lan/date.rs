@@ -1,4 +1,4 @@
-//! A time as HTTP tells it (IMF-fixdate, RFC 9110, section 5.6.7).
+//! A time as HTTP tells it (IMF-fixdate, RFC 9110, section 5.6.7), and as WebDAV does where it tells more (RFC 3339).
 
 use crate::base::WallTime;
 
@@ -11,6 +11,29 @@ pub fn http_date(time: WallTime) -> Option<String> {
     let month = MONTHS[month as usize];
     let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
     (year <= 9_999).then(|| format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT"))
+}
+
+/// `1994-11-06T08:49:37Z`, where [`http_date`] has a date as well.
+pub fn iso_date(time: WallTime) -> Option<String> {
+    let seconds = u64::try_from(time.0).ok()? / 1_000_000_000;
+    let ((year, month, day), second) = (civil(seconds / 86_400), seconds % 86_400);
+    let (month, hour, minute, second) = (month + 1, second / 3_600, second / 60 % 60, second % 60);
+    (year <= 9_999).then(|| format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z"))
+}
+
+/// Reads what [`http_date`] writes; `None` when it is something else.
+pub fn parse_http_date(text: &str) -> Option<WallTime> {
+    let words: Vec<&str> = text.trim().split([' ', ':']).collect();
+    let [_, day, month, year, hour, minute, second, "GMT"] = words[..] else { return None };
+    let number = |word: &str, most: u64| word.parse::<u64>().ok().filter(|number| *number <= most);
+    let month = MONTHS.iter().position(|name| *name == month)? as u64;
+    let (year, day) = (number(year, 9_999).filter(|year| *year >= 1_970)?, number(day, 31)?);
+    let (hour, minute, second) = (number(hour, 23)?, number(minute, 59)?, number(second, 60)?);
+    let leaps = |year: u64| year / 4 - year / 100 + year / 400;
+    let before = (year - 1_970) * 365 + leaps(year - 1) - leaps(1_969);
+    let days = (before..before + 366).find(|days| civil(*days) == (year, month, day))?;
+    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+    Some(WallTime(i64::try_from(seconds).ok()?.checked_mul(1_000_000_000)?))
 }
 
 /// Year, month from 0, and day of the month, so many days after 1970-01-01.
@@ -68,6 +91,17 @@ mod tests {
             (4_107_542_399, "Sun, 28 Feb 2100 23:59:59 GMT"),
         ] {
             assert_eq!(at(seconds).as_deref(), Some(date));
+            assert_eq!(parse_http_date(date), Some(WallTime(seconds * 1_000_000_000)));
+        }
+        assert_eq!(iso_date(WallTime(951_782_399_000_000_000)).as_deref(), Some("2000-02-28T23:59:59Z"));
+        for text in [
+            "",
+            "Sun, 06 Nov 1994",
+            "Sun, 31 Feb 1994 08:49:37 GMT",
+            "Sun, 06 Nov 1969 08:49:37 GMT",
+            "a b c d e f g GMT",
+        ] {
+            assert_eq!(parse_http_date(text), None, "{text}");
         }
         assert_eq!(http_date(WallTime(-1)), None);
         assert_eq!(http_date(WallTime(i64::MIN)), None);

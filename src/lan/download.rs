@@ -70,6 +70,11 @@ impl Download {
         (response, body)
     }
 
+    /// All of a file; `None` when it is empty.
+    pub fn whole(file: Attr) -> Option<Self> {
+        (file.size > 0).then_some(Self { file, at: 0, end: file.size })
+    }
+
     /// The file.
     pub fn inode(&self) -> Inode {
         self.file.inode

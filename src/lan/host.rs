@@ -73,6 +73,17 @@ impl Source<'_> {
     }
 }
 
+impl Source<'_> {
+    /// True when another page sent the request, whatever it asks for: for clients that prove who they are with each
+    /// request, which a browser does by itself once it was told. What a person types in is from no page.
+    pub fn is_foreign(&self, host: &str) -> bool {
+        if let Some(origin) = self.origin {
+            return !origin.strip_prefix("http://").is_some_and(|name| name.eq_ignore_ascii_case(host));
+        }
+        self.fetch_site.is_some_and(|site| !matches!(site, "same-origin" | "none"))
+    }
+}
+
 /// The host of `HOST[:PORT]` (RFC 9110, section 7.2), an IPv6 address without its brackets.
 fn without_port(host: &str) -> Option<&str> {
     let (name, rest) = match host.strip_prefix('[') {
@@ -208,6 +219,25 @@ mod tests {
             ("POST", source(None, None, None), false),
         ] {
             assert_eq!(from.is_own(method, host), own, "{method} {from:?}");
+        }
+    }
+
+    #[test]
+    fn other_pages_are_told_from_programs() {
+        let host = "192.168.1.5:8080";
+        for (from, foreign) in [
+            (source(None, None, None), false),
+            (source(None, Some("none"), None), false),
+            (source(None, Some("same-origin"), None), false),
+            (source(Some("http://192.168.1.5:8080"), Some("same-origin"), None), false),
+            (source(None, Some("cross-site"), None), true),
+            (source(None, Some("same-site"), None), true),
+            (source(None, Some("?"), None), true),
+            (source(Some("http://192.168.1.5"), None, None), true),
+            (source(Some("null"), Some("none"), None), true),
+            (source(Some(""), None, None), true),
+        ] {
+            assert_eq!(from.is_foreign(host), foreign, "{from:?}");
         }
     }
 

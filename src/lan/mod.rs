@@ -1,4 +1,4 @@
-//! What the LAN is shown, as machines: the API, and the page with its files; WebDAV comes beside them.
+//! What the LAN is shown, as machines: the API, the page with its files, and WebDAV beside them.
 //!
 //! Nothing here reads a socket: a request's head and the pieces of its body go in, steps and answers come out, and
 //! whoever drives it (`os::http`) carries them out, with its limits of time.
@@ -7,7 +7,11 @@ pub mod api;
 #[cfg(feature = "lan")]
 mod assets;
 #[cfg(feature = "lan")]
+pub mod auth;
+#[cfg(feature = "lan")]
 mod date;
+#[cfg(feature = "lan")]
+pub mod dav;
 #[cfg(feature = "lan")]
 pub mod download;
 #[cfg(feature = "lan")]
@@ -18,6 +22,8 @@ pub mod listing;
 mod media;
 #[cfg(feature = "lan")]
 pub mod page;
+#[cfg(feature = "lan")]
+pub mod password;
 #[cfg(feature = "lan")]
 pub mod path;
 #[cfg(feature = "lan")]

@@ -3,12 +3,15 @@
 
 use core::net::IpAddr;
 use data_encoding::HEXLOWER;
+use serde::Deserialize;
 use serde_json::json;
 
 use super::api::{self, ApiError, Call, Outcome};
 use super::assets;
+use super::dav;
 use super::download::Conditions;
 use super::host::{Names, Source};
+use super::password::{Password, USER};
 use super::path::{self, FilePath};
 use super::qr;
 use super::response::Response;
@@ -53,6 +56,10 @@ pub enum Step {
     Answer(Response),
     /// Read the body, and give it to [`call`].
     Call,
+    /// It is for WebDAV, by [`Dav::head`](super::dav::Dav::head).
+    Dav,
+    /// Set the password for WebDAV by [`password`] of the body, take it away without a body, or tell whether there is one.
+    Password(Change),
     /// Ask the box whether this page may sign in, by [`Page::ask_sign_in`].
     SignIn,
     /// List a directory, or send a file, whichever it is.
@@ -77,6 +84,17 @@ pub enum Step {
     Delete(FilePath),
     /// Make a directory.
     Mkdir(FilePath),
+}
+
+/// What is to be done with the password.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// Nothing: tell whether there is one.
+    None,
+    /// Set it.
+    Set,
+    /// Take it away.
+    Remove,
 }
 
 /// See the module.
@@ -114,11 +132,18 @@ impl Page {
                 "open it by its address or its name that ends in .local, or add the name to 'page_names' in its config",
             ));
         }
+        let (path, query) = head.target.split_once('?').map_or((head.target, ""), |(path, query)| (path, query));
+        // Explorer looks above the tree first.
+        if dav::is_target(path) || path == "/" && matches!(head.method, "OPTIONS" | "PROPFIND") {
+            return match head.source.is_foreign(host) {
+                true => Err(ApiError::new(403, "the request was sent by another page than this box's own")),
+                false => Ok(Step::Dav),
+            };
+        }
         let reads = matches!(head.method, "GET" | "HEAD");
         if !reads && !head.source.is_own(head.method, host) {
             return Err(ApiError::new(403, "the request was sent by another page than this box's own"));
         }
-        let (path, query) = head.target.split_once('?').map_or((head.target, ""), |(path, query)| (path, query));
         let signed_in = self.sessions.is_open(now, head.cookie);
         if let Some(rest) = path.strip_prefix("/v1/signin") {
             return self.sign_in(now, head, rest);
@@ -131,6 +156,14 @@ impl Page {
         }
         if let Some(path) = path.strip_prefix("/files/") {
             return Self::files(head, FilePath::parse(path)?, query);
+        }
+        if path == "/v1/password" {
+            return Ok(match head.method {
+                "GET" => Step::Password(Change::None),
+                "PUT" => Step::Password(Change::Set),
+                "DELETE" => Step::Password(Change::Remove),
+                _ => Step::Answer(not_allowed("GET, PUT, DELETE")),
+            });
         }
         if path == "/v1/signout" {
             return Ok(Step::Answer(match head.method {
@@ -240,6 +273,29 @@ pub fn call(method: &str, target: &str, body: &[u8]) -> Result<Call, ApiError> {
     }
 }
 
+/// Reads the password that somebody chose, `{"password": TEXT}`; `salt` is the operating system's entropy.
+///
+/// # Errors
+/// 400 with the reason.
+pub fn password(body: &[u8], salt: [u8; 4]) -> Result<Password, ApiError> {
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Body {
+        password: String,
+    }
+    let Body { password } = serde_json::from_slice(body)
+        .map_err(|why| ApiError::bad(format!("the body is not the JSON that is expected: {why}")))?;
+    Password::new(&password, salt)
+}
+
+/// Tells whether there is a password, and the name that goes with it.
+pub fn password_told(is_set: bool) -> Response {
+    Response::json(200, json!({ "user": USER, "set": is_set }).to_string())
+}
+
+/// Bytes of the body that sets the password.
+pub const PASSWORD_BODY_MAX: usize = 1_024;
+
 /// What a call that came by the page came to: an invite is told as a QR code as well.
 pub fn told(result: &Result<Outcome, ApiError>) -> Response {
     match result {
@@ -340,7 +396,9 @@ mod tests {
             ("PUT", "/files/a"),
             ("DELETE", "/files/a"),
             ("POST", "/files/a?mkdir"),
-            ("PROPFIND", "/"),
+            ("GET", "/v1/password"),
+            ("PUT", "/v1/password"),
+            ("DELETE", "/v1/password"),
             ("GET", "/nothing"),
         ] {
             let refused = answer(&mut page, &head(method, path));
@@ -443,6 +501,48 @@ mod tests {
         ] {
             let refused = answer(&mut page, &Head { source, cookie: &cookie, ..head(method, target) });
             assert_eq!(refused.status, 403, "{method} {target}");
+        }
+    }
+
+    #[test]
+    fn webdav_asks_for_itself_and_for_no_other_page() {
+        let mut page = page();
+        for (method, path) in [
+            ("OPTIONS", "/"),
+            ("PROPFIND", "/"),
+            ("OPTIONS", "/dav/"),
+            ("PROPFIND", "/dav"),
+            ("GET", "/dav/a?b"),
+            ("PUT", "/dav/a"),
+        ] {
+            let asked = Head { source: Source::default(), ..head(method, path) };
+            assert_eq!(page.head(Instant(1), &asked), Step::Dav, "{method} {path}");
+            let elsewhere = Head { host: Some("evil.example"), ..asked };
+            assert_eq!(answer(&mut page, &elsewhere).status, 421, "{method} {path}");
+            for source in [
+                Source { origin: Some("http://evil.example"), ..Source::default() },
+                Source { fetch_site: Some("cross-site"), ..Source::default() },
+            ] {
+                assert_eq!(answer(&mut page, &Head { source, ..asked }).status, 403, "{method} {path}");
+            }
+        }
+        assert_eq!(answer(&mut page, &head("GET", "/davy")).status, 401);
+    }
+
+    #[test]
+    fn the_password_is_set_by_who_signed_in() {
+        let mut page = page();
+        let cookie = signed_in(&mut page);
+        for (method, change) in [("GET", Change::None), ("PUT", Change::Set), ("DELETE", Change::Remove)] {
+            let asked = Head { cookie: &cookie, ..head(method, "/v1/password") };
+            assert_eq!(page.head(Instant(1), &asked), Step::Password(change));
+        }
+        assert_eq!(
+            password(b"{\"password\":\"correct horse\"}", [0; 4]).map(|set| set.is("dustfs", "correct horse")),
+            Ok(true)
+        );
+        for body in [&b""[..], b"{}", b"{\"password\":\"short\"}", b"{\"password\":\"correct horse\",\"x\":1}"] {
+            assert_eq!(password(body, [0; 4]).expect_err("refused").status, 400);
         }
     }
 

@@ -8,7 +8,7 @@ use crate::node::io::{Attr, Inode, OpError};
 use crate::wire::record::Kind;
 
 /// Names below the root of the tree, none of them empty, `.`, `..`, or with a slash or a NUL in it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct FilePath(Vec<Vec<u8>>);
 
 impl FilePath {
@@ -37,6 +37,32 @@ impl FilePath {
     /// The last name; empty for the root.
     pub fn name(&self) -> &[u8] {
         self.0.last().map_or(&[], Vec::as_slice)
+    }
+
+    /// What lies under this name in the directory.
+    pub fn child(&self, name: &[u8]) -> Self {
+        Self(self.0.iter().cloned().chain([name.to_vec()]).collect())
+    }
+
+    /// True when this is `above`, or lies below it.
+    pub fn is_in(&self, above: &Self) -> bool {
+        self.0.starts_with(&above.0)
+    }
+
+    /// Where this lies after `from`, in which it is, has become `to`.
+    pub fn moved(&self, from: &Self, to: &Self) -> Self {
+        Self(to.0.iter().chain(self.0.iter().skip(from.0.len())).cloned().collect())
+    }
+
+    /// The directory that it is in, and that one's, up to the root.
+    pub fn above(&self) -> impl Iterator<Item = Self> + '_ {
+        (0..self.0.len()).rev().map(|length| Self(self.0[..length].to_vec()))
+    }
+
+    /// The path as it stands in a request's target, without a slash before or after it.
+    pub fn encode(&self) -> String {
+        let names: Vec<String> = self.0.iter().map(|name| encode(name)).collect();
+        names.join("/")
     }
 
     /// The entry that the path leads to, by looking up name after name from the root.
@@ -119,6 +145,17 @@ mod tests {
         assert_eq!(names("%ff%FE/a+b/%25"), [&b"\xff\xfe"[..], b"a+b", b"%"]);
         assert_eq!(FilePath::parse("a/b").expect("a path").split(), Some((FilePath(vec![b"a".to_vec()]), &b"b"[..])));
         assert_eq!(FilePath::parse("").expect("a path").split(), None);
+        assert_eq!(FilePath::parse("a%20b/%c3%a4/").expect("a path").encode(), "a%20b/%C3%A4");
+    }
+
+    #[test]
+    fn paths_lie_in_each_other() {
+        let path = |text| FilePath::parse(text).expect("a path");
+        assert!(path("a/b").is_in(&path("a")) && path("a").is_in(&path("a")) && path("a").is_in(&path("")));
+        assert!(!path("ab").is_in(&path("a")) && !path("a").is_in(&path("a/b")));
+        assert_eq!(path("a/b/c").above().collect::<Vec<_>>(), [path("a/b"), path("a"), path("")]);
+        assert_eq!(path("a/b/c").moved(&path("a/b"), &path("x")), path("x/c"));
+        assert_eq!(path("a").child(b"b"), path("a/b"));
     }
 
     #[test]

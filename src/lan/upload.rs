@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::api::ApiError;
 use super::response::Response;
+use crate::base::WallTime;
 use crate::base::limits::CHUNK_PLAIN;
 use crate::node::io::{Answer, Handle, Inode, Op, OpError, Reply};
 
@@ -16,7 +17,11 @@ pub struct Upload {
     no_replace: bool,
     /// The name is new.
     creates: bool,
+    /// The time that it is to have, unless that is when it is written.
+    mtime: Option<WallTime>,
     handle: Option<Handle>,
+    /// Of the file without a name.
+    inode: Inode,
     /// What came and is not written yet: less than a write's bytes, and at most one piece more.
     buffer: BytesMut,
     written: u64,
@@ -38,6 +43,7 @@ pub enum Want {
 enum State {
     Opening,
     Taking { ended: bool },
+    Dating,
     Linking,
     Releasing(Response),
     Done(Response),
@@ -52,11 +58,19 @@ impl Upload {
             name: name.to_vec(),
             no_replace,
             creates,
+            mtime: None,
             handle: None,
+            inode: Inode(0),
             buffer: BytesMut::new(),
             written: 0,
             state: State::Opening,
         }
+    }
+
+    /// The same for a file that is to have this time.
+    pub fn with_mtime(mut self, mtime: WallTime) -> Self {
+        self.mtime = Some(mtime);
+        self
     }
 
     /// What it waits for now.
@@ -73,12 +87,13 @@ impl Upload {
                 if !ended {
                     return Want::Body;
                 }
-                self.state = State::Linking;
-                self.link(handle)
+                self.state = State::Dating;
+                self.date(handle)
             }
+            (State::Dating, Some(handle)) => self.date(handle),
             (State::Linking, Some(handle)) => self.link(handle),
             (State::Releasing(_), Some(handle)) => Want::Ask(Op::Release { handle }),
-            (State::Taking { .. } | State::Linking | State::Releasing(_), None) => {
+            (State::Taking { .. } | State::Dating | State::Linking | State::Releasing(_), None) => {
                 unreachable!("these states have a handle")
             }
         }
@@ -88,14 +103,16 @@ impl Upload {
     pub fn answered(&mut self, reply: Reply) {
         let state = std::mem::replace(&mut self.state, State::Opening);
         self.state = match (state, reply) {
-            (State::Opening, Ok(Answer::Created(_, handle))) => {
+            (State::Opening, Ok(Answer::Created(attr, handle))) => {
                 self.handle = Some(handle);
+                self.inode = attr.inode;
                 State::Taking { ended: false }
             }
             (taking @ State::Taking { .. }, Ok(Answer::Written(bytes))) => {
                 self.written += u64::from(bytes);
                 taking
             }
+            (State::Dating, Ok(Answer::Entry(_))) => State::Linking,
             (State::Linking, Ok(Answer::Done)) => State::Releasing(Response::new(if self.creates { 201 } else { 204 })),
             (State::Releasing(response), _) => {
                 self.handle = None;
@@ -133,6 +150,17 @@ impl Upload {
         self.handle
     }
 
+    /// The time is set last, since each write sets it as well.
+    fn date(&mut self, handle: Handle) -> Want {
+        match self.mtime {
+            Some(_) => Want::Ask(Op::SetAttr { inode: self.inode, size: None, mode: None, mtime: self.mtime }),
+            None => {
+                self.state = State::Linking;
+                self.link(handle)
+            }
+        }
+    }
+
     fn link(&self, handle: Handle) -> Want {
         let (name, no_replace) = (self.name.clone(), self.no_replace);
         Want::Ask(Op::Link { handle, parent: self.directory, name, no_replace })
@@ -160,7 +188,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::base::WallTime;
     use crate::node::io::Attr;
     use crate::wire::record::Kind;
 
@@ -252,6 +279,18 @@ mod tests {
         upload.answered(Err(OpError::Exists));
         upload.answered(Ok(Answer::Done));
         assert!(matches!(upload.want(), Want::Done(response) if response.status == 412));
+    }
+
+    #[test]
+    fn a_time_is_set_before_the_name() {
+        let mut upload = Upload::new(Inode(2), b"a", true, false).with_mtime(WallTime(7));
+        upload.answered(opened());
+        upload.end();
+        let set = Op::SetAttr { inode: Inode(5), size: None, mode: None, mtime: Some(WallTime(7)) };
+        assert_eq!(upload.want(), Want::Ask(set));
+        let Ok(Answer::Created(attr, _)) = opened() else { unreachable!("it is created") };
+        upload.answered(Ok(Answer::Entry(attr)));
+        assert!(matches!(upload.want(), Want::Ask(Op::Link { .. })));
     }
 
     proptest! {

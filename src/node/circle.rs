@@ -374,8 +374,9 @@ impl<S: Snapshot> Node<S> {
         statement: SignedStatement,
         from: Option<ConnId>,
     ) -> Result<Added, String> {
+        let who = |roster: &Roster| (roster.allowed_transports(), roster.guest_transports(), roster.current_epoch());
         let circle = self.circles.get_mut(id).ok_or("it is of a circle that is not here")?;
-        let before = (circle.roster.allowed_transports(), circle.roster.current_epoch());
+        let before = who(&circle.roster);
         if statement.bytes.len() > STATEMENT_MAX {
             return Err(format!("it has {} bytes, the limit is {STATEMENT_MAX}", statement.bytes.len()));
         }
@@ -397,7 +398,7 @@ impl<S: Snapshot> Node<S> {
         self.name_authors(id);
         self.plan_epoch(id);
         let circle = &self.circles[id];
-        if before != (circle.roster.allowed_transports(), circle.roster.current_epoch()) {
+        if before != who(&circle.roster) {
             self.tell_trust();
             self.roster_changed(id);
         }

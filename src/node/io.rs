@@ -5,9 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
-use crate::base::{Batch, CircleId, ConnId, Location, Ticket, TransportKey, WallTime};
+use crate::base::{Batch, CircleId, ConnId, InfoHash, Location, Ticket, TransportKey, WallTime};
 use crate::seal::ChunkKey;
 use crate::wire::beacon::{Pairing, Presence};
 use crate::wire::record::Kind;
@@ -108,13 +108,32 @@ pub enum Protocol {
     Invite,
     /// `dustfs-pair/1`: two boxes whose buttons were pressed.
     Pair,
+    /// A stock client's connection for one torrent of this circle (BEP 3 inside TLS): its messages are told as frames of
+    /// the channel [`Protocol::STOCK_CHANNEL`], and there are no others.
+    Torrent(CircleId, InfoHash),
 }
 
 impl Protocol {
+    /// The one channel of a stock client's connection, numbered as if the client had opened it.
+    pub const STOCK_CHANNEL: u32 = 1;
+
     /// True for those whose peer need not be in any circle.
     pub fn is_guest(self) -> bool {
         matches!(self, Protocol::Invite | Protocol::Pair)
     }
+}
+
+/// A stock client that announces itself to this node's tracker.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Announced {
+    /// The circle whose root issued its certificate.
+    pub circle: CircleId,
+    /// Its key.
+    pub transport: TransportKey,
+    /// Its address.
+    pub from: IpAddr,
+    /// Where it reached this node.
+    pub here: SocketAddr,
 }
 
 /// What a node hears on the LAN.
@@ -287,6 +306,8 @@ pub struct TrustedCircle {
     /// Keys of those that were removed. Whoever is neither, and shows a certificate that the root issued, was admitted by a
     /// keeper of whom this node has not heard: it may connect, to hand in the statement that says so.
     pub removed: BTreeSet<TransportKey>,
+    /// Keys of stock clients.
+    pub guests: BTreeSet<TransportKey>,
 }
 
 /// A request of the node's.
@@ -335,7 +356,8 @@ pub enum Action {
     /// The LED plays this from now on.
     #[cfg(feature = "panel")]
     Show(Box<crate::panel::Light>),
-    /// Somebody held the button for 5 s: whoever is signed in to the page has to sign in again.
+    /// Somebody held the button for 5 s: whoever is signed in to the page has to sign in again, and the password for WebDAV
+    /// is forgotten.
     #[cfg(feature = "panel")]
     ForgetSessions,
     /// The power key went down: end in order, and turn the box off.

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::io::{DiskRequest, Segment};
-use super::vault::{ACTIVE, State, segments};
-use super::{Asked, Effect, Node, StartError};
+use super::vault::{ACTIVE, State, Torrent, segments};
+use super::{Asked, Effect, Fetch, Node, StartError};
 use crate::base::limits::{CHUNK_SEALED, SLAB_UNITS, UNIT};
 use crate::base::{CircleId, ConnId, InfoHash, Instant, Location, RecordHash, Snapshot, Table};
 use crate::keep::cache::{Standing, room};
@@ -30,6 +30,12 @@ impl<S: Snapshot> Node<S> {
     /// True where this node keeps ciphertext for others and so fetches all of it.
     pub(super) fn mirrors(&self, circle: &CircleId) -> bool {
         self.circles.get(circle).and_then(|circle| circle.role()).is_some_and(|role| !role.reads())
+    }
+
+    /// True for a torrent that a reader asked for, or that the policy fetches.
+    pub(super) fn is_to_be_fetched(&self, torrent: &Torrent) -> bool {
+        let by_policy = || self.mirrors(&torrent.circle) || self.config.fetch == Fetch::Everything;
+        torrent.asked || (torrent.wanted && by_policy())
     }
 
     /// True where this node never could read: there each torrent has its place to itself, and may go. Versions that a
@@ -144,9 +150,14 @@ impl<S: Snapshot> Node<S> {
         self.vault.cache.timeout().filter(|_| self.vault.active.len() < ACTIVE)
     }
 
+    /// True for a torrent that the cache has no room for yet.
+    pub(super) fn is_kept_out(&self, info_hash: &InfoHash) -> bool {
+        matches!(self.vault.cache.standing(info_hash), Some(Standing::Lacked | Standing::Gone))
+    }
+
     /// True when a torrent is fetched only once the cache has room for it, of which it is reminded.
     pub(super) fn waits_for_room(&mut self, info_hash: &InfoHash) -> bool {
-        let waits = matches!(self.vault.cache.standing(info_hash), Some(Standing::Lacked | Standing::Gone));
+        let waits = self.is_kept_out(info_hash);
         if waits {
             self.vault.cache.look_again(self.now.instant, info_hash);
         }

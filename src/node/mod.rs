@@ -25,6 +25,7 @@ mod peers;
 mod publish;
 mod question;
 mod read;
+mod stock;
 mod stopping;
 mod summary;
 mod sync;
@@ -102,6 +103,7 @@ pub struct Node<S> {
     inviter: Inviter,
     invites: invite::Invites,
     pairing: pairing::Pairing,
+    stock: stock::Stock,
     files: Files,
     actions: VecDeque<Action>,
     next_ticket: u64,
@@ -247,6 +249,7 @@ impl<S: Snapshot> Node<S> {
             inviter: Inviter::default(),
             invites: invite::Invites::default(),
             pairing: pairing::Pairing::new(button),
+            stock: stock::Stock::default(),
             files: Files::default(),
             actions: VecDeque::new(),
             next_ticket: 1,
@@ -340,6 +343,7 @@ impl<S: Snapshot> Node<S> {
             #[cfg(not(feature = "panel"))]
             None,
             self.pairing.poll_timeout(),
+            self.stock_timeout(),
             self.peers.joining().map(|(_, since)| since + JOIN_TIME).min(),
         ]
         .into_iter()
@@ -382,6 +386,7 @@ impl<S: Snapshot> Node<S> {
         self.gestures_due();
         self.pairing_due();
         self.dial_due();
+        self.stock_due();
         self.invites_due();
         self.sign_in_due();
         #[cfg(feature = "panel")]
@@ -583,6 +588,7 @@ impl<S: Snapshot> Node<S> {
                 leaf: circle.leaf.clone(),
                 allowed: circle.roster.allowed_transports(),
                 removed: circle.roster.removed_transports(),
+                guests: circle.roster.guest_transports(),
             })
             .collect();
         let invites = self.inviter.any_open(self.now.instant);
@@ -607,6 +613,7 @@ impl<S: Snapshot> Node<S> {
             Op::Found { name, entropy } => Some(self.found_for_friends(&name, entropy).map(Answer::Circle)),
             Op::Invite { circle, role, time, entropy } => Some(self.invite(circle, role, time, entropy)),
             Op::Join { invite, entropy } => self.join(ticket, &invite, entropy),
+            Op::Guest { circle, name, key } => self.guest(ticket, circle, &name, key),
             Op::Leave { circle } => self.leave(ticket, circle.as_deref()),
             Op::Remove { circle, member, entropy } => self.remove_member(ticket, circle, &member, entropy),
             Op::Press { entropy } => Some(self.pair_press(entropy)),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::io::{Attr, DiskError, Handle, Inode};
-use crate::base::WallTime;
+use crate::base::{TransportKey, WallTime};
 use crate::wire::statement::Role;
 
 /// What somebody asks the node to do. Looking up, stat and reading local data go by `&self` instead.
@@ -179,6 +179,15 @@ pub enum Op {
         /// Entropy of the operating system.
         entropy: [u8; 96],
     },
+    /// Admits a stock client as a cache, or renews the certificate of one. Answers [`Answer::Certificate`].
+    Guest {
+        /// The circle's name; `None` means the only one with friends, or else the owner's own.
+        circle: Option<String>,
+        /// Its name for people.
+        name: String,
+        /// Its key.
+        key: TransportKey,
+    },
     /// Moves a key of the panel as [`Input::Panel`] does. Answers [`Answer::Done`], or why what was meant is refused.
     #[cfg(feature = "panel")]
     Panel(crate::panel::Input),
@@ -222,6 +231,8 @@ pub enum Answer {
     Circle(String),
     /// The invite's text.
     Invite(String),
+    /// A certificate in PEM.
+    Certificate(String),
 }
 
 /// Why an operation failed. `os::fuse` maps each to an errno, `lan` to words and a status.

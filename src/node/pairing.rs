@@ -118,7 +118,7 @@ impl<S: Snapshot> Node<S> {
         let mut known = Vec::new();
         for circle in self.circles.values().filter(|circle| circle.role().is_some()) {
             let key = LanKey::new(&circle.root_der);
-            let devices = || circle.roster.current().map(|member| member.device.transport);
+            let devices = || circle.roster.allowed_transports().into_iter();
             let marks = presence.marks.iter();
             known.extend(marks.filter_map(|mark| key.recognise(mark, &presence.nonce, address.port(), devices())));
         }

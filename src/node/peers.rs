@@ -10,7 +10,7 @@ use super::io::{Action, Connected, Protocol};
 use super::sync::Shared;
 use super::{Node, StartError};
 use crate::base::limits::SEND_QUEUE;
-use crate::base::{CircleId, ConnId, Instant, MemberKey, Snapshot, Table, Ticket, TransportKey};
+use crate::base::{CircleId, ConnId, InfoHash, Instant, MemberKey, Snapshot, Table, Ticket, TransportKey};
 use crate::keep::holdings::Holdings;
 use crate::roster::address::SignedAddress;
 use crate::seal::member::{verify, verify_transport};
@@ -90,7 +90,8 @@ impl Peers {
 
     /// The open connection to this key.
     pub fn by_key(&self, key: &TransportKey) -> Option<(ConnId, &Peer)> {
-        self.all().find(|(_, peer)| peer.transport == *key && !peer.closing && !peer.protocol.is_guest())
+        self.all()
+            .find(|(_, peer)| peer.transport == *key && !peer.closing && matches!(peer.protocol, Protocol::Dustfs(_)))
     }
 
     /// Counts bytes that are given out to be sent; false where nothing is sent any more, because it is being closed.
@@ -104,6 +105,11 @@ impl Peers {
 impl Peer {
     pub fn shares(&self, circle: &CircleId) -> bool {
         !self.closing && self.circles.contains_key(circle)
+    }
+
+    /// True for a stock client's connection for this torrent.
+    pub fn is_for(&self, info_hash: &InfoHash) -> bool {
+        !self.closing && matches!(&self.protocol, Protocol::Torrent(_, served) if served == info_hash)
     }
 
     pub fn holdings(&self, circle: &CircleId) -> Option<&Holdings> {
@@ -120,6 +126,9 @@ impl<S: Snapshot> Node<S> {
             Protocol::Dustfs(id) if dialed.is_none() => self.certified_for(&id, &transport),
             _ => None,
         };
+        if let Some(ticket) = dialed {
+            self.stock_dialed(ticket);
+        }
         let peer = Peer {
             transport,
             member: None,
@@ -133,7 +142,7 @@ impl<S: Snapshot> Node<S> {
             certified,
             greeted: false,
             closing: false,
-            counted: !protocol.is_guest() && certified.is_none(),
+            counted: matches!(protocol, Protocol::Dustfs(_)) && certified.is_none(),
         };
         if protocol.is_guest() {
             self.peers.conns.insert(conn, peer);
@@ -143,6 +152,10 @@ impl<S: Snapshot> Node<S> {
                 (_, None) => {}
             }
             return;
+        }
+        if let Protocol::Torrent(_, info_hash) = protocol {
+            self.peers.conns.insert(conn, peer);
+            return self.stock_connected(conn, info_hash);
         }
         let other = self.peers.by_key(&transport).map(|(other, peer)| (other, peer.dialed, peer.since));
         self.peers.conns.insert(conn, peer);
@@ -198,6 +211,7 @@ impl<S: Snapshot> Node<S> {
                 log::debug!("dialling {address} failed: {why}");
                 self.dials.failed(self.now.instant, &mut self.rng, transport, address);
             }
+            None if self.stock_dialed(ticket) => log::debug!("dialling a stock client failed: {why}"),
             None if self.pair_dial_failed(ticket, why) => {}
             None => self.invite_dial_failed(ticket, why),
         }
@@ -207,7 +221,7 @@ impl<S: Snapshot> Node<S> {
     pub fn closed(&mut self, conn: ConnId, why: &str) {
         let Some(peer) = self.peers.conns.remove(&conn) else { return };
         match peer.protocol {
-            Protocol::Dustfs(_) => {}
+            Protocol::Dustfs(_) | Protocol::Torrent(..) => {}
             Protocol::Invite => return self.invite_closed(conn, why),
             Protocol::Pair => return self.pair_closed(conn),
         }
@@ -254,6 +268,8 @@ impl<S: Snapshot> Node<S> {
             self.invite_frame(conn, payload);
         } else if peer.protocol == Protocol::Pair {
             self.pair_frame(conn, &payload);
+        } else if matches!(peer.protocol, Protocol::Torrent(..)) {
+            self.swarm.message(self.now.instant, conn, channel, payload);
         } else if peer.certified.is_some() && peer.greeted {
             // Nothing else that it says is heard, and nothing is answered.
             if let Ok(Some(Control::Statements(statements))) = Control::decode(&payload)
@@ -294,6 +310,7 @@ impl<S: Snapshot> Node<S> {
                 let share = self.share_of(conn, &open.info_hash);
                 self.swarm.opened(self.now.instant, conn, open.channel, open.info_hash, share);
             }
+            Control::Clients(clients) => self.on_clients(conn, clients),
             Control::Shut(shut) => self.swarm.shut(self.now.instant, conn, shut.channel),
         }
     }
@@ -370,7 +387,10 @@ impl<S: Snapshot> Node<S> {
 
     /// Closes a channel of a torrent.
     pub fn send_shut(&mut self, conn: ConnId, channel: u32) {
-        self.tell(conn, &Control::Shut(control::Shut { channel }));
+        match self.peers.get(conn).map(|peer| peer.protocol) {
+            Some(Protocol::Torrent(..)) => self.close(conn, "the torrent is not shared any more".into()),
+            _ => self.tell(conn, &Control::Shut(control::Shut { channel })),
+        }
     }
 
     /// Bytes have left.

@@ -168,6 +168,15 @@ impl<S: Snapshot> Node<S> {
         })
     }
 
+    /// Whether names in a directory may be made and taken away by this node.
+    ///
+    /// # Errors
+    /// What an operation that tries it would answer: the root of several circles is nobody's, and readers only read.
+    pub fn may_change(&self, directory: Inode) -> Result<(), OpError> {
+        let (circle, _) = self.directory(directory)?;
+        self.may_write(&circle)
+    }
+
     /// A page of a directory in the order of names, after the name `after`.
     pub fn list(&self, inode: Inode, after: Option<&[u8]>, limit: usize) -> Result<Vec<DirEntry>, OpError> {
         match self.spot(inode)? {

@@ -105,8 +105,11 @@ impl<S: Snapshot> Node<S> {
                 if member.device.member == self.me.device.member {
                     continue;
                 }
-                let online =
-                    self.peers.in_circle(&circle.id).find(|(_, peer)| peer.transport == member.device.transport);
+                let guest = member.device.is_guest();
+                let online = self
+                    .peers
+                    .all()
+                    .find(|(_, peer)| peer.transport == member.device.transport && (guest || peer.shares(&circle.id)));
                 let traffic = self.traffic_with(&member.device.transport);
                 friends.push(Friend {
                     circle: self.shown_name(circle),
@@ -142,8 +145,9 @@ impl<S: Snapshot> Node<S> {
     /// Bytes that went to and came from a device since the start, connections that ended included.
     fn traffic_with(&self, transport: &crate::base::TransportKey) -> (u64, u64) {
         let past = self.past.get(transport).map_or((0, 0), |past| (past.uploaded, past.downloaded));
-        let now = self.peers.by_key(transport).map(|(conn, _)| self.swarm.traffic(self.now.instant, conn));
-        now.map_or(past, |now| (past.0 + now.uploaded, past.1 + now.downloaded))
+        let conns = self.peers.all().filter(|(_, peer)| peer.transport == *transport);
+        let now = conns.map(|(conn, _)| self.swarm.traffic(self.now.instant, conn));
+        now.fold(past, |sum, now| (sum.0 + now.uploaded, sum.1 + now.downloaded))
     }
 
     /// What is being fetched, and from whom.

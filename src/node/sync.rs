@@ -70,6 +70,7 @@ impl<S: Snapshot> Node<S> {
         let heads = self.heads(id);
         self.tell(conn, &Control::Heads(heads));
         self.tell_holdings(conn, id);
+        self.tell_clients(conn, id);
     }
 
     pub(super) fn heads(&self, id: &CircleId) -> Heads {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::io::{DiskError, DiskRequest, Segment};
-use super::{Asked, Effect, Fetch, Node, StartError};
+use super::{Asked, Effect, Node, StartError};
 use crate::base::limits::{CHUNK_SEALED, SLAB_UNITS, UNIT};
 use crate::base::{CircleId, ConnId, InfoHash, Instant, Location, PieceIndex, RecordHash, Snapshot, Table, Ticket};
 use crate::keep::Cache;
@@ -298,6 +298,7 @@ impl<S: Snapshot> Node<S> {
         if news {
             self.tell_lack(info_hash);
         }
+        self.ask_stock();
         if !self.vault.active.contains_key(info_hash) {
             self.activate(*info_hash, true);
         }
@@ -353,9 +354,10 @@ impl<S: Snapshot> Node<S> {
 
     pub(super) fn activate(&mut self, info_hash: InfoHash, reader: bool) {
         let Some(torrent) = self.vault.torrents.get(&info_hash) else { return };
-        let by_policy = torrent.wanted && (self.mirrors(&torrent.circle) || self.config.fetch == Fetch::Everything);
-        let idle = !reader && !torrent.asked && !by_policy;
-        if matches!(torrent.state, State::Whole) || idle || self.vault.active.contains_key(&info_hash) {
+        if matches!(torrent.state, State::Whole)
+            || !(reader || self.is_to_be_fetched(torrent))
+            || self.vault.active.contains_key(&info_hash)
+        {
             return;
         }
         if matches!(torrent.state, State::Absent) && self.waits_for_room(&info_hash) {
@@ -644,6 +646,7 @@ impl<S: Snapshot> Node<S> {
             .in_circle(&torrent.circle)
             .map(|(conn, peer)| (conn, self.offer_of(peer, info_hash, torrent)))
             .filter(|(_, offer)| *offer != Offer::None)
+            .chain(self.stock_conns(info_hash).map(|conn| (conn, Offer::Partial)))
             .collect()
     }
 

@@ -7,16 +7,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Instant as SystemInstant, SystemTime, UNIX_EPOCH};
 
-use core::net::SocketAddr;
+use bytes::Bytes;
+use core::net::{IpAddr, SocketAddr};
 use tokio::sync::Notify;
 #[cfg(feature = "panel")]
 use tokio::sync::watch;
 
-use crate::base::{Instant, Now, Ticket, WallTime};
+use crate::base::{CircleId, InfoHash, Instant, Now, Ticket, WallTime};
 use crate::node::Node;
-use crate::node::io::{Action, Announcement, Inode, Input, Op, OpError, Reply, Stale};
+use crate::node::io::{Action, Announced, Announcement, Inode, Input, Op, OpError, Reply, Stale};
 use crate::os::disk::{Disk, RedbStore, Slabs};
-use crate::os::net::Net;
+use crate::os::net::{Net, Stock};
+use crate::wire::announce::Announce as Asked;
 
 /// Who is told the answer to an operation.
 pub type Done = Box<dyn FnOnce(Reply) + Send>;
@@ -51,7 +53,7 @@ impl Clock {
 pub struct Wishes {
     /// What the LED plays; `None` before the node has told.
     pub light: Option<crate::panel::Light>,
-    /// How often all who are signed in to the page were to be forgotten.
+    /// How often all who are signed in to the page, and the password for WebDAV, were to be forgotten.
     pub forget_sessions: u32,
     /// The box is to be turned off.
     pub power_off: bool,
@@ -312,5 +314,19 @@ impl Core {
                 self.due_changed.notify_one();
             }
         }
+    }
+}
+
+impl Stock for Core {
+    fn circle_of(&self, info_hash: &InfoHash) -> Option<CircleId> {
+        self.read(|node| node.circle_of_torrent(info_hash))
+    }
+
+    fn tracker(&self, host: Result<&str, IpAddr>) -> Option<(CircleId, Bytes)> {
+        self.read(|node| node.tracker(host))
+    }
+
+    fn announce(&self, asked: &Announced, announce: &Asked) -> Result<(Vec<SocketAddr>, u64), String> {
+        self.with(|node, now| node.announced(now, asked, announce))
     }
 }

@@ -247,8 +247,9 @@ pub fn join_offline(state: &Path, invite: &str) -> Result<String, RunError> {
 async fn start_net(opened: &Opened, listen: Vec<SocketAddr>) -> Result<Net, RunError> {
     let core = opened.core.clone();
     let config = NetConfig { listen, transport_seed: opened.transport_seed, limits: NetLimits::default() };
-    let events = Arc::new(move |input: Input| core.input(input));
-    Net::start(config, events).await.map_err(|error| RunError::Net(error.to_string()))
+    let told = core.clone();
+    let events = Arc::new(move |input: Input| told.input(input));
+    Net::start(config, events, core).await.map_err(|error| RunError::Net(error.to_string()))
 }
 
 /// Runs the node until it is stopped by a signal or by the API.
@@ -338,7 +339,8 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         if !page.address().ip().is_loopback() {
             lan.page(Some(announced_page(&core, page.address().port())));
         }
-        tokio::spawn(page.run(core.clone(), handler.clone(), page_names(&config, &core), ended()))
+        let names = page_names(&config, &core);
+        tokio::spawn(page.run(core.clone(), handler.clone(), names, config.state.clone(), ended()))
     });
     let api_task = tokio::spawn(server.run(handler, ended()));
     #[cfg(feature = "panel")]
@@ -547,6 +549,11 @@ impl Api {
                 }
                 Call::Join { invite } => Op::Join { invite, entropy: entropy()? },
                 Call::Found { name } => Op::Found { name, entropy: entropy()? },
+                Call::Guest { circle, name, key } => Op::Guest { circle, name, key },
+                Call::ExportTorrent { path, announce } => {
+                    let file = self.core.read(|node| node.export_torrent(&path, announce.as_deref()));
+                    return Ok(Outcome::Torrent(file?));
+                }
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
                 Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
                 Call::Remove { circle, member } => Op::Remove { circle, member, entropy: entropy()? },

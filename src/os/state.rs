@@ -14,6 +14,7 @@ use std::time::Duration;
 /// ledger.redb   the database
 /// slabs/        sealed pieces
 /// socket        the API, while a node runs
+/// password      hashes of the password for WebDAV, once there is one
 /// lock          held by the node that runs; its pid
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]

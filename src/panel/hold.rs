@@ -13,7 +13,7 @@ pub enum Span {
     Confirm,
     /// 4 to 5 s: nothing, so that who wants the one does not get the other.
     Between,
-    /// 5 to 10 s: forgets who is signed in to the page.
+    /// 5 to 10 s: forgets who is signed in to the page, and the password for WebDAV.
     Reset,
     /// 10 to 20 s: leaves the circle.
     Leave,
@@ -48,7 +48,7 @@ impl Span {
             Span::Short => "asks for a friend, or answers the question that is open",
             Span::Confirm => "confirms a pairing code that was shown to its end",
             Span::Between => "nothing",
-            Span::Reset => "forgets who is signed in to the page",
+            Span::Reset => "forgets who is signed in to the page, and the password for WebDAV",
             Span::Leave => "leaves the circle; no file is touched",
             Span::Stuck => "nothing",
         }

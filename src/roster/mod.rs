@@ -299,9 +299,19 @@ impl Roster {
         Some((&member.device, member.role))
     }
 
-    /// Transport keys of all that are in.
+    /// Transport keys of all nodes that are in.
     pub fn allowed_transports(&self) -> BTreeSet<TransportKey> {
-        self.view.by_transport.keys().copied().collect()
+        self.transports(false)
+    }
+
+    /// Transport keys of all stock clients that are in.
+    pub fn guest_transports(&self) -> BTreeSet<TransportKey> {
+        self.transports(true)
+    }
+
+    fn transports(&self, guests: bool) -> BTreeSet<TransportKey> {
+        let is_guest = |at: usize| self.view.members[at].device.is_guest();
+        self.view.by_transport.iter().filter(|(_, at)| is_guest(**at) == guests).map(|(key, _)| *key).collect()
     }
 
     /// Transport keys of all that were removed.

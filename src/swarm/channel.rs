@@ -49,7 +49,8 @@ impl Swarm {
         self.torrents.entry(info_hash).or_insert_with(|| Torrent::new(layout, have));
         let Some(torrent) = self.torrents.get_mut(&info_hash) else { return };
         torrent.channels.insert(id, channel);
-        conn.insert(channel, Session::new(info_hash, torrent.layout, false, false));
+        let choked = conn.stock;
+        conn.insert(channel, Session { choked, ..Session::new(info_hash, torrent.layout, false, false) });
         if let Some(fetch) = &torrent.fetch {
             conn.waiting.remove(&(fetch.order, info_hash));
         }

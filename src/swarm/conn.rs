@@ -32,6 +32,8 @@ pub struct Conn {
     pub unasked: u64,
     /// The peer misbehaved; nothing more is taken from it.
     pub condemned: bool,
+    /// The peer is a stock client.
+    pub stock: bool,
     dialer: bool,
     next: Option<u32>,
     highest: u32,
@@ -53,12 +55,18 @@ impl Conn {
             down: Meter::default(),
             unasked: 0,
             condemned: false,
+            stock: false,
             dialer,
             next: Some(if dialer { 1 } else { 2 }),
             highest: 0,
             ours: 0,
             theirs: 0,
         }
+    }
+
+    /// A stock client's connection: we open no channel on it.
+    pub fn stock(now: Instant) -> Self {
+        Self { stock: true, next: None, ..Self::new(now, false) }
     }
 
     /// Channels that we opened and did not shut.

@@ -121,10 +121,10 @@ impl Swarm {
         if conn.ready.is_empty() || !conn.window.has_room(!self.urgent.is_empty()) || conn.condemned {
             return;
         }
-        let block_length = if conn.down.rate(now) > FAST { BLOCK_FAST } else { BLOCK };
+        let block_length = if conn.down.rate(now) > FAST && !conn.stock { BLOCK_FAST } else { BLOCK };
         let due: Vec<u32> = self.urgent.iter().filter_map(|info_hash| conn.channels.get(info_hash).copied()).collect();
         for channel in due {
-            while self.ask_next(now, id, channel, block_length, true) == Ask::Sent {}
+            while matches!(self.ask_next(now, id, channel, block_length, true), Ask::Sent | Ask::Retry) {}
         }
         let mut after = (0, 0);
         loop {
@@ -133,6 +133,7 @@ impl Swarm {
             };
             match self.ask_next(now, id, next.1, block_length, false) {
                 Ask::Sent => after = next,
+                Ask::Retry => {}
                 Ask::Later => after = (next.0, next.1.saturating_add(1)),
                 Ask::Full => return,
             }
@@ -172,6 +173,11 @@ impl Swarm {
             picker.pick(now, id, &session.has, block_length, budget)
         };
         match picked {
+            // A piece that one of our own nodes began, and left.
+            Ok(block) if conn.stock && block.length > BLOCK => {
+                picker.release(id, block);
+                if picker.recut(block.piece, budget) { Ask::Retry } else { Ask::Later }
+            }
             Ok(block) => {
                 self.ask(now, id, channel, block);
                 Ask::Sent
@@ -335,6 +341,8 @@ impl Swarm {
 enum Ask {
     /// It was asked for.
     Sent,
+    /// What stood in the way is gone.
+    Retry,
     /// This channel has none for now.
     Later,
     /// The connection's window is full.

@@ -181,6 +181,12 @@ impl Swarm {
         self.conns.insert(conn, Conn::new(now, dialer));
     }
 
+    /// A stock client's connection is up, on which there is the one channel that comes next. It speaks as BEP 3 has it:
+    /// it answers no request before it unchoked, and none of more than [`BLOCK`](crate::base::limits::BLOCK) bytes.
+    pub fn connected_stock(&mut self, now: Instant, conn: ConnId) {
+        self.conns.insert(conn, Conn::stock(now));
+    }
+
     /// A connection is gone, and with it what it offered.
     pub fn disconnected(&mut self, now: Instant, conn: ConnId) {
         self.part(now, conn);

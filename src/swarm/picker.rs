@@ -476,6 +476,16 @@ impl Picker {
         self.started.insert(piece, started);
     }
 
+    /// A piece is to be cut into other blocks. False while others are asked for blocks of it.
+    pub fn recut(&mut self, piece: PieceIndex, budget: &mut Budget) -> bool {
+        let asked = |started: &Started| started.slots.iter().any(|slot| matches!(slot, Slot::Asked(..)));
+        let free = self.started.get(&piece).is_some_and(|started| !asked(started));
+        if free {
+            self.begin_anew(piece, budget);
+        }
+        free
+    }
+
     fn begin_anew(&mut self, piece: PieceIndex, budget: &mut Budget) {
         let Some(started) = self.started.remove(&piece) else { return };
         self.open.remove(&(started.owner, piece));

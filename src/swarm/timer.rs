@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Swarm;
 use super::picker::{Block, Pending};
 use super::torrent::{Fetch, Torrent};
-use crate::base::limits::READ_TIME;
+use crate::base::limits::{BLOCK, READ_TIME};
 use crate::base::{ConnId, InfoHash, Instant};
 
 impl Swarm {
@@ -135,7 +135,7 @@ impl Swarm {
 
     /// The fastest other source of a block, if it has room for one more request.
     fn second(&self, info_hash: InfoHash, pending: &Pending, patience: Duration) -> Option<(ConnId, u32)> {
-        let Pending { block: Block { piece, .. }, source, urgent, .. } = *pending;
+        let Pending { block: Block { piece, length, .. }, source, urgent, .. } = *pending;
         let channels = &self.torrents.get(&info_hash)?.channels;
         let others = channels.iter().filter_map(|(id, channel)| {
             let conn = self.conns.get(id)?;
@@ -144,6 +144,7 @@ impl Swarm {
             let can = *id != source
                 && session.can_ask()
                 && session.has.has(piece)
+                && !(conn.stock && length > BLOCK)
                 && !conn.window.is_snubbed()
                 && conn.window.has_room(urgent)
                 && latency < patience;

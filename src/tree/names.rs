@@ -78,21 +78,12 @@ fn boundary(bytes: &[u8], room: usize) -> usize {
     }
 }
 
-/// YYYY-MM-DD in UTC. The days-to-date conversion counts years from March, so that the leap day is a year's last.
+/// YYYY-MM-DD in UTC.
 fn date(wall: WallTime) -> String {
-    let days = wall.0.div_euclid(DAY_NS) + 719_468;
-    let era = days.div_euclid(146_097);
-    let day_of_era = days.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    format!("{:04}-{month:02}-{day:02}", era * 400 + year_of_era + next)
+    let (year, month, day) = wall.date();
+    format!("{year:04}-{month:02}-{day:02}")
 }
 
-/// Nanoseconds of a day.
-const DAY_NS: i64 = 86_400_000_000_000;
 /// Longer endings, in bytes with their dot, are taken for a part of the name.
 const EXTENSION_MAX: usize = 32;
 
@@ -101,6 +92,9 @@ mod tests {
     use super::*;
     use crate::base::MemberKey;
     use crate::wire::record::Chain;
+
+    /// Nanoseconds of a day.
+    const DAY_NS: i64 = 86_400_000_000_000;
 
     fn stamp(wall: i64) -> Stamp {
         let chain = Arc::new(Chain { author: MemberKey([7; 32]), incarnation: 0 });

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{Bytes2, Dot};
 use super::{WireError, bencode};
 use crate::base::limits::FRAME_MAX;
-use crate::base::{CircleId, CommitHash, InfoHash, MemberKey, StatementHash};
+use crate::base::{CircleId, CommitHash, InfoHash, MemberKey, StatementHash, TransportKey};
 
 /// The highest version of control messages that this node speaks, and the lowest.
 pub const VERSIONS: (u32, u32) = (1, 1);
@@ -35,6 +35,8 @@ pub enum Control {
     Open(Open),
     /// Closes a channel, or refuses to open it.
     Shut(Shut),
+    /// Stock clients that announced themselves to the sender.
+    Clients(Clients),
 }
 
 /// See [`Control::Hello`].
@@ -138,7 +140,7 @@ pub struct AddressRecord {
     pub number: u64,
     /// The transport key that signs it, since a locked box must be able to.
     #[serde(rename = "t")]
-    pub transport: crate::base::TransportKey,
+    pub transport: TransportKey,
 }
 
 /// See [`Control::Holdings`]: what the sender holds of one circle, or how that changed.
@@ -186,6 +188,31 @@ pub struct Shut {
     pub channel: u32,
 }
 
+/// See [`Control::Clients`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Clients {
+    /// The circle.
+    #[serde(rename = "c")]
+    pub circle: CircleId,
+    /// In any order.
+    #[serde(rename = "l")]
+    pub clients: Vec<Client>,
+}
+
+/// A stock client's place for one torrent.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Client {
+    /// `ip:port`.
+    #[serde(rename = "a")]
+    pub address: String,
+    /// The torrent.
+    #[serde(rename = "h")]
+    pub info_hash: InfoHash,
+    /// Its key.
+    #[serde(rename = "k")]
+    pub transport: TransportKey,
+}
+
 #[derive(Deserialize)]
 struct Typed {
     #[serde(rename = "t")]
@@ -217,6 +244,7 @@ impl Control {
             Control::Holdings(body) => tag("holdings", body),
             Control::Open(body) => tag("open", body),
             Control::Shut(body) => tag("shut", body),
+            Control::Clients(body) => tag("clients", body),
         }
     }
 
@@ -238,6 +266,7 @@ impl Control {
             "holdings" => Control::Holdings(body(bytes)?),
             "open" => Control::Open(body(bytes)?),
             "shut" => Control::Shut(body(bytes)?),
+            "clients" => Control::Clients(body(bytes)?),
             _ => return Ok(None),
         }))
     }

@@ -112,11 +112,14 @@ impl Metainfo {
     pub fn info_hash(&self, root_pem: &str) -> InfoHash {
         InfoHash(Sha1::digest(self.info_dictionary(root_pem)).into())
     }
+}
 
-    /// A `.torrent` file for stock clients.
-    pub fn torrent_file(&self, root_pem: &str) -> Vec<u8> {
-        [b"d4:info", &self.info_dictionary(root_pem)[..], b"e"].concat()
-    }
+/// A `.torrent` file for stock clients, whose trackers are asked in any order (BEP 12). `announce` names one at least.
+pub fn torrent_file(metainfo: &Metainfo, root_pem: &str, announce: &[String]) -> Vec<u8> {
+    let first = bencode::encode(&announce.first());
+    let tiers = bencode::encode(&[announce]);
+    let info = metainfo.info_dictionary(root_pem);
+    [b"d8:announce", &first[..], b"13:announce-list", &tiers, b"4:info", &info, b"e"].concat()
 }
 
 /// The piece length for a body of `sealed_bytes`, whose earlier version had `predecessor`: that one while it gives no
@@ -169,7 +172,9 @@ mod tests {
         assert_eq!(dictionary, expected);
         assert_eq!(metainfo.info_hash("PEM").0, <[u8; 20]>::from(Sha1::digest(&expected)));
         assert_ne!(metainfo.info_hash("PEM"), metainfo.info_hash("another"));
-        assert_eq!(metainfo.torrent_file("PEM"), [b"d4:info", &expected[..], b"e"].concat());
+        let file = torrent_file(&metainfo, "PEM", &["https://a/announce".into(), "b".into()]);
+        let head = b"d8:announce18:https://a/announce13:announce-listll18:https://a/announce1:bee4:info";
+        assert_eq!(file, [&head[..], &expected, b"e"].concat());
     }
 
     #[test]

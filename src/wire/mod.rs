@@ -1,5 +1,6 @@
 //! Formats: what stands on the wire and in the ledger, with the version of each, and nothing about what it is for.
 
+pub mod announce;
 pub mod beacon;
 pub mod bencode;
 mod bitfield;

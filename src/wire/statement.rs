@@ -78,6 +78,16 @@ impl Device {
     pub fn id(&self) -> DeviceId {
         DeviceId(Sha256::new().chain_update(self.transport.0).chain_update(self.member.0).finalize().into())
     }
+
+    /// A stock client with this key: it has no other, by which the roster tells it from a node.
+    pub fn guest(name: String, key: TransportKey) -> Self {
+        Self { member: MemberKey(key.0), name, transport: key }
+    }
+
+    /// True for a stock client.
+    pub fn is_guest(&self) -> bool {
+        self.member.0 == self.transport.0
+    }
 }
 
 /// Checks a name for people: 1 to 64 bytes, no control characters, no `/`, and neither `.` nor `..`.

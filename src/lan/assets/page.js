@@ -764,6 +764,9 @@
       entries = [];
       load(false);
     }
+    if (tab === 'box') {
+      request('GET', '/v1/password', null, function (wrong, told) { if (!wrong) { showPassword(told); } });
+    }
     refresh();
   }
 
@@ -778,6 +781,32 @@
       request('GET', '/v1/transfers', null, function (wrong, told) { if (!wrong) { showTransfers(told); } });
     }
   }
+
+  // --- the password for WebDAV
+
+  function showPassword(told) {
+    get('dav-address').textContent = location.origin + '/dav/';
+    get('password-set').textContent = told.set ? 'Change the password' : 'Set the password';
+    get('password-remove').hidden = !told.set;
+  }
+
+  get('password-form').onsubmit = function () {
+    request('PUT', '/v1/password', { password: get('password').value }, function (wrong, told) {
+      if (wrong) { return notice(wrong); }
+      get('password').value = '';
+      showPassword(told);
+      notice('The password is set. Drives that are open with another one ask for it anew.');
+    });
+    return false;
+  };
+
+  get('password-remove').onclick = function () {
+    request('DELETE', '/v1/password', null, function (wrong, told) {
+      if (wrong) { return notice(wrong); }
+      showPassword(told);
+      notice('The password is gone, and WebDAV is closed.');
+    });
+  };
 
   get('signout').onclick = function () {
     request('POST', '/v1/signout', null, function () { location.replace('/'); });

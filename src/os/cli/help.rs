@@ -11,6 +11,8 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("found") => FOUND,
         Some("leave") => LEAVE,
         Some("remove") => REMOVE,
+        Some("guest") => GUEST,
+        Some("export-torrent") => EXPORT_TORRENT,
         Some("press") => PRESS,
         Some("status") => STATUS,
         Some("friends") => FRIENDS,
@@ -39,6 +41,9 @@ Friends:
   found      found a circle
   leave      leave a circle, keeping what is here
   remove     remove a member from a circle, for good
+Rented servers with a stock BitTorrent client:
+  guest           certify one
+  export-torrent  write a .torrent file for it
 Look:
   status     how the node and its circles are
   friends    who the friends are, and what went to and from each
@@ -88,8 +93,8 @@ Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
 
   --mount DIR    show the tree there; each circle is a directory in it
   --cache        store and serve what is encrypted, and show nothing
-  --quota SIZE   how much a cache may keep, as 20GB or 500MiB (default: all of the
-                 disk but 5 %, and but 256 MiB at least)
+  --quota SIZE   how much a cache may keep, as 20GB or 500MiB (default: all of
+                 the disk but 5 %, and but 256 MiB at least)
   --listen A     address to listen on, as [::]:47470 or 192.168.1.5; may be
                  repeated; port 0 takes a free one (default [::]:47470, or a
                  free port where that one is taken)
@@ -188,7 +193,7 @@ Usage: dustfs press [SECONDS]
   less than 2    a press: answers the page's sign-in, else opens the window for
                  pairing (default)
   2 to 4         a hold: confirms the code, once it was shown to its end
-  5 to 10        forgets who is signed in to the page
+  5 to 10        forgets who is signed in to the page, and WebDAV's password
   10 to 20       leaves the circles with friends; what is here stays
 
 Examples:
@@ -209,6 +214,46 @@ Usage: dustfs remove MEMBER [--circle NAME]
 Examples:
   dustfs remove bob
   dustfs remove 4be1c0 --circle Skiers
+";
+
+const GUEST: &str = "\
+Certifies a stock BitTorrent client (libtorrent, qBittorrent): it may fetch and
+seed the torrents of a circle, all of which are encrypted, and can read nothing.
+Only a keeper's node certifies.
+
+Usage: dustfs guest NAME DIR [--circle NAME]
+
+  NAME           what friends see it as
+  DIR            gets guest.key (keep it secret), guest.crt and dh.pem, which
+                 the client asks for; where the key is there, it stays
+  --circle NAME  of which circle (default: the only one with friends, else Home)
+
+The certificate ends after 90 days: the same command renews it. `dustfs remove`
+ends it at once.
+
+Examples:
+  dustfs guest seedbox seedbox-keys
+  dustfs guest seedbox seedbox-keys --circle Skiers
+";
+
+const EXPORT_TORRENT: &str = "\
+Writes a .torrent file for stock clients that `dustfs guest` certified. What
+they fetch and seed is the file's encrypted form: they cannot read it.
+
+Usage: dustfs export-torrent PATH FILE [--announce HOST:PORT]
+
+  PATH                  the file, in the tree (Friends/film) or below the mount
+  FILE                  what is written
+  --announce HOST:PORT  the tracker that it names: a keeper's node, by its DNS
+                        name where it is behind a router (default: the
+                        addresses at which the circle's keepers listen)
+
+Each version of a file is a torrent of its own. A file of up to 4096 bytes has
+none.
+
+Examples:
+  dustfs export-torrent Friends/film.mkv film.torrent
+  dustfs export-torrent Friends/a.iso a.torrent --announce box.example.org:47470
 ";
 
 const STATUS: &str = "\

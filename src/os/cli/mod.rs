@@ -2,7 +2,8 @@
 
 pub mod command;
 pub mod config;
-pub mod help;
+pub mod guest;
+mod help;
 pub mod logger;
 mod nearest;
 mod perform;
@@ -13,6 +14,7 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
@@ -43,6 +45,8 @@ pub enum CliError {
     Input(io::Error),
     /// Standard output could not be written.
     Output(io::Error),
+    /// A file of the operator's cannot be read or written: which, and why.
+    File(PathBuf, String),
 }
 
 impl CliError {
@@ -79,6 +83,7 @@ impl fmt::Display for CliError {
             }
             CliError::Input(_) => f.write_str("standard input cannot be read"),
             CliError::Output(_) => f.write_str("standard output cannot be written"),
+            CliError::File(path, why) => write!(f, "{} cannot be used: {why}", path.display()),
         }
     }
 }
@@ -90,7 +95,7 @@ impl Error for CliError {
             CliError::Config(error) => error.source(),
             CliError::Client(error) => error.source(),
             CliError::Run(error) => error.source(),
-            CliError::StillRunning(_) | CliError::SelfTest(_) => None,
+            CliError::StillRunning(_) | CliError::SelfTest(_) | CliError::File(..) => None,
             CliError::Input(error) | CliError::Output(error) => Some(error),
         }
     }

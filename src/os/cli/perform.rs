@@ -1,15 +1,17 @@
 //! Does a command: starts a node, or asks the one that runs, and prints its answer.
 
 use std::io::{self, IsTerminal, Read, Write};
+use std::path::Path;
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::command::{Command, Globals, InviteFrom};
 use super::config::NodeConfig;
-use super::{CliError, show};
-use crate::lan::api::{Call, CircleAnswer, INVITE_MAX, InviteAnswer};
+use super::{CliError, guest, show};
+use crate::lan::api::{Call, CertificateAnswer, CircleAnswer, INVITE_MAX, InviteAnswer, TorrentAnswer};
 use crate::node::status::{Friend, Status, Transfers};
 use crate::os::http::{Client, ClientError};
 use crate::os::run;
@@ -44,6 +46,8 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
             let told = format!("removed {}\n", show::printable(&member));
             asking.show(&Call::Remove { circle, member }, |_: &Value| told.clone())
         }
+        Command::Guest { circle, name, directory } => asking.guest(circle, name, &directory),
+        Command::ExportTorrent { path, file, announce } => asking.export_torrent(path, announce, &file),
         Command::Press(milliseconds) => asking.press(milliseconds),
         Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
         Command::Stop => asking.stop(),
@@ -152,6 +156,33 @@ impl Asking<'_> {
             0 => Ok(()),
             failed => Err(CliError::SelfTest(failed)),
         }
+    }
+
+    /// The key is made here, and is told to nobody; the node certifies it.
+    fn guest(&mut self, circle: Option<String>, name: String, directory: &Path) -> Result<(), CliError> {
+        let key = guest::key(directory)?;
+        let told = format!("certified {}: it ends in 90 days\n", show::printable(&name));
+        let answer = self.client.ask(&Call::Guest { circle, name, key })?;
+        let CertificateAnswer { certificate } = decode(&answer)?;
+        guest::write_certificate(directory, &certificate)?;
+        self.print(&json!({}), |_: &Value| told.clone())
+    }
+
+    fn export_torrent(&mut self, path: String, announce: Option<String>, file: &Path) -> Result<(), CliError> {
+        let path = self.in_tree(path)?;
+        let TorrentAnswer { torrent } = decode(&self.client.ask(&Call::ExportTorrent { path, announce })?)?;
+        let bytes = BASE64.decode(torrent.as_bytes()).map_err(|why| ClientError::Strange(why.to_string()))?;
+        guest::write(file, &bytes, 0o644)?;
+        let told = format!("wrote {}\n", file.display());
+        self.print(&json!({}), |_: &Value| told.clone())
+    }
+
+    /// A path below the mount is told as the tree has it.
+    fn in_tree(&self, path: String) -> Result<String, CliError> {
+        let absolute = std::path::absolute(&path)?;
+        let status: Status = decode(&self.client.ask(&Call::Status)?)?;
+        let below = status.mount.and_then(|mount| Some(absolute.strip_prefix(mount).ok()?.to_str()?.to_owned()));
+        Ok(below.unwrap_or(path))
     }
 
     fn press(&mut self, held_ms: u32) -> Result<(), CliError> {

@@ -16,15 +16,17 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::page::Pulse;
-use crate::base::Ticket;
+use crate::base::{Instant, Ticket};
 use crate::lan::api::ApiError;
 use crate::lan::download::{Conditions, Download};
 use crate::lan::listing::{self, LISTED};
 use crate::lan::path::FilePath;
 use crate::lan::response::Response;
 use crate::lan::upload::{self, Upload, Want};
+use crate::node::Node;
 use crate::node::io::{Attr, Inode, Input, Op, OpError, ReadPart, Reply};
 use crate::os::core::Core;
+use crate::os::disk::RedbStore;
 use crate::wire::record::Kind;
 
 /// The tree, as requests see it.
@@ -38,6 +40,22 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn new(core: Arc<Core>) -> Self {
         Self { core, readers: Arc::new(Semaphore::new(READERS)) }
+    }
+
+    /// The clock that requests are timed by.
+    pub(super) fn now(&self) -> Instant {
+        self.core.now().instant
+    }
+
+    /// Bytes that the disk has, and has free.
+    pub(super) fn space(&self) -> (u64, u64) {
+        self.core.slabs().space()
+    }
+
+    /// Looks at the tree as it is at one moment.
+    pub(super) fn look<R>(&self, look: impl FnOnce(&Node<RedbStore>, Instant) -> R) -> R {
+        let now = self.now();
+        self.core.read(|node| look(node, now))
     }
 
     /// Lists a directory, or sends a file. Its first piece is read before its head is answered, so that what cannot be
@@ -61,15 +79,15 @@ impl Tree {
         }
     }
 
-    async fn begin(&self, mut download: Download, pulse: &Pulse) -> Result<Pieces, OpError> {
+    pub(super) async fn begin(&self, mut download: Download, pulse: &Pulse) -> Result<Pieces, OpError> {
         let left = download.left();
         let first = working(self.next(&mut download), pulse).await?;
         let (give, pieces) = mpsc::channel(1);
         tokio::spawn(self.clone().send(download, give, pulse.clone()));
-        Ok(Pieces { first: Some(first), pieces, left })
+        Ok(Pieces { first: Some(first), pieces, left: Some(left) })
     }
 
-    fn resolve(&self, path: &FilePath) -> Result<Attr, OpError> {
+    pub(super) fn resolve(&self, path: &FilePath) -> Result<Attr, OpError> {
         self.core.read(|node| path.resolve(|inode| node.attr(inode), |parent, name| node.lookup(parent, name)))
     }
 
@@ -146,13 +164,17 @@ impl Tree {
         Err(OpError::TimedOut)
     }
 
-    /// Asks the node; it is told when nobody waits for the answer any more.
+    /// Asks the node; it is told when nobody waits for the answer any more, and the kernel what names have changed.
     pub(super) async fn ask(&self, op: Op) -> Reply {
         let (tell, told) = oneshot::channel();
+        let names = names_of(&op);
         let ticket = self.core.op(op, Box::new(move |reply| drop(tell.send(reply))));
         let mut asked = Asked { core: &self.core, ticket: Some(ticket) };
         let reply = told.await.unwrap_or(Err(OpError::Stopping));
         asked.ticket = None;
+        if reply.is_ok() {
+            names.iter().for_each(|(directory, name)| self.core.forget_entry(*directory, name));
+        }
         reply
     }
 
@@ -166,14 +188,15 @@ impl Tree {
         body: &mut Incoming,
         pulse: &Pulse,
     ) -> Response {
-        let response = match self.upload(path, no_replace, length) {
-            Ok(upload) => Writing { tree: self, upload }.run(body, pulse).await,
-            Err(error) => return error.into(),
-        };
-        if let Ok((parent, name)) = self.directory(path) {
-            self.core.forget_entry(parent, name);
+        match self.upload(path, no_replace, length) {
+            Ok(upload) => self.take(upload, &mut Source::Body(body), pulse).await,
+            Err(error) => error.into(),
         }
-        response
+    }
+
+    /// Carries an upload out.
+    pub(super) async fn take(&self, upload: Upload, source: &mut Source<'_>, pulse: &Pulse) -> Response {
+        Writing { tree: self, upload }.run(source, pulse).await
     }
 
     fn upload(&self, path: &FilePath, no_replace: bool, length: Option<u64>) -> Result<Upload, ApiError> {
@@ -202,7 +225,6 @@ impl Tree {
             Kind::File | Kind::Symlink => Op::Unlink { parent, name },
         })
         .await?;
-        self.core.forget_entry(parent, label);
         self.ask(Op::Fsync { inode: parent }).await?;
         Ok(Response::new(204))
     }
@@ -211,9 +233,23 @@ impl Tree {
     pub(super) async fn mkdir(&self, path: &FilePath) -> Result<Response, ApiError> {
         let (parent, name) = self.directory(path)?;
         self.ask(Op::Mkdir { parent, name: name.to_vec(), mode: 0o755 }).await?;
-        self.core.forget_entry(parent, name);
         self.ask(Op::Fsync { inode: parent }).await?;
         Ok(Response::new(201))
+    }
+}
+
+/// The names that an operation changes.
+fn names_of(op: &Op) -> Vec<(Inode, Vec<u8>)> {
+    match op {
+        Op::Link { parent, name, .. }
+        | Op::Mkdir { parent, name, .. }
+        | Op::Symlink { parent, name, .. }
+        | Op::Unlink { parent, name }
+        | Op::Rmdir { parent, name } => vec![(*parent, name.clone())],
+        Op::Rename { parent, name, new_parent, new_name, .. } => {
+            vec![(*parent, name.clone()), (*new_parent, new_name.clone())]
+        }
+        _ => Vec::new(),
     }
 }
 
@@ -258,7 +294,7 @@ fn fill(core: &Core, part: &ReadPart, chunk: &mut Vec<u8>, out: &mut Vec<u8>) ->
 }
 
 /// While the node is at work, it is not the client that keeps the connection.
-async fn working<T>(asked: impl Future<Output = T>, pulse: &Pulse) -> T {
+pub(super) async fn working<T>(asked: impl Future<Output = T>, pulse: &Pulse) -> T {
     let mut asked = pin!(asked);
     loop {
         pulse.beat();
@@ -290,7 +326,7 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    async fn run(&mut self, body: &mut Incoming, pulse: &Pulse) -> Response {
+    async fn run(&mut self, source: &mut Source<'_>, pulse: &Pulse) -> Response {
         loop {
             match self.upload.want() {
                 Want::Done(response) => return response,
@@ -298,18 +334,42 @@ impl Writing<'_> {
                     let reply = working(self.tree.ask(op), pulse).await;
                     self.upload.answered(reply);
                 }
-                Want::Body => match timeout(FRAME_TIME, body.frame()).await {
+                Want::Body => match source.next(self.tree, pulse).await {
                     Ok(None) => self.upload.end(),
+                    Ok(Some(piece)) => self.upload.piece(&piece),
+                    Err(error) => self.upload.broken(error),
+                },
+            }
+        }
+    }
+}
+
+/// Where what is uploaded comes from.
+pub(super) enum Source<'a> {
+    /// The body of a request.
+    Body(&'a mut Incoming),
+    /// A file that is copied; an empty one has nothing to be read.
+    File(Option<Download>),
+}
+
+impl Source<'_> {
+    async fn next(&mut self, tree: &Tree, pulse: &Pulse) -> Result<Option<Bytes>, ApiError> {
+        match self {
+            Source::Body(body) => loop {
+                match timeout(FRAME_TIME, body.frame()).await {
+                    Ok(None) => return Ok(None),
                     // Trailers are nobody's.
                     Ok(Some(Ok(frame))) => {
                         if let Ok(data) = frame.into_data() {
-                            self.upload.piece(&data);
+                            return Ok(Some(data));
                         }
                     }
-                    Ok(Some(Err(why))) => self.upload.broken(ApiError::bad(format!("the body broke off: {why}"))),
-                    Err(_) => self.upload.broken(ApiError::new(408, "the body did not come in time")),
-                },
-            }
+                    Ok(Some(Err(why))) => return Err(ApiError::bad(format!("the body broke off: {why}"))),
+                    Err(_) => return Err(ApiError::new(408, "the body did not come in time")),
+                }
+            },
+            Source::File(Some(download)) if download.left() > 0 => Ok(Some(working(tree.next(download), pulse).await?)),
+            Source::File(_) => Ok(None),
         }
     }
 }
@@ -322,11 +382,12 @@ impl Drop for Writing<'_> {
     }
 }
 
-/// The body of a file that is sent: one piece waits to be taken while the next is read.
+/// A body that is sent: one piece waits to be taken while the next is made.
 pub(super) struct Pieces {
-    first: Option<Bytes>,
-    pieces: Receiver<io::Result<Bytes>>,
-    left: u64,
+    pub(super) first: Option<Bytes>,
+    pub(super) pieces: Receiver<io::Result<Bytes>>,
+    /// Bytes that are left, where that is known.
+    pub(super) left: Option<u64>,
 }
 
 impl Body for Pieces {
@@ -340,18 +401,18 @@ impl Body for Pieces {
         };
         Poll::Ready(piece.map(|piece| {
             piece.map(|piece| {
-                self.left = self.left.saturating_sub(piece.len() as u64);
+                self.left = self.left.map(|left| left.saturating_sub(piece.len() as u64));
                 Frame::data(piece)
             })
         }))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.left == 0
+        self.left == Some(0)
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 

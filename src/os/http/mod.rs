@@ -3,6 +3,8 @@
 
 pub mod client;
 #[cfg(feature = "lan")]
+mod dav;
+#[cfg(feature = "lan")]
 mod files;
 #[cfg(feature = "lan")]
 pub mod page;

@@ -1,7 +1,7 @@
 //! The page's listener: TCP connections, bounded in number, by address, in bytes and in time, into the machines of
 //! `lan`, and their answers back.
 //!
-//! One request a connection. A connection has to get on: each piece of a file that goes or comes gives it time anew, and
+//! One request a connection, but for WebDAV's clients, which send many. A connection has to get on: each piece of a file that goes or comes gives it time anew, and
 //! one that does not is closed.
 
 use std::collections::BTreeMap;
@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,10 +17,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, HeaderValue, IF_NONE_MATCH,
-    IF_RANGE, ORIGIN, RANGE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE, EXPECT, HOST, HeaderName, HeaderValue,
+    IF_NONE_MATCH, IF_RANGE, ORIGIN, RANGE,
 };
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
@@ -27,14 +28,16 @@ use hyper::service::service_fn;
 use hyper::{Request, Response as HttpResponse, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Handler;
+use super::dav::DavSite;
 use super::files::{Pieces, Tree};
 use super::server::CALL_TIME;
 use crate::lan::api::{ApiError, BODY_MAX};
+use crate::lan::dav;
 use crate::lan::host::{Names, Source, host_of};
 use crate::lan::page::{self, Head, Page, Step};
 use crate::lan::response::Response;
@@ -92,18 +95,31 @@ impl PageServer {
     }
 
     /// Answers requests until `stop` is ready; then takes no more, and gives those that are being answered three
-    /// seconds. `api` carries out calls; `names` are those of this box.
-    pub async fn run(self, core: Arc<Core>, api: Handler, names: Names, stop: impl Future<Output = ()>) {
+    /// seconds. `api` carries out calls; `names` are those of this box; `state` is its state directory.
+    pub async fn run(
+        self,
+        core: Arc<Core>,
+        api: Handler,
+        names: Names,
+        state: PathBuf,
+        stop: impl Future<Output = ()>,
+    ) {
+        let mut wishes = core.wishes();
+        // Dropped when connections are to take no more requests.
+        let (open, ending) = watch::channel(());
         let site = Arc::new(Site {
             page: Mutex::new(Page::new(names)),
+            dav: Arc::new(DavSite::open(&state)),
             tree: Tree::new(core.clone()),
             core,
             api,
+            ending,
             asking: Mutex::default(),
             by_address: Mutex::default(),
         });
         let permits = Arc::new(Semaphore::new(CONNECTIONS));
         let mut connections = JoinSet::new();
+        let mut forgotten = wishes.borrow_and_update().forget_sessions;
         let mut stop = pin!(stop);
         loop {
             tokio::select! {
@@ -116,9 +132,17 @@ impl PageServer {
                     });
                 }
                 Some(_) = connections.join_next(), if !connections.is_empty() => {}
+                Ok(()) = wishes.changed() => {
+                    let times = wishes.borrow_and_update().forget_sessions;
+                    if times != forgotten {
+                        forgotten = times;
+                        site.forget();
+                        site.dav.forgotten().await;
+                    }
+                }
             }
         }
-        drop(self);
+        drop((self, open));
         let drained = timeout(DRAIN_TIME, async { while connections.join_next().await.is_some() {} }).await;
         if drained.is_err() {
             log::debug!("{} requests to the page were cut off by the stop", connections.len());
@@ -143,6 +167,7 @@ impl PageServer {
 /// What all connections share.
 struct Site {
     page: Mutex<Page>,
+    dav: Arc<DavSite>,
     tree: Tree,
     core: Arc<Core>,
     api: Handler,
@@ -150,12 +175,13 @@ struct Site {
     asking: Mutex<Option<JoinHandle<()>>>,
     /// Connections of each host.
     by_address: Mutex<BTreeMap<IpAddr, usize>>,
+    ending: watch::Receiver<()>,
 }
 
 type Sent = Either<Full<Bytes>, Pieces>;
 
 impl Site {
-    /// Answers the one request of a connection.
+    /// Answers the requests of a connection.
     async fn serve(self: Arc<Self>, stream: TcpStream, remote: SocketAddr) {
         let Ok(local) = stream.local_addr() else { return };
         let Some(_place) = Place::take(&self.by_address, host_of(remote.ip())) else {
@@ -169,14 +195,34 @@ impl Site {
             .header_read_timeout(HEADER_TIME)
             .max_headers(HEADERS)
             .max_buf_size(BUFFER_BYTES)
-            .keep_alive(false)
             .serve_connection(TokioIo::new(stream), service);
-        tokio::select! {
-            ended = connection => if let Err(why) = ended {
-                log::debug!("a connection of {remote} to the page ended: {why}");
-            },
-            () = pulse.stopped() => log::debug!("a connection of {remote} to the page did not get on"),
+        let mut connection = pin!(connection);
+        let mut ending = self.ending.clone();
+        let mut ends = false;
+        loop {
+            tokio::select! {
+                ended = connection.as_mut() => {
+                    if let Err(why) = ended {
+                        log::debug!("a connection of {remote} to the page ended: {why}");
+                    }
+                    return;
+                }
+                () = pulse.stopped() => {
+                    return log::debug!("a connection of {remote} to the page did not get on");
+                }
+                Err(_) = ending.changed(), if !ends => {
+                    connection.as_mut().graceful_shutdown();
+                    ends = true;
+                }
+            }
         }
+    }
+
+    /// What a hold of the button forgets.
+    fn forget(&self) {
+        let times = self.core.wishes().borrow().forget_sessions;
+        lock(&self.page).forget(times);
+        self.dav.forget(times);
     }
 
     async fn answer(
@@ -187,13 +233,23 @@ impl Site {
         pulse: &Pulse,
     ) -> Result<HttpResponse<Sent>, Infallible> {
         let (parts, mut body) = request.into_parts();
-        lock(&self.page).forget(self.core.wishes().borrow().forget_sessions);
+        pulse.beat();
+        self.forget();
         let step = match head(&parts, remote, local) {
             Ok(head) => lock(&self.page).head(self.core.now().instant, &head),
             Err(error) => Step::Answer(error.into()),
         };
         let mut pieces = None;
+        let is_dav = matches!(step, Step::Dav);
         let response = match step {
+            Step::Dav => match self.dav(&parts, &mut body, remote, pulse).await {
+                Ok((response, body)) => {
+                    pieces = body;
+                    response
+                }
+                Err(response) => response,
+            },
+            Step::Password(change) => self.dav.password(change, &mut body).await.unwrap_or_else(Response::from),
             Step::Answer(response) => response,
             Step::Call => page::told(&self.call(&parts, &mut body).await),
             Step::SignIn => self.sign_in(remote).unwrap_or_else(Response::from),
@@ -215,17 +271,40 @@ impl Site {
         if response.status >= 400 && !parts.headers.contains_key(EXPECT) {
             hear_out(&mut body).await;
         }
-        Ok(carry(response, pieces))
+        let mut carried = carry(response, pieces);
+        if !is_dav {
+            carried.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Ok(carried)
+    }
+
+    async fn dav(
+        &self,
+        parts: &Parts,
+        body: &mut Incoming,
+        remote: IpAddr,
+        pulse: &Pulse,
+    ) -> Result<(Response, Option<Pieces>), Response> {
+        // A header that is there and not understood must not count as one that is not there.
+        let header = |name| parts.headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or("?"));
+        let request = self.dav.head(
+            &self.tree,
+            &dav::Head {
+                method: parts.method.as_str(),
+                target: parts.uri.path_and_query().map_or("", |target| target.as_str()),
+                host: header("host").unwrap_or_default(),
+                remote,
+                length: header("content-length").and_then(|length| length.parse().ok()),
+                has_body: !body.is_end_stream(),
+                header: &header,
+            },
+        );
+        self.dav.answer(&self.tree, request, body, pulse).await
     }
 
     async fn call(&self, parts: &Parts, body: &mut Incoming) -> Result<crate::lan::api::Outcome, ApiError> {
         let target = parts.uri.path();
-        let body = match timeout(BODY_TIME, Limited::new(body, BODY_MAX).collect()).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(why)) if why.is::<LengthLimitError>() => return Err(ApiError::body_too_large()),
-            Ok(Err(why)) => return Err(ApiError::bad(format!("the body broke off: {why}"))),
-            Err(_) => return Err(ApiError::new(408, "the body did not come in time")),
-        };
+        let body = whole(body, BODY_MAX).await?;
         let call = page::call(parts.method.as_str(), target, &body)?;
         let answered = timeout(CALL_TIME, (self.api)(call)).await;
         answered.unwrap_or_else(|_| {
@@ -267,6 +346,18 @@ impl Site {
         });
         *lock(&self.asking) = Some(asking);
         Ok(response)
+    }
+}
+
+/// A body that is read before it is looked at.
+pub(super) async fn whole(body: &mut Incoming, limit: usize) -> Result<Bytes, ApiError> {
+    match timeout(BODY_TIME, Limited::new(body, limit).collect()).await {
+        Ok(Ok(body)) => Ok(body.to_bytes()),
+        Ok(Err(why)) if why.is::<LengthLimitError>() => {
+            Err(ApiError::new(413, format!("the body is longer than {limit} bytes")))
+        }
+        Ok(Err(why)) => Err(ApiError::bad(format!("the body broke off: {why}"))),
+        Err(_) => Err(ApiError::new(408, "the body did not come in time")),
     }
 }
 
@@ -312,7 +403,7 @@ fn carry(response: Response, pieces: Option<Pieces>) -> HttpResponse<Sent> {
     *carried.status_mut() = StatusCode::from_u16(response.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     for (name, value) in response.headers {
         match HeaderValue::from_str(&value) {
-            Ok(value) => drop(carried.headers_mut().insert(HeaderName::from_static(name), value)),
+            Ok(value) => drop(carried.headers_mut().append(HeaderName::from_static(name), value)),
             Err(_) => log::error!("the header {name} cannot be sent: {value:?}"),
         }
     }
@@ -383,7 +474,7 @@ impl Pulse {
 }
 
 /// What a mutex holds; a thread that panicked leaves nothing half done in this file's.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -15,7 +15,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::handshake::Stream;
 use super::{Events, NetLimits};
 use crate::base::ConnId;
-use crate::node::io::Input;
+use crate::base::limits::PEER_MESSAGE_MAX;
+use crate::node::io::{Input, Protocol};
+use crate::wire::WireError;
 use crate::wire::frame::{self, Header};
 
 /// What the driver tells a connection.
@@ -59,6 +61,7 @@ impl Connection {
     pub(super) fn new(
         conn: ConnId,
         mut stream: Stream,
+        stock: bool,
         outgoing: mpsc::UnboundedReceiver<Outgoing>,
         events: Events,
         limits: NetLimits,
@@ -76,8 +79,8 @@ impl Connection {
             events,
             limits,
             end_at,
-            reader: Reader::new(),
-            writer: Writer::default(),
+            reader: Reader::new(stock),
+            writer: Writer { stock, ..Writer::default() },
             read_at: now,
             written_at: now,
             timer,
@@ -257,11 +260,13 @@ struct Reader {
     buffer: BytesMut,
     /// Room to make for the next reads.
     room: usize,
+    /// What comes are messages of BEP 3, `length(4) | message`.
+    stock: bool,
 }
 
 impl Reader {
-    fn new() -> Self {
-        Self { buffer: BytesMut::new(), room: READ_ROOM_MIN }
+    fn new(stock: bool) -> Self {
+        Self { buffer: BytesMut::new(), room: READ_ROOM_MIN, stock }
     }
 
     /// Reads once.
@@ -273,20 +278,35 @@ impl Reader {
     }
 
     /// The next whole frame, if it is here.
-    fn frame(&mut self) -> Result<Option<(u32, Bytes)>, crate::wire::WireError> {
-        let Some(header) = self.buffer.first_chunk() else { return Ok(None) };
-        let Header { length, channel } = Header::decode(header)?;
+    fn frame(&mut self) -> Result<Option<(u32, Bytes)>, WireError> {
+        let Some((header, Header { length, channel })) = self.header()? else { return Ok(None) };
         let length = length as usize;
-        if self.buffer.len() < frame::HEADER + length {
-            let missing = frame::HEADER + length - self.buffer.len();
+        if self.buffer.len() < header + length {
+            let missing = header + length - self.buffer.len();
             self.buffer.reserve(missing + READ_ROOM_LEAST);
             return Ok(None);
         }
-        self.buffer.advance(frame::HEADER);
+        self.buffer.advance(header);
         let payload = self.buffer.split_to(length);
         // A short payload that is kept must not keep a long buffer.
         let payload = if length < COPY_BELOW { Bytes::copy_from_slice(&payload) } else { payload.freeze() };
         Ok(Some((channel, payload)))
+    }
+
+    /// The next header, if it is here, and its bytes. A stock client's message without a byte keeps alive as our empty
+    /// frames of control do.
+    fn header(&self) -> Result<Option<(usize, Header)>, WireError> {
+        if !self.stock {
+            let Some(header) = self.buffer.first_chunk() else { return Ok(None) };
+            return Ok(Some((frame::HEADER, Header::decode(header)?)));
+        }
+        let Some(prefix) = self.buffer.first_chunk() else { return Ok(None) };
+        let length = u32::from_be_bytes(*prefix);
+        if length as usize > PEER_MESSAGE_MAX {
+            return Err(WireError::OverLimit("a peer message's length in bytes", length as usize, PEER_MESSAGE_MAX));
+        }
+        let channel = if length == 0 { frame::CONTROL } else { Protocol::STOCK_CHANNEL };
+        Ok(Some((prefix.len(), Header { length, channel })))
     }
 
     /// Makes more room when a burst filled what there was.
@@ -299,7 +319,7 @@ impl Reader {
     /// Gives the memory back while nothing comes.
     fn rest(&mut self) {
         if self.buffer.is_empty() {
-            *self = Self::new();
+            *self = Self::new(self.stock);
         }
     }
 
@@ -319,12 +339,15 @@ struct Writer {
     /// Payload bytes of frames that went and were not told.
     credit: usize,
     unflushed: bool,
+    /// As [`Reader::stock`]: a frame's header begins with the length, and that is all that goes out of it.
+    stock: bool,
 }
 
 impl Writer {
     fn push(&mut self, channel: u32, head: Bytes, body: Bytes) {
         let header = Header::new(channel, head.len() + body.len()).encode();
-        self.queue.push_back([Bytes::copy_from_slice(&header), head, body]);
+        let header = if self.stock { &header[..4] } else { &header[..] };
+        self.queue.push_back([Bytes::copy_from_slice(header), head, body]);
     }
 
     /// True when the kernel has everything.
@@ -428,7 +451,7 @@ mod tests {
             for (channel, head, body) in &frames {
                 writer.push(*channel, head.clone().into(), body.clone().into());
             }
-            let mut reader = Reader::new();
+            let mut reader = Reader::new(false);
             let mut told = Vec::new();
             let mut cuts = cuts.iter().cycle();
             while !writer.queue.is_empty() {
@@ -452,7 +475,7 @@ mod tests {
 
         #[test]
         fn garbage_never_panics(bytes: Vec<u8>) {
-            let mut reader = Reader::new();
+            let mut reader = Reader::new(false);
             reader.buffer.extend_from_slice(&bytes);
             while let Ok(Some(_)) = reader.frame() {}
             prop_assert!(reader.buffer.capacity() <= crate::base::limits::FRAME_MAX + 2 * READ_ROOM_MAX);

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::connection::{Connection, Outgoing};
 use super::handshake::{self, Established};
+use super::stock::Stock;
 use super::tls::{Identity, Trusted};
 use super::{Command, Events, NetLimits};
 use crate::base::{ConnId, Ticket, TransportKey};
@@ -22,6 +23,7 @@ pub(super) struct Driver {
     identity: Arc<Identity>,
     limits: NetLimits,
     events: Events,
+    stock: Arc<dyn Stock>,
     commands: mpsc::UnboundedReceiver<Command>,
     trusted: Arc<Trusted>,
     tasks: JoinSet<Report>,
@@ -44,7 +46,7 @@ struct Held {
 
 /// What a task ends with.
 enum Report {
-    Accepted { source: Source, remote: SocketAddr, result: Result<Box<Established>, String> },
+    Accepted { source: Source, remote: SocketAddr, result: Result<Option<Box<Established>>, String> },
     Dialled { ticket: Ticket, result: Result<Box<Established>, String> },
     Ended { conn: ConnId, why: String },
 }
@@ -54,6 +56,7 @@ impl Driver {
         identity: Identity,
         limits: NetLimits,
         events: Events,
+        stock: Arc<dyn Stock>,
         commands: mpsc::UnboundedReceiver<Command>,
     ) -> Self {
         let identity = Arc::new(identity);
@@ -62,6 +65,7 @@ impl Driver {
             identity,
             limits,
             events,
+            stock,
             commands,
             tasks: JoinSet::new(),
             conns: BTreeMap::new(),
@@ -161,9 +165,9 @@ impl Driver {
             return self.refusals.warn(remote, "too many handshakes are in flight");
         }
         self.handshakes.insert(source, of_source + 1);
-        let (trusted, time) = (self.trusted.clone(), self.limits.handshake_time);
+        let (trusted, stock, time) = (self.trusted.clone(), self.stock.clone(), self.limits.handshake_time);
         self.tasks.spawn(async move {
-            let result = match timeout(time, handshake::accept(socket, remote, trusted)).await {
+            let result = match timeout(time, handshake::accept(socket, remote, trusted, stock)).await {
                 Ok(result) => result,
                 Err(_) => Err(format!("its handshake took longer than {} s", time.as_secs_f32())),
             };
@@ -180,7 +184,11 @@ impl Driver {
                         self.handshakes.remove(&source);
                     }
                 }
-                if let Err(why) = result.and_then(|established| self.connected(established, None)) {
+                let connected = result.and_then(|established| match established {
+                    Some(established) => self.connected(established, None),
+                    None => Ok(()),
+                });
+                if let Err(why) = connected {
                     self.refusals.warn(remote, &why);
                 }
             }
@@ -210,6 +218,11 @@ impl Driver {
         if guest && guests.count() >= self.limits.guest_connections {
             return Err("too many are answering an invite, or pairing, at once".into());
         }
+        let stock = matches!(protocol, Protocol::Torrent(..));
+        let stocks = self.conns.values().filter(|held| matches!(held.protocol, Protocol::Torrent(..)) && !held.dialled);
+        if stock && dialed.is_none() && stocks.count() >= self.limits.stock_connections {
+            return Err("too many stock clients are connected".into());
+        }
         self.last_conn += 1;
         let conn = ConnId(self.last_conn);
         let (sender, outgoing) = mpsc::unbounded_channel();
@@ -217,9 +230,13 @@ impl Driver {
         self.conns.insert(conn, Held { outgoing: sender, protocol, transport, dialled, remote });
         log::info!("connection {} with key {transport} at {remote} is up", conn.0);
         (self.events)(Input::Connected(Connected { conn, protocol, transport, exporter, dialed, remote }));
-        let lasts =
-            guest.then_some(if protocol == Protocol::Pair { self.limits.pair_time } else { self.limits.invite_time });
-        let connection = Connection::new(conn, stream, outgoing, self.events.clone(), self.limits.clone(), lasts);
+        let lasts = match protocol {
+            Protocol::Torrent(..) => Some(self.limits.stock_time),
+            Protocol::Pair if guest => Some(self.limits.pair_time),
+            _ => guest.then_some(self.limits.invite_time),
+        };
+        let connection =
+            Connection::new(conn, stream, stock, outgoing, self.events.clone(), self.limits.clone(), lasts);
         self.tasks.spawn(async move {
             let (conn, why) = connection.run().await;
             Report::Ended { conn, why }

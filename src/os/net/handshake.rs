@@ -11,10 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::{LazyConfigAcceptor, TlsConnector, TlsStream};
 
+use super::stock::{self, Stock};
 use super::tls::{self, Answer, Trusted};
 use crate::base::TransportKey;
 use crate::cert;
-use crate::node::io::Protocol;
+use crate::node::io::{Announced, Protocol};
 use crate::wire::frame;
 
 /// rustls reads 4 KiB at a time; from this buffer that is a copy and not a system call.
@@ -35,20 +36,29 @@ pub(super) struct Established {
     pub(super) remote: SocketAddr,
 }
 
-/// Answers a connection that came in. The error is for the log.
+/// Answers a connection that came in; nothing is left of one to the tracker. The error is for the log.
 pub(super) async fn accept(
     socket: TcpStream,
     remote: SocketAddr,
     trusted: Arc<Trusted>,
-) -> Result<Box<Established>, String> {
+    stock: Arc<dyn Stock>,
+) -> Result<Option<Box<Established>>, String> {
     let words = |error: io::Error| tls::accept_words(&error);
     socket.set_nodelay(true).map_err(words)?;
+    let here = socket.local_addr().map_err(words)?;
+    let here = SocketAddr::new(here.ip().to_canonical(), here.port());
     let socket = BufReader::with_capacity(SOCKET_BUFFER, socket);
     let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(words)?;
     let hello = start.client_hello();
-    let answer = trusted.answer(hello.server_name(), hello.alpn().into_iter().flatten());
+    let answer = trusted.answer(hello.server_name(), hello.alpn().into_iter().flatten(), &*stock, here.ip());
     let (protocol, config) = match answer {
         Answer::Handshake(protocol, config) => (protocol, config),
+        Answer::Tracker(circle, config) => {
+            let mut stream = TlsStream::from(start.into_stream(config).await.map_err(words)?);
+            let asked = Announced { circle, transport: key_of(&stream)?, from: remote.ip(), here };
+            stock::answer_announce(&mut stream, asked, &*stock).await?;
+            return Ok(None);
+        }
         Answer::Refuse(alert, why) => {
             let mut socket = start.io;
             // Whether the alert reaches a stranger or not, it is refused.
@@ -57,9 +67,18 @@ pub(super) async fn accept(
         }
     };
     let mut stream = TlsStream::from(start.into_stream(config).await.map_err(words)?);
-    stream.write_all(&GREETING).await.map_err(words)?;
-    stream.flush().await.map_err(words)?;
-    established(stream, protocol, remote)
+    match protocol {
+        Protocol::Torrent(_, info_hash) => {
+            stock::hear(&mut stream, &info_hash).await?;
+            let name = exporter(&stream)?;
+            stock::greet(&mut stream, &info_hash, &name).await.map_err(words)?;
+        }
+        _ => {
+            stream.write_all(&GREETING).await.map_err(words)?;
+            stream.flush().await.map_err(words)?;
+        }
+    }
+    established(stream, protocol, remote).map(Some)
 }
 
 /// Connects to `remote` and authenticates it. The error is for people.
@@ -74,6 +93,12 @@ pub(super) async fn dial(
     socket.set_nodelay(true).map_err(words)?;
     let socket = BufReader::with_capacity(SOCKET_BUFFER, socket);
     let mut stream = TlsStream::from(TlsConnector::from(config).connect(name, socket).await.map_err(words)?);
+    if let Protocol::Torrent(_, info_hash) = protocol {
+        let name = exporter(&stream)?;
+        stock::greet(&mut stream, &info_hash, &name).await.map_err(words)?;
+        stock::hear(&mut stream, &info_hash).await?;
+        return established(stream, protocol, remote);
+    }
     let mut greeting = [0; GREETING.len()];
     stream.read_exact(&mut greeting).await.map_err(words)?;
     if greeting != GREETING {
@@ -83,15 +108,23 @@ pub(super) async fn dial(
 }
 
 fn established(stream: Stream, protocol: Protocol, remote: SocketAddr) -> Result<Box<Established>, String> {
-    let (_, session) = stream.get_ref();
-    let leaf = session.peer_certificates().and_then(|chain| chain.first()).ok_or("the peer shows no certificate")?;
-    let transport = cert::transport_key_of(leaf).ok_or("the peer's certificate has no Ed25519 key")?;
-    let exporter = match &stream {
+    let transport = key_of(&stream)?;
+    let exporter = exporter(&stream)?;
+    Ok(Box::new(Established { stream, protocol, transport, exporter, remote }))
+}
+
+fn exporter(stream: &Stream) -> Result<[u8; 32], String> {
+    let exporter = match stream {
         Stream::Client(stream) => stream.get_ref().1.export_keying_material([0; 32], tls::EXPORTER, None),
         Stream::Server(stream) => stream.get_ref().1.export_keying_material([0; 32], tls::EXPORTER, None),
     };
-    let exporter = exporter.map_err(|error| error.to_string())?;
-    Ok(Box::new(Established { stream, protocol, transport, exporter, remote }))
+    exporter.map_err(|error| error.to_string())
+}
+
+fn key_of(stream: &Stream) -> Result<TransportKey, String> {
+    let (_, session) = stream.get_ref();
+    let leaf = session.peer_certificates().and_then(|chain| chain.first()).ok_or("the peer shows no certificate")?;
+    Ok(cert::transport_key_of(leaf).ok_or("the peer's certificate has no Ed25519 key")?)
 }
 
 /// Sends a fatal alert in the clear (RFC 8446, 6), as fits an unanswered ClientHello.

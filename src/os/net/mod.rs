@@ -16,6 +16,7 @@ mod handshake;
 pub mod mdns;
 #[cfg(feature = "panel")]
 mod responder;
+mod stock;
 mod tls;
 
 use std::fmt;
@@ -29,6 +30,7 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use self::driver::Driver;
+pub use self::stock::{NoStock, Stock};
 use self::tls::Identity;
 use crate::base::{ConnId, Ticket, TransportKey, limits};
 use crate::node::io::{Input, Protocol, Trust};
@@ -64,6 +66,10 @@ pub struct NetLimits {
     pub invite_time: Duration,
     /// Time that a connection of pairing may last.
     pub pair_time: Duration,
+    /// Connections of stock clients that dialled.
+    pub stock_connections: usize,
+    /// Time that a stock client's connection may last: its certificate is then looked at again.
+    pub stock_time: Duration,
 }
 
 impl Default for NetLimits {
@@ -77,6 +83,8 @@ impl Default for NetLimits {
             connections_per_key: 8,
             guest_connections: 8,
             invite_time: Duration::from_secs(60),
+            stock_connections: 64,
+            stock_time: Duration::from_secs(86_400),
             pair_time: limits::PAIR_EXCHANGE_TIME + limits::PAIR_CODE_TIME + limits::PAIR_JOIN_TIME,
         }
     }
@@ -95,7 +103,8 @@ pub struct Net {
 
 impl Net {
     /// Binds the listeners and starts the net on the current tokio runtime.
-    pub async fn start(config: NetConfig, events: Events) -> Result<Net, NetError> {
+    /// `stock` is asked about stock clients.
+    pub async fn start(config: NetConfig, events: Events, stock: Arc<dyn Stock>) -> Result<Net, NetError> {
         let identity = Identity::new(&config.transport_seed)?;
         let mut listeners = Vec::with_capacity(config.listen.len());
         let mut addresses = Vec::with_capacity(config.listen.len());
@@ -110,7 +119,7 @@ impl Net {
             addresses.push(really);
         }
         let (commands, receiver) = mpsc::unbounded_channel();
-        let driver = Driver::new(identity, config.limits, events, receiver);
+        let driver = Driver::new(identity, config.limits, events, stock, receiver);
         tokio::spawn(driver.run(listeners));
         Ok(Net { commands, addresses: addresses.into() })
     }

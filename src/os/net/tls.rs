@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
@@ -22,9 +24,10 @@ use rustls::{
 use zeroize::Zeroizing;
 
 use super::NetError;
+use super::stock::Stock;
 use crate::base::limits::CERTIFICATE_MAX;
-use crate::base::{CircleId, TransportKey};
-use crate::cert;
+use crate::base::{CircleId, InfoHash, TransportKey, WallTime};
+use crate::cert::{self, CertError};
 use crate::node::io::{Protocol, Trust, TrustedCircle};
 
 /// ALPN of [`Protocol::Dustfs`].
@@ -37,6 +40,8 @@ pub(super) const ALPN_PAIR: &[u8] = b"dustfs-pair/1";
 const INVITE_NAME: &str = "invite.dustfs";
 /// The same of the dialler of the other box in the window.
 const PAIR_NAME: &str = "pair.dustfs";
+/// Stock clients know no ALPN.
+const NO_ALPN: &[u8] = &[];
 /// Label of the TLS exporter (RFC 8446, 7.5).
 pub(super) const EXPORTER: &[u8] = b"EXPORTER-dustfs-1";
 
@@ -69,7 +74,7 @@ impl Identity {
             .expect("the provider has TLS 1.3 suites")
             .with_client_cert_verifier(Arc::new(Verifier { policy, provider: self.provider.clone() }))
             .with_cert_resolver(self.certified(certificate));
-        config.alpn_protocols = vec![alpn.to_vec()];
+        config.alpn_protocols = protocols(alpn);
         config.ignore_client_order = !has_aes();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -83,7 +88,7 @@ impl Identity {
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(Verifier { policy, provider: self.provider.clone() }))
             .with_client_cert_resolver(self.certified(certificate));
-        config.alpn_protocols = vec![alpn.to_vec()];
+        config.alpn_protocols = protocols(alpn);
         config.resumption = Resumption::disabled();
         Arc::new(config)
     }
@@ -94,6 +99,11 @@ impl Identity {
     /// How a stranger dials: with any leaf, believing any certificate with the key `expect`.
     pub(super) fn stranger(&self, leaf: &Bytes, expect: TransportKey) -> Arc<ClientConfig> {
         self.client_config(der(leaf), ALPN_DUSTFS, Policy::Key(expect))
+    }
+
+    /// The same of a stock client.
+    pub(super) fn stock(&self, leaf: &Bytes, expect: TransportKey) -> Arc<ClientConfig> {
+        self.client_config(der(leaf), NO_ALPN, Policy::Key(expect))
     }
 }
 
@@ -114,6 +124,8 @@ struct Circle {
 pub(super) enum Answer {
     /// A handshake.
     Handshake(Protocol, Arc<ServerConfig>),
+    /// A handshake with a stock client that asks the tracker of this circle.
+    Tracker(CircleId, Arc<ServerConfig>),
     /// This alert, and the reason for the log.
     Refuse(AlertDescription, &'static str),
 }
@@ -156,11 +168,21 @@ impl Trusted {
             }
             Protocol::Invite => dialled || self.invites.is_some(),
             Protocol::Pair => dialled || self.pairing.is_some(),
+            Protocol::Torrent(circle, _) => {
+                self.circles.get(&circle).is_some_and(|circle| circle.told.guests.contains(key))
+            }
         }
     }
 
     /// Chooses the certificate for a dialler by what it says first.
-    pub(super) fn answer<'a>(&self, server_name: Option<&str>, alpn: impl Iterator<Item = &'a [u8]>) -> Answer {
+    /// `here` is where it came to.
+    pub(super) fn answer<'a>(
+        &self,
+        server_name: Option<&str>,
+        alpn: impl Iterator<Item = &'a [u8]>,
+        stock: &dyn Stock,
+        here: IpAddr,
+    ) -> Answer {
         let (mut dustfs, mut invite, mut pair) = (false, false, false);
         for protocol in alpn {
             dustfs |= protocol == ALPN_DUSTFS;
@@ -183,7 +205,33 @@ impl Trusted {
         match circle {
             Some(circle) if dustfs => Answer::Handshake(Protocol::Dustfs(circle.told.circle), circle.server.clone()),
             Some(_) => Answer::Refuse(AlertDescription::NoApplicationProtocol, "it does not offer dustfs/1"),
-            None => Answer::Refuse(AlertDescription::UnrecognisedName, "it names no circle of this node's"),
+            None if dustfs => Answer::Refuse(AlertDescription::UnrecognisedName, "it names no circle of this node's"),
+            None => self.answer_stock(server_name, stock, here),
+        }
+    }
+
+    /// A stock client offers no protocol: it names a torrent, or the host that a tracker's address has.
+    fn answer_stock(&self, server_name: Option<&str>, stock: &dyn Stock, here: IpAddr) -> Answer {
+        let unknown = |why| Answer::Refuse(AlertDescription::UnrecognisedName, why);
+        let config = |id: &CircleId, leaf: &Bytes| {
+            let Circle { told, .. } = self.circles.get(id)?;
+            let policy = Policy::Guest { root: told.root.clone(), keys: told.guests.clone() };
+            Some(self.identity.server_config(der(leaf), &[], policy))
+        };
+        if let Some(info_hash) = server_name.and_then(info_hash) {
+            let served = stock.circle_of(&info_hash).and_then(|id| {
+                let leaf = &self.circles.get(&id)?.told.leaf;
+                Some((id, config(&id, leaf)?))
+            });
+            return match served {
+                Some((id, config)) => Answer::Handshake(Protocol::Torrent(id, info_hash), config),
+                None => unknown("it names no torrent and no circle of this node's"),
+            };
+        }
+        let tracker = stock.tracker(server_name.ok_or(here));
+        match tracker.and_then(|(id, leaf)| Some((id, config(&id, &leaf)?))) {
+            Some((id, config)) => Answer::Tracker(id, config),
+            None => unknown("it names no circle of this node's, which answers no announces"),
         }
     }
 
@@ -206,10 +254,28 @@ impl Trusted {
                 (self.identity.self_signed.clone(), ALPN_INVITE, Policy::Key(expect), INVITE_NAME.to_owned())
             }
             Protocol::Pair => (self.identity.self_signed.clone(), ALPN_PAIR, Policy::Key(expect), PAIR_NAME.to_owned()),
+            Protocol::Torrent(id, info_hash) => {
+                let circle = self.circles.get(&id).ok_or_else(|| format!("this node is not in circle {id}"))?;
+                if !circle.told.guests.contains(&expect) {
+                    return Err(format!("key {expect} is of no stock client of circle {id}"));
+                }
+                let policy = Policy::Guest { root: circle.told.root.clone(), keys: [expect].into() };
+                (der(&circle.told.leaf), NO_ALPN, policy, info_hash.hex())
+            }
         };
         let name = ServerName::try_from(name).map_err(|_| "the circle's server name is not a DNS name".to_owned())?;
         Ok((self.identity.client_config(certificate, alpn, policy), name))
     }
+}
+
+/// What is offered or taken by ALPN; stock clients know none.
+fn protocols(alpn: &[u8]) -> Vec<Vec<u8>> {
+    if alpn.is_empty() { Vec::new() } else { vec![alpn.to_vec()] }
+}
+
+/// The torrent that a stock client names: 40 lower-case hex digits.
+fn info_hash(name: &str) -> Option<InfoHash> {
+    InfoHash::from_slice(&HEXLOWER.decode(name.as_bytes()).ok()?)
 }
 
 fn der(bytes: &Bytes) -> CertificateDer<'static> {
@@ -223,6 +289,8 @@ enum Policy {
     Admitted { root: Bytes, removed: BTreeSet<TransportKey> },
     /// A leaf of this root with this key.
     Member { root: Bytes, key: TransportKey },
+    /// A stock client's leaf of this root that has not ended, with one of these keys.
+    Guest { root: Bytes, keys: BTreeSet<TransportKey> },
     /// Any certificate with this key.
     Key(TransportKey),
     /// Any Ed25519 certificate.
@@ -230,18 +298,37 @@ enum Policy {
 }
 
 impl Policy {
-    fn check(&self, leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Result<(), rustls::Error> {
-        if !others.is_empty() || leaf.len() > CERTIFICATE_MAX {
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), rustls::Error> {
+        // OpenSSL sends what it trusts along.
+        let is_root = |other: &CertificateDer<'_>| matches!(self, Policy::Guest { root, .. } if other[..] == root[..]);
+        if !others.iter().all(is_root) || leaf.len() > CERTIFICATE_MAX {
             return Err(CertificateError::BadEncoding.into());
         }
         let key = match self {
             Policy::Admitted { root, .. } | Policy::Member { root, .. } => {
                 cert::check_chain(leaf, root).map_err(|_| CertificateError::UnknownIssuer)?
             }
+            Policy::Guest { root, .. } => {
+                let nanos = i64::try_from(now.as_secs()).ok().and_then(|secs| secs.checked_mul(1_000_000_000));
+                let checked = cert::check_guest(leaf, root, WallTime(nanos.unwrap_or(i64::MAX)));
+                checked.map_err(|error| match error {
+                    CertError::Ended => CertificateError::Expired,
+                    CertError::NotGuest => CertificateError::NotValidForName,
+                    _ => CertificateError::UnknownIssuer,
+                })?
+            }
             Policy::Key(_) | Policy::Anybody => cert::transport_key_of(leaf).ok_or(CertificateError::BadEncoding)?,
         };
         match self {
-            Policy::Admitted { removed, .. } if removed.contains(&key) => {
+            Policy::Admitted { removed, .. } if removed.contains(&key) || cert::is_guest(leaf) => {
+                Err(CertificateError::ApplicationVerificationFailure.into())
+            }
+            Policy::Guest { keys, .. } if !keys.contains(&key) => {
                 Err(CertificateError::ApplicationVerificationFailure.into())
             }
             Policy::Member { key: expect, .. } | Policy::Key(expect) if *expect != key => {
@@ -286,7 +373,7 @@ fn refuse_tls12() -> Result<HandshakeSignatureValid, rustls::Error> {
     Err(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into())
 }
 
-// The dates of certificates are not looked at: a box without a battery boots in 1970.
+// The dates of nodes' certificates are not looked at: a box without a battery boots in 1970.
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
@@ -294,9 +381,9 @@ impl ServerCertVerifier for Verifier {
         others: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
-        _: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.policy.check(leaf, others).map(|()| ServerCertVerified::assertion())
+        self.policy.check(leaf, others, now).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -331,9 +418,9 @@ impl ClientCertVerifier for Verifier {
         &self,
         leaf: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
-        _: UnixTime,
+        now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        self.policy.check(leaf, others).map(|()| ClientCertVerified::assertion())
+        self.policy.check(leaf, others, now).map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -454,8 +541,12 @@ pub(super) fn accept_words(error: &io::Error) -> String {
         Some(NoCertificatesPresented) => "it shows no certificate".into(),
         Some(InvalidCertificate(CertificateError::UnknownIssuer)) => "its certificate is not of the circle".into(),
         Some(InvalidCertificate(CertificateError::ApplicationVerificationFailure)) => {
-            "its key was removed from the circle".into()
+            "its key is not on the circle's roster, or was removed".into()
         }
+        Some(InvalidCertificate(CertificateError::NotValidForName)) => {
+            "its certificate is not that of a stock client".into()
+        }
+        Some(InvalidCertificate(CertificateError::Expired)) => "its certificate has ended: renew it".into(),
         Some(InvalidCertificate(_)) => "its certificate is not one of DustFS".into(),
         Some(InvalidMessage(_)) => "it does not speak TLS".into(),
         Some(AlertReceived(AlertDescription::CertificateUnknown)) => "it expected another key than ours".into(),

@@ -15,7 +15,7 @@ use super::{Held, equal, words};
 use crate::base::{CircleId, Ticket, TransportKey};
 use crate::cert::{self, Root};
 use crate::node::io::{Connected, Input, Protocol, Trust, TrustedCircle};
-use crate::os::net::{Events, Net, NetConfig, NetLimits};
+use crate::os::net::{Events, Net, NetConfig, NetLimits, NoStock};
 
 /// Dials, sends a frame each way, and tells how long the handshake took.
 pub(super) fn handshake(_: &Path) -> Result<Held, String> {
@@ -67,7 +67,7 @@ async fn start(seed: u8, root: &Root, keys: &[TransportKey]) -> Result<(Net, Tol
     });
     let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
     let config = NetConfig { listen, transport_seed: [seed; 32], limits: NetLimits::default() };
-    let net = Net::start(config, told).await.map_err(words("starting a net"))?;
+    let net = Net::start(config, told, Arc::new(NoStock)).await.map_err(words("starting a net"))?;
     let leaf =
         cert::issue_leaf(root.secret.seed(), &root.der, &key(seed)?, [seed; 16]).map_err(words("issuing a leaf"))?;
     let circle = TrustedCircle {
@@ -77,6 +77,7 @@ async fn start(seed: u8, root: &Root, keys: &[TransportKey]) -> Result<(Net, Tol
         leaf: leaf.into(),
         allowed: keys.iter().copied().collect::<BTreeSet<_>>(),
         removed: BTreeSet::new(),
+        guests: BTreeSet::new(),
     };
     net.trust(Trust { circles: vec![circle], ..Trust::default() });
     Ok((net, events))

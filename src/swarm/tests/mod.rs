@@ -2,6 +2,7 @@
 
 mod fetching;
 mod hostile;
+mod stock;
 mod worlds;
 
 use std::collections::{BTreeMap, BTreeSet};

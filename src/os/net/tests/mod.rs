@@ -1,6 +1,7 @@
 //! Nets on the loopback interface: what they carry, and how it ends.
 
 mod pairing;
+mod stock;
 mod strangers;
 
 use std::collections::BTreeSet;
@@ -54,6 +55,7 @@ impl Circle {
             leaf: leaf.into(),
             allowed: self.allowed.clone(),
             removed: self.removed.clone(),
+            guests: BTreeSet::new(),
         }
     }
 }
@@ -79,7 +81,9 @@ impl Node {
             let _ = sender.send(input);
         });
         let listen = vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))];
-        let net = Net::start(NetConfig { listen, transport_seed: [seed; 32], limits }, told).await.expect("a net");
+        let net = Net::start(NetConfig { listen, transport_seed: [seed; 32], limits }, told, Arc::new(NoStock))
+            .await
+            .expect("a net");
         net.trust(trust);
         Self { net, events }
     }
@@ -359,7 +363,10 @@ fn an_address_in_use_is_named() {
     run(async {
         let a = Node::start(1, Trust::default()).await;
         let config = NetConfig { listen: vec![a.address()], transport_seed: [2; 32], limits: NetLimits::default() };
-        let error = Net::start(config, Arc::new(|_| {})).await.expect_err("the address is in use").to_string();
+        let error = Net::start(config, Arc::new(|_| {}), Arc::new(NoStock))
+            .await
+            .expect_err("the address is in use")
+            .to_string();
         assert!(error.starts_with(&format!("{} cannot be listened on", a.address())), "{error}");
         assert!(error.ends_with("stop the program that has it, or choose another with --listen"), "{error}");
     });
