@@ -19,7 +19,7 @@ mod tests {
     fn a_code_has_its_three_finders() {
         let rows = rows(&"dustfs1-a".repeat(40)).expect("it fits");
         let side = rows.len();
-        assert!(side >= 21 && (side - 21) % 4 == 0 && rows.iter().all(|row| row.len() == side), "{side}");
+        assert!(side >= 21 && (side - 21).is_multiple_of(4) && rows.iter().all(|row| row.len() == side), "{side}");
         let finder = ["#######.", "#.....#.", "#.###.#.", "#.###.#.", "#.###.#.", "#.....#.", "#######.", "........"];
         for (y, line) in finder.iter().enumerate() {
             let mirrored: String = line.chars().rev().collect();
