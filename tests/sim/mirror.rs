@@ -51,8 +51,9 @@ impl World {
         if holdings.reset == 1 {
             return;
         }
-        for info_hash in &holdings.gone {
-            if !self.machines[at].told_whole.contains(info_hash) {
+        // What went and is fetched anew is told as a part.
+        for info_hash in holdings.gone.iter().chain(&holdings.partial) {
+            if !self.machines[at].told_whole.remove(info_hash) {
                 continue;
             }
             *self.counts.entry("evictions told".into()).or_default() += 1;
