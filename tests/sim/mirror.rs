@@ -48,11 +48,13 @@ impl World {
         }
         let Ok(Some(Control::Holdings(holdings))) = Control::decode(payload) else { return };
         self.machines[at].told_whole.extend(&holdings.whole);
+        self.machines[at].told_whole.retain(|info_hash| !holdings.partial.contains(info_hash));
         if holdings.reset == 1 {
             return;
         }
         for info_hash in &holdings.gone {
-            if !self.machines[at].told_whole.contains(info_hash) {
+            // Of what it began to fetch again nothing may be here.
+            if !self.machines[at].told_whole.remove(info_hash) {
                 continue;
             }
             *self.counts.entry("evictions told".into()).or_default() += 1;
