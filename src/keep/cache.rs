@@ -8,20 +8,20 @@
 //! 4. Only what is *spare* goes: what a member that is connected now has told that it holds whole. Another cache does not
 //!    count, since two would each trust in the other; nor does who is away, since it may never come back; nor an author
 //!    that has not told yet. So the last known copy stays, however full the cache is, and over its quota too.
-//! 5. What went comes back when there is room for it without anything going, or when a member wants it again, and then
-//!    not before [`REST`] has passed.
+//! 5. What went comes back when there is room for it without anything going, or when a member wants it again, and in
+//!    neither case before [`REST`] has passed.
 //!
 //! Numbers of wants only grow and each eviction is for a later want, so a cache of which nobody wants anything comes to
 //! rest. Who is spare and who is offered is the caller's to know, and how the space is freed.
 //!
 //! Invariant: each known torrent is in one of the three orders or set aside; `used` is the bytes of those that are held.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::base::{InfoHash, Instant};
 
-/// What was evicted is not fetched again within this time, unless there is room for it.
+/// What was evicted is not fetched again within this time.
 pub const REST: Duration = Duration::from_secs(60);
 
 /// What a cache leaves free of the disk: a part of it, and at least so many bytes.
@@ -65,7 +65,7 @@ struct Known {
     /// Number of the last want.
     wanted: u64,
     standing: Standing,
-    /// Not to be fetched before, where something would have to go for it.
+    /// Not to be fetched before.
     rests_until: Instant,
 }
 
@@ -186,7 +186,9 @@ impl Cache {
         self.evictions += 1;
         self.shift(id, |known| {
             known.standing = if whole { Standing::Gone } else { Standing::Lacked };
-            known.rests_until = now + REST;
+            if whole {
+                known.rests_until = now + REST;
+            }
         });
         self.stir(now);
     }
@@ -246,16 +248,17 @@ impl Cache {
                 continue;
             }
             let rests = now < known.rests_until;
-            // What went, and what has gone just now, has only what room there is.
-            let until = if known.standing == Standing::Gone || rests { 0 } else { *number };
+            if rests {
+                again = Some(again.map_or(known.rests_until, |at: Instant| at.min(known.rests_until)));
+                continue;
+            }
+            // What went has only what room there is.
+            let until = if known.standing == Standing::Gone { 0 } else { *number };
             if turn.make_room(known.bytes, until) {
                 turn.plan.fetch.push(*id);
                 continue;
             }
             tries += 1;
-            if rests && known.standing == Standing::Lacked {
-                again = Some(again.map_or(known.rests_until, |at: Instant| at.min(known.rests_until)));
-            }
         }
         let plan = turn.plan;
         for id in &plan.aside {
@@ -352,7 +355,23 @@ impl<S: Fn(&InfoHash) -> bool> Turn<'_, S> {
         if freed < need && bytes > 0 {
             return false;
         }
-        self.plan.evict.extend(self.pool.drain(..count).map(|(_, id, _)| id));
+        // A large one may have made enough room by itself: of those before it the latest wanted stay.
+        let mut kept = BTreeSet::new();
+        for (at, (_, _, bytes)) in self.pool.iter().enumerate().take(count).rev() {
+            if freed - bytes >= need {
+                freed -= bytes;
+                kept.insert(at);
+            }
+        }
+        let (mut at, plan) = (0, &mut self.plan);
+        self.pool.retain(|(_, id, _)| {
+            let goes = at < count && !kept.contains(&at);
+            at += 1;
+            if goes {
+                plan.evict.push(*id);
+            }
+            !goes
+        });
         self.pool_bytes -= freed;
         self.used -= freed;
         self.used += bytes;
@@ -367,8 +386,6 @@ const TRIES: usize = 1_024;
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use proptest::prelude::*;
 
     use super::*;
@@ -422,6 +439,18 @@ mod tests {
         cache.publish(at(1), id(5), 40);
         assert_eq!(rest(&mut cache, at(1), |_| true), [id(2), id(3)]);
         assert_eq!((held(&cache), cache.used(), cache.evicted()), (vec![1, 4, 5], 90, 2));
+    }
+
+    #[test]
+    fn nothing_goes_that_need_not() {
+        let mut cache = Cache::new(Some(70));
+        for (n, bytes) in [(1, 5), (2, 5), (3, 60)] {
+            cache.publish(at(0), id(n), bytes);
+        }
+        rest(&mut cache, at(0), |_| true);
+        cache.publish(at(1), id(4), 55);
+        assert_eq!(rest(&mut cache, at(1), |_| true), [id(3)], "the small ones before it would not have been enough");
+        assert_eq!((held(&cache), cache.used()), (vec![1, 2, 4], 65));
     }
 
     #[test]

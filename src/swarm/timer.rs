@@ -55,11 +55,20 @@ impl Swarm {
 
     /// Others go on with what was asked of peers that give nothing.
     fn snub(&mut self, now: Instant) {
-        let mut snubbed = Vec::new();
+        let (mut snubbed, mut silent) = (Vec::new(), Vec::new());
         for (id, conn) in &mut self.conns {
             if conn.window.snub(now) {
                 snubbed.extend(conn.channels.keys().map(|info_hash| (*id, *info_hash)));
             }
+            // A stock client's connection has one channel, and ends with it.
+            if !conn.stock && conn.window.gave_up(now) {
+                let asked = conn.sessions.iter().filter(|(_, session)| !session.asked.is_empty());
+                silent.extend(asked.map(|(channel, _)| (*id, *channel)));
+            }
+        }
+        // It may have lost them, and be the only one to ask: on a new channel they are asked anew.
+        for (id, channel) in silent {
+            self.close(now, id, channel, true);
         }
         for (id, info_hash) in snubbed {
             let fetch = self.torrents.get_mut(&info_hash).and_then(|torrent| torrent.fetch.as_mut());

@@ -93,6 +93,15 @@ impl Window {
         snubs
     }
 
+    /// True when a snubbed peer stayed silent for as long again: what was asked of it does not come. Told once in that time.
+    pub fn gave_up(&mut self, now: Instant) -> bool {
+        let gave_up = self.snubbed && self.in_flight > 0 && now.since(self.quiet_since) >= 2 * SNUB_TIME;
+        if gave_up {
+            self.quiet_since = now;
+        }
+        gave_up
+    }
+
     /// See [`Window::snub`].
     pub fn is_snubbed(&self) -> bool {
         self.snubbed
@@ -189,6 +198,9 @@ mod tests {
         assert!(!window.snub(Instant(89_000_000)));
         assert!(window.snub(Instant(90_000_000)));
         assert!(!window.snub(Instant(91_000_000)), "told once");
+        assert!(!window.gave_up(Instant(119_000_000)));
+        assert!(window.gave_up(Instant(120_000_000)));
+        assert!(!window.gave_up(Instant(121_000_000)), "told once");
         assert!(!window.has_room(false));
         window.refused(BLOCK);
         window.refused(BLOCK);

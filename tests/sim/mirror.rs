@@ -48,11 +48,12 @@ impl World {
         }
         let Ok(Some(Control::Holdings(holdings))) = Control::decode(payload) else { return };
         self.machines[at].told_whole.extend(&holdings.whole);
+        self.machines[at].told_whole.retain(|info_hash| !holdings.partial.contains(info_hash));
         if holdings.reset == 1 {
             return;
         }
-        // What went and is fetched anew is told as a part.
-        for info_hash in holdings.gone.iter().chain(&holdings.partial) {
+        for info_hash in &holdings.gone {
+            // Of what it began to fetch again nothing may be here.
             if !self.machines[at].told_whole.remove(info_hash) {
                 continue;
             }

@@ -363,6 +363,21 @@ fn what_is_evicted_is_told_piece_by_piece_and_what_waits_is_refused() {
     world.check_rest();
 }
 
+/// A liar withheld a block and was well again: whoever had nobody else to ask waited for it for ever.
+#[test]
+fn what_the_only_source_lost_is_asked_of_it_anew() {
+    let mut world = World::new(2, &[200_000, 200_000]);
+    world.link(1, 0, 10 * MS);
+    let torrent = world.torrent(7, 2 * 65_536, 65_536, &[0]);
+    world.nodes[0].mute = true;
+    world.want(1, torrent);
+    world.pass(Duration::from_secs(5));
+    world.nodes[0].mute = false;
+    let took = world.run(200, |world| world.nodes[1].complete.contains(&torrent));
+    assert!((50.0..70.0).contains(&took), "{took}");
+    assert!(world.nodes[0].misbehaved.is_empty() && world.nodes[1].misbehaved.is_empty());
+}
+
 #[test]
 fn a_slow_disk_holds_requests_back() {
     let mut world = World::new(2, &[0, 0]);
