@@ -62,6 +62,28 @@ impl fmt::Debug for StateKey {
     }
 }
 
+/// What somebody chose to lock a box with. Zeroed when dropped, and prints nothing.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Passphrase(Zeroizing<String>);
+
+impl Passphrase {
+    /// Any text; whether it may be chosen is for [`KeySlot::new`] to say.
+    pub fn new(text: String) -> Self {
+        Self(Zeroizing::new(text))
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase(..)")
+    }
+}
+
 /// How long and in how much memory a passphrase is hashed: Argon2id (RFC 9106) on one lane.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Cost {
@@ -96,12 +118,12 @@ impl KeySlot {
     /// [`SealError::Passphrase`] when it is too short or too long.
     pub fn new(
         key: &StateKey,
-        passphrase: &str,
+        passphrase: &Passphrase,
         cost: Cost,
         salt: [u8; 16],
         nonce: [u8; gcm::NONCE],
     ) -> Result<Self, SealError> {
-        if !(PASSPHRASE_MIN..=PASSPHRASE_MAX).contains(&passphrase.len()) {
+        if !(PASSPHRASE_MIN..=PASSPHRASE_MAX).contains(&passphrase.text().len()) {
             return Err(SealError::Passphrase);
         }
         let hashed = hash(passphrase, cost, &salt)?;
@@ -117,7 +139,7 @@ impl KeySlot {
     /// # Errors
     /// [`SealError::Forged`] when it is another, or the slot was altered; [`SealError::Cost`] when it asks for more than
     /// is tried.
-    pub fn open(&self, passphrase: &str) -> Result<StateKey, SealError> {
+    pub fn open(&self, passphrase: &Passphrase) -> Result<StateKey, SealError> {
         let hashed = hash(passphrase, self.cost, &self.salt)?;
         let opened = open("the key slot", &hashed, &self.sealed)?;
         match opened.first_chunk::<32>() {
@@ -127,7 +149,7 @@ impl KeySlot {
     }
 }
 
-fn hash(passphrase: &str, cost: Cost, salt: &[u8; 16]) -> Result<Zeroizing<[u8; 32]>, SealError> {
+fn hash(passphrase: &Passphrase, cost: Cost, salt: &[u8; 16]) -> Result<Zeroizing<[u8; 32]>, SealError> {
     if cost.memory_kib > Cost::MOST.memory_kib || cost.passes > Cost::MOST.passes {
         return Err(SealError::Cost);
     }
@@ -135,7 +157,7 @@ fn hash(passphrase: &str, cost: Cost, salt: &[u8; 16]) -> Result<Zeroizing<[u8; 
     let mut memory = Zeroizing::new(vec![Block::new(); params.block_count()]);
     let mut hashed = Zeroizing::new([0; 32]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into_with_memory(passphrase.as_bytes(), salt, &mut hashed[..], &mut memory[..])
+        .hash_password_into_with_memory(passphrase.text().as_bytes(), salt, &mut hashed[..], &mut memory[..])
         .map_err(|_| SealError::Passphrase)?;
     Ok(hashed)
 }
@@ -158,11 +180,15 @@ mod tests {
     /// Cheap, for tests.
     const CHEAP: Cost = Cost { memory_kib: 8, passes: 1 };
 
+    fn said(text: &str) -> Passphrase {
+        Passphrase::new(text.into())
+    }
+
     /// Computed by another implementation (argon2-cffi over the reference's C) from the description at the top of this
     /// file: what is sealed today must open for ever.
     #[test]
     fn a_passphrase_hashes_as_the_reference_does() {
-        let hashed = hash("correct horse", Cost { memory_kib: 64, passes: 3 }, &[7; 16]).unwrap();
+        let hashed = hash(&said("correct horse"), Cost { memory_kib: 64, passes: 3 }, &[7; 16]).unwrap();
         assert_eq!(HEXLOWER.encode(&hashed[..]), "3f5accb64f339ccd5170385d6f4ebf501ad614dde79b27fdd8ff40d6c11bb054");
     }
 
@@ -180,22 +206,23 @@ mod tests {
             assert!(key.open("a secret", &sealed[..at]).is_err(), "cut at {at}");
         }
         assert_eq!(format!("{key:?}"), "StateKey(..)");
+        assert_eq!(format!("{:?}", said("correct horse")), "Passphrase(..)");
     }
 
     #[test]
     fn a_slot_opens_by_its_passphrase_alone() {
         let key = StateKey::new([3; 32]);
-        let slot = KeySlot::new(&key, "correct horse", CHEAP, [4; 16], [5; 12]).unwrap();
-        assert_eq!(slot.open("correct horse").unwrap().bytes(), key.bytes());
+        let slot = KeySlot::new(&key, &said("correct horse"), CHEAP, [4; 16], [5; 12]).unwrap();
+        assert_eq!(slot.open(&said("correct horse")).unwrap().bytes(), key.bytes());
         for wrong in ["", "correct hors", "correct horse ", "Correct horse"] {
-            assert_eq!(slot.open(wrong).unwrap_err(), SealError::Forged("the key slot"), "{wrong}");
+            assert_eq!(slot.open(&said(wrong)).unwrap_err(), SealError::Forged("the key slot"), "{wrong}");
         }
         let moved = KeySlot { salt: [6; 16], ..slot.clone() };
-        assert!(moved.open("correct horse").is_err());
+        assert!(moved.open(&said("correct horse")).is_err());
         let cut = KeySlot { sealed: slot.sealed[..40].to_vec(), ..slot.clone() };
-        assert!(cut.open("correct horse").is_err());
+        assert!(cut.open(&said("correct horse")).is_err());
         for short in ["", "1234567", &"x".repeat(PASSPHRASE_MAX + 1)] {
-            let refused = KeySlot::new(&key, short, CHEAP, [4; 16], [5; 12]);
+            let refused = KeySlot::new(&key, &said(short), CHEAP, [4; 16], [5; 12]);
             assert_eq!(refused.unwrap_err(), SealError::Passphrase);
         }
     }
@@ -203,7 +230,7 @@ mod tests {
     #[test]
     fn a_slot_that_asks_for_too_much_is_refused_at_once() {
         let key = StateKey::new([3; 32]);
-        let slot = KeySlot::new(&key, "correct horse", CHEAP, [4; 16], [5; 12]).unwrap();
+        let slot = KeySlot::new(&key, &said("correct horse"), CHEAP, [4; 16], [5; 12]).unwrap();
         for cost in [
             Cost { memory_kib: u32::MAX, passes: 1 },
             Cost { memory_kib: 64, passes: u32::MAX },
@@ -211,7 +238,7 @@ mod tests {
             Cost { memory_kib: 64, passes: 0 },
         ] {
             let slot = KeySlot { cost, ..slot.clone() };
-            assert_eq!(slot.open("correct horse").unwrap_err(), SealError::Cost, "{cost:?}");
+            assert_eq!(slot.open(&said("correct horse")).unwrap_err(), SealError::Cost, "{cost:?}");
         }
     }
 }
