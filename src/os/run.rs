@@ -342,8 +342,11 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
     #[cfg(feature = "mount")]
     let mounted: Mounted = Arc::default();
     #[cfg(feature = "mount")]
-    if let Some(directory) = config.mount.as_ref().filter(|_| !core.read(|node| node.is_locked())) {
-        mount(&core, directory, &config, &mounted)?;
+    if let Some(directory) = &config.mount {
+        clear_dead_mount(directory)?;
+        if !core.read(|node| node.is_locked()) {
+            mount(&core, directory, &config, &mounted)?;
+        }
     }
     #[cfg(not(feature = "mount"))]
     if config.mount.is_some() {
@@ -526,15 +529,22 @@ fn end_killed_node(config: &NodeConfig) -> Result<(), RunError> {
     Ok(())
 }
 
+/// A node that was killed leaves its mount behind, dead: whoever restarts it should not have to know.
 #[cfg(feature = "mount")]
-fn mount(core: &Arc<Core>, directory: &Path, config: &NodeConfig, mounted: &Mounted) -> Result<(), RunError> {
-    use crate::os::fuse::{Mount, MountConfig, is_dead, unmount_path};
+fn clear_dead_mount(directory: &Path) -> Result<(), RunError> {
+    use crate::os::fuse::{is_dead, unmount_path};
 
-    // A node that was killed leaves its mount behind, dead: whoever restarts it should not have to know.
     if is_dead(directory) {
         log::warn!("a dead mount is at {}: it is taken away first", directory.display());
         unmount_path(directory, true).map_err(|error| RunError::Mount(error.to_string()))?;
     }
+    Ok(())
+}
+
+#[cfg(feature = "mount")]
+fn mount(core: &Arc<Core>, directory: &Path, config: &NodeConfig, mounted: &Mounted) -> Result<(), RunError> {
+    use crate::os::fuse::{Mount, MountConfig};
+
     fs::create_dir_all(directory)
         .map_err(|error| RunError::Mount(format!("{} cannot be made: {error}", directory.display())))?;
     let mount = MountConfig {

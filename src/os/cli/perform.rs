@@ -25,7 +25,7 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         Command::Init { name } => {
             run::init(&globals.state, &name)?;
             let told = format!("made the node {name} in {}\n", globals.state.display());
-            asking.print(&json!({}), |_: &Value| told.clone())
+            asking.say(&told)
         }
         Command::Status => asking.show(&Call::Status, |status: &Status| show::status(status)),
         Command::Friends => asking.show(&Call::Friends, |friends: &Vec<Friend>| show::friends(friends)),
@@ -50,6 +50,8 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         Command::ExportTorrent { path, file, announce } => asking.export_torrent(path, announce, &file),
         Command::Press(milliseconds) => asking.press(milliseconds),
         Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
+        Command::Lock { change } => asking.lock(change),
+        Command::Unlock { always } => asking.unlock(always),
         Command::Stop => asking.stop(),
         Command::SelfTest { skip } => asking.self_test(&skip),
     }
@@ -60,8 +62,8 @@ fn circle_line(done: &str, answer: &CircleAnswer) -> String {
 }
 
 /// One command on its way.
-struct Asking<'a> {
-    client: Client,
+pub(super) struct Asking<'a> {
+    pub(super) client: Client,
     globals: &'a Globals,
     out: &'a mut dyn Write,
 }
@@ -80,6 +82,11 @@ impl Asking<'_> {
             self.out.write_all(words(&decode(answer)?).as_bytes())?;
         }
         Ok(self.out.flush()?)
+    }
+
+    /// Says in words that something is done; with `--json`, `{}`.
+    pub(super) fn say(&mut self, words: &str) -> Result<(), CliError> {
+        self.print(&json!({}), |_: &Value| words.to_owned())
     }
 
     /// Shows the transfers each second until all are here: over the last picture on a terminal, else below it.
@@ -194,11 +201,11 @@ impl Asking<'_> {
         if !self.client.stop(STOP_PATIENCE)? {
             return Err(CliError::StillRunning(STOP_PATIENCE));
         }
-        self.print(&json!({}), |_: &Value| "stopped\n".into())
+        self.say("stopped\n")
     }
 }
 
-fn decode<T: DeserializeOwned>(answer: &Value) -> Result<T, CliError> {
+pub(super) fn decode<T: DeserializeOwned>(answer: &Value) -> Result<T, CliError> {
     Ok(T::deserialize(answer).map_err(|why| ClientError::Strange(why.to_string()))?)
 }
 
@@ -220,7 +227,7 @@ fn bars() -> Option<usize> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a person watches: there is nothing to wait for but the next second")]
-fn pause(time: Duration) {
+pub(super) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
