@@ -15,6 +15,8 @@ pub mod handover;
 pub mod http;
 pub mod key;
 pub mod locking;
+#[cfg(feature = "mount")]
+mod mounted;
 pub mod net;
 pub mod run;
 pub mod selftest;

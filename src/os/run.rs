@@ -6,8 +6,6 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-#[cfg(feature = "mount")]
-use std::sync::Mutex;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -34,6 +32,8 @@ use crate::os::http::{Answering, Handler, Server};
 use crate::os::http::{PageConfig, PageServer};
 use crate::os::key;
 use crate::os::locking::{Ending, Locking};
+#[cfg(feature = "mount")]
+use crate::os::mounted::{self, Mounted};
 #[cfg(feature = "panel")]
 use crate::os::net::mdns::Mdns;
 #[cfg(feature = "lan")]
@@ -82,7 +82,7 @@ impl fmt::Display for RunError {
 impl std::error::Error for RunError {}
 
 /// Published drafts and the last commit may take so long at the end.
-const END_TIME: Duration = Duration::from_secs(60);
+pub(super) const END_TIME: Duration = Duration::from_secs(60);
 
 /// How often the disk's free space is looked at.
 const SPACE_TIME: Duration = Duration::from_secs(30);
@@ -299,7 +299,7 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
         FetchFlag::OnDemand => Fetch::OnDemand,
     };
     #[cfg(feature = "mount")]
-    end_killed_node(&config)?;
+    mounted::end_killed_node(&config)?;
     let machine = MachineConfig { fetch, problem: config.problem.clone(), quota: config.quota };
     let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), machine);
     #[cfg(feature = "panel")]
@@ -317,10 +317,6 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
         }
     }
 }
-
-/// The node's mount, while it is mounted.
-#[cfg(feature = "mount")]
-type Mounted = Arc<Mutex<Option<crate::os::fuse::Mount>>>;
 
 async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
     let core = opened.core.clone();
@@ -340,12 +336,12 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
     let server = Server::bind(&config.state).await.map_err(|error| RunError::Api(error.to_string()))?;
     let stop = Arc::new(Notify::new());
     #[cfg(feature = "mount")]
-    let mounted: Mounted = Arc::default();
+    let mount: Mounted = Arc::default();
     #[cfg(feature = "mount")]
     if let Some(directory) = &config.mount {
-        clear_dead_mount(directory)?;
+        mounted::clear_dead_mount(directory)?;
         if !core.read(|node| node.is_locked()) {
-            mount(&core, directory, &config, &mounted)?;
+            mounted::mount(&core, directory, &config, &mount)?;
         }
     }
     #[cfg(not(feature = "mount"))]
@@ -374,7 +370,7 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
         locking: locking.clone(),
         directory: config.mount.clone(),
         #[cfg(feature = "mount")]
-        mounted: mounted.clone(),
+        mounted: mount.clone(),
     };
     // Dropped to end the servers.
     let (end, ended) = watch::channel(());
@@ -410,7 +406,7 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
     let ticking = core.clone();
     let closing = async {
         #[cfg(feature = "mount")]
-        unmount(&mounted).await;
+        mounted::unmount(&mount).await;
         let closed = close(&core).await;
         drop(end);
         let _ = api_task.await;
@@ -511,72 +507,6 @@ fn reachable(bound: &[SocketAddr]) -> Vec<SocketAddr> {
     found.sort_by_key(|address| address.ip().is_loopback());
     found.dedup();
     found
-}
-
-/// A node before this one was killed, and its mount keeps it from ending: the mount is taken away first.
-#[cfg(feature = "mount")]
-fn end_killed_node(config: &NodeConfig) -> Result<(), RunError> {
-    let Some(directory) = &config.mount else { return Ok(()) };
-    let Ok(state) = crate::os::state::StateDir::open(&config.state) else { return Ok(()) };
-    if state.holder_is_dying() {
-        log::warn!(
-            "a node that was killed cannot end for its mount at {}: it is taken away first",
-            directory.display()
-        );
-        crate::os::fuse::abort_path(directory).map_err(|error| RunError::Mount(error.to_string()))?;
-        state.wait_until_free(END_TIME);
-    }
-    Ok(())
-}
-
-/// A node that was killed leaves its mount behind, dead: whoever restarts it should not have to know.
-#[cfg(feature = "mount")]
-fn clear_dead_mount(directory: &Path) -> Result<(), RunError> {
-    use crate::os::fuse::{is_dead, unmount_path};
-
-    if is_dead(directory) {
-        log::warn!("a dead mount is at {}: it is taken away first", directory.display());
-        unmount_path(directory, true).map_err(|error| RunError::Mount(error.to_string()))?;
-    }
-    Ok(())
-}
-
-#[cfg(feature = "mount")]
-fn mount(core: &Arc<Core>, directory: &Path, config: &NodeConfig, mounted: &Mounted) -> Result<(), RunError> {
-    use crate::os::fuse::{Mount, MountConfig};
-
-    fs::create_dir_all(directory)
-        .map_err(|error| RunError::Mount(format!("{} cannot be made: {error}", directory.display())))?;
-    let mount = MountConfig {
-        directory: directory.into(),
-        threads: config.threads,
-        read_only: false,
-        allow_other: false,
-        uid: nix::unistd::getuid().as_raw(),
-        gid: nix::unistd::getgid().as_raw(),
-    };
-    let files = Arc::new(crate::os::files::CoreFiles(core.clone()));
-    let mount = Mount::new(mount, files).map_err(|error| RunError::Mount(error.to_string()))?;
-    let stale = mount.stale();
-    core.attach_kernel(Box::new(move |list| stale.send(list)));
-    mount.on_end(|| log::info!("the tree is no longer mounted"));
-    *mounted.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(mount);
-    Ok(())
-}
-
-#[cfg(feature = "mount")]
-async fn unmount(mounted: &Mounted) -> Option<Result<(), String>> {
-    let mount = mounted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()?;
-    // The kernel may have requests under way whose answers need this thread's runtime.
-    let unmounted = tokio::task::spawn_blocking(move || mount.unmount()).await;
-    Some(match unmounted {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
-            log::error!("{error}");
-            Err(error.to_string())
-        }
-        Err(error) => Err(error.to_string()),
-    })
 }
 
 /// The API's calls, carried out by the node.
@@ -682,7 +612,7 @@ impl Api {
 
     #[cfg(feature = "mount")]
     async fn unmount(&self) -> Result<Outcome, ApiError> {
-        match unmount(&self.mounted).await {
+        match mounted::unmount(&self.mounted).await {
             Some(Ok(())) => Ok(Outcome::Done),
             Some(Err(why)) => Err(ApiError::new(409, why)),
             None => Err(ApiError::new(409, "the tree is not mounted")),

@@ -5,6 +5,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::time::Duration;
 
+use crate::browser::sign_in;
+use crate::harness::browser::Browser;
 use crate::harness::web::{Web, is_relay};
 use crate::harness::{Node, Random, World, seed, wait_until, write};
 use crate::secrecy::{Marks, epoch_keys, in_directory, in_memory, search};
@@ -226,4 +228,36 @@ fn the_page_of_a_locked_box_takes_the_passphrase_alone() {
     let ran = a.run_with_input(&["unlock"], b"correct horse\n");
     assert_eq!(ran.code, Some(0), "who is at the box is not kept out: {ran:?}");
     assert!(File::open(a.mount().join("file")).is_ok());
+}
+
+#[test]
+fn a_phone_locks_and_unlocks() {
+    if is_relay() {
+        return;
+    }
+    let test = "a_phone_locks_and_unlocks";
+    let Some(world) = World::new(test) else { return };
+    let (mut a, b) = (world.node("A"), world.started("B"));
+    a.start_with(&["--page", "0.0.0.0:80"]);
+    write(&a.mount().join("diary"), b"dear diary");
+    let Some(browser) = Browser::new(&b, &format!("locked::{test}")) else { return };
+    sign_in(&browser, &a);
+    browser.run("location.hash = '#box'");
+    browser.wait("!document.querySelector('#lock-card').hidden");
+    browser.give("#passphrase-new", "correct horse");
+    browser.click("#passphrase-set");
+    browser.wait("!document.querySelector('#lock').hidden");
+    browser.run("document.querySelector('#lock-card').scrollIntoView()");
+    browser.shoot("20-passphrase");
+    browser.click("#lock");
+    browser.wait("document.title === 'DustFS: locked'");
+    browser.shoot("21-locked");
+    browser.give("#passphrase", "correct hors");
+    browser.click("#go");
+    browser.wait("/not the passphrase/.test(document.querySelector('#words').textContent)");
+    browser.shoot("22-wrong");
+    browser.give("#passphrase", "correct horse");
+    browser.click("#go");
+    browser.wait("document.title === 'A' && document.querySelector('#list b')");
+    assert_eq!(fs::read(a.mount().join("diary")).expect("it is mounted"), b"dear diary");
 }
