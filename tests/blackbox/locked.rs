@@ -1,7 +1,7 @@
 //! A box with a passphrase: after a power cut it serves what it cannot read, nothing in its memory, on its disk or in its
 //! answers tells what that is, and the passphrase brings everything back.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -99,7 +99,7 @@ fn a_locked_box_serves_what_it_cannot_read() {
 
     // The power goes in the middle of a file that fsync acknowledged.
     let draft_text = text(4, 400_000, &mut random);
-    let mut draft = OpenOptions::new().create(true).write(true).open(a.friends("draft")).expect("a file");
+    let mut draft = File::create(a.friends("draft")).expect("a file");
     draft.write_all(&draft_text).expect("it is written");
     draft.sync_all().expect("it is safe");
     a.kill();

@@ -39,7 +39,8 @@ impl Asking<'_> {
     pub(super) fn unlock(&mut self, always: bool) -> Result<(), CliError> {
         let status = self.status()?;
         let locked = status.state == State::Locked;
-        if !locked && !(always && status.passphrase == Some(true)) {
+        let is_set = status.passphrase == Some(true);
+        if !locked && (!always || !is_set) {
             return self.say("it is not locked\n");
         }
         let given = passphrase("the passphrase")?;
