@@ -26,9 +26,9 @@ use crate::os::core::{Clock, Core};
 use crate::os::disk::{Disk, DiskConfig, ledger_panic};
 #[cfg(feature = "panel")]
 use crate::os::front;
-#[cfg(feature = "lan")]
-use crate::os::http::PageServer;
 use crate::os::http::{Answering, Handler, Server};
+#[cfg(feature = "lan")]
+use crate::os::http::{DavSite, PageServer};
 #[cfg(feature = "panel")]
 use crate::os::net::mdns::Mdns;
 #[cfg(feature = "lan")]
@@ -318,8 +318,12 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     }
     let told: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     log::info!("the node is up at {}", told.join(", "));
+    #[cfg(feature = "lan")]
+    let dav = page.as_ref().map(|_| Arc::new(DavSite::open(&config.state)));
     let api = Api {
         core: core.clone(),
+        #[cfg(feature = "lan")]
+        dav: dav.clone(),
         stop: stop.clone(),
         directory: config.mount.clone(),
         #[cfg(feature = "mount")]
@@ -333,14 +337,15 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     };
     let handler: Handler = Arc::new(move |call| api.clone().answer(call));
     #[cfg(feature = "lan")]
-    let page_task = page.map(|page| {
+    let page_task = page.zip(dav).map(|(page, dav)| {
         log::info!("the page is at http://{}/", page.address());
         // Elsewhere nobody but this machine could open it.
         if !page.address().ip().is_loopback() {
-            lan.page(Some(announced_page(&core, page.address().port())));
+            let announced = announced_page(&core, page.address().port());
+            tokio::spawn(announce_page(lan.clone(), announced, dav.is_open()));
         }
         let names = page_names(&config, &core);
-        tokio::spawn(page.run(core.clone(), handler.clone(), names, config.state.clone(), ended()))
+        tokio::spawn(page.run(core.clone(), handler.clone(), names, dav, ended()))
     });
     let api_task = tokio::spawn(server.run(handler, ended()));
     #[cfg(feature = "panel")]
@@ -403,7 +408,19 @@ fn page_names(config: &NodeConfig, core: &Core) -> Names {
 #[cfg(feature = "lan")]
 fn announced_page(core: &Core, port: u16) -> Page {
     let status = core.read(|node| node.status());
-    Page { name: status.name, id: status.device.chars().take(DEVICE_DIGITS).collect(), port }
+    Page { name: status.name, id: status.device.chars().take(DEVICE_DIGITS).collect(), port, drive: None }
+}
+
+/// Says on the LAN where the page is, and that it is a drive while there is a password.
+#[cfg(feature = "lan")]
+async fn announce_page(lan: Mdns, page: Page, mut is_open: watch::Receiver<bool>) {
+    loop {
+        let drive = is_open.borrow_and_update().then_some(crate::lan::password::USER);
+        lan.page(Some(Page { drive, ..page.clone() }));
+        if is_open.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// From now on the node is heard on the LAN, and hears. Its addresses are looked up again when interfaces change.
@@ -525,6 +542,8 @@ struct Api {
     core: Arc<Core>,
     stop: Arc<Notify>,
     directory: Option<PathBuf>,
+    #[cfg(feature = "lan")]
+    dav: Option<Arc<DavSite>>,
     #[cfg(feature = "mount")]
     mounted: Mounted,
 }
@@ -555,6 +574,7 @@ impl Api {
                     return Ok(Outcome::Torrent(file?));
                 }
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
+                Call::Password { text } => return self.password(text.as_deref().map(String::as_str)).await,
                 Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
                 Call::Remove { circle, member } => Op::Remove { circle, member, entropy: entropy()? },
             };
@@ -586,6 +606,18 @@ impl Api {
             _ => Op::Confirm { entropy: entropy().map_err(|error| ApiError::new(500, error.to_string()))? },
         };
         self.core.ask(op).await.map(|_| Outcome::Done).map_err(ApiError::from)
+    }
+
+    /// Sets the password for WebDAV, or forgets it.
+    #[cfg(feature = "lan")]
+    async fn password(&self, text: Option<&str>) -> Result<Outcome, ApiError> {
+        let no_page = || ApiError::new(409, "this node shows no page, and so no drive").with_remedy(WITH_PAGE);
+        self.dav.as_ref().ok_or_else(no_page)?.change(text).await.map(|()| Outcome::Done)
+    }
+
+    #[cfg(not(feature = "lan"))]
+    async fn password(&self, _: Option<&str>) -> Result<Outcome, ApiError> {
+        Err(ApiError::new(409, "this build has no page, and so no drive"))
     }
 
     fn status(&self) -> crate::node::status::Status {
@@ -623,6 +655,9 @@ impl Api {
         Err(ApiError::new(409, "this build has no mount"))
     }
 }
+
+#[cfg(feature = "lan")]
+const WITH_PAGE: &str = "start it with --page, as in `dustfs node --page 0.0.0.0:8080`";
 
 /// Bytes of this process in memory, as the kernel counts them (proc(5), statm).
 fn resident_bytes() -> Option<u64> {

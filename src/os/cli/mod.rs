@@ -8,6 +8,7 @@ pub mod logger;
 mod nearest;
 mod perform;
 mod quota;
+mod secret;
 pub mod show;
 
 use std::error::Error;

@@ -9,7 +9,6 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -95,13 +94,13 @@ impl PageServer {
     }
 
     /// Answers requests until `stop` is ready; then takes no more, and gives those that are being answered three
-    /// seconds. `api` carries out calls; `names` are those of this box; `state` is its state directory.
+    /// seconds. `api` carries out calls; `names` are those of this box; `dav` is what answers WebDAV.
     pub async fn run(
         self,
         core: Arc<Core>,
         api: Handler,
         names: Names,
-        state: PathBuf,
+        dav: Arc<DavSite>,
         stop: impl Future<Output = ()>,
     ) {
         let mut wishes = core.wishes();
@@ -109,7 +108,7 @@ impl PageServer {
         let (open, ending) = watch::channel(());
         let site = Arc::new(Site {
             page: Mutex::new(Page::new(names)),
-            dav: Arc::new(DavSite::open(&state)),
+            dav,
             tree: Tree::new(core.clone()),
             core,
             api,
