@@ -25,8 +25,12 @@ struct Client {
 
 impl Client {
     fn start(host: &Node, python: &Python, torrent: &Path, directory: &Path, keys: &Path) -> Self {
+        Self::at_port(4501, host, python, torrent, directory, keys)
+    }
+
+    fn at_port(port: u16, host: &Node, python: &Python, torrent: &Path, directory: &Path, keys: &Path) -> Self {
         fs::create_dir_all(directory).expect("a directory");
-        let listen = format!("{}:4501s", host.address());
+        let listen = format!("{}:{port}s", host.address());
         let mut child = inside(host, &python.program)
             .envs(python.modules.as_ref().map(|modules| ("PYTHONPATH", modules)))
             .arg(script("client.py"))
@@ -239,6 +243,51 @@ fn the_next_libtorrent_does_as_well() {
     let Some(python) = Python::pypi(test) else { return };
     let Some(world) = World::new(test) else { return };
     plays(test, &world, &python);
+}
+
+/// Which of its circles a client means that asks the tracker, the keeper cannot know when it has to show a certificate.
+#[test]
+fn a_keeper_of_three_circles_serves_the_clients_of_each() {
+    let test = "a_keeper_of_three_circles_serves_the_clients_of_each";
+    let Some(python) = Python::debian(test) else { return };
+    let Some(world) = World::new(test) else { return };
+    let mut random = Random::new(seed(test));
+    let (keeper, host) = (world.started("K"), world.node("S"));
+    let circles = ["Home", "Friends", "Skiers"];
+    for circle in &circles[1..] {
+        keeper.ok(&["found", circle]);
+    }
+    let prepared = circles.map(|circle| {
+        let [keys, torrent, directory] =
+            ["keys", "torrent", "directory"].map(|name| world.path().join(format!("{circle}-{name}")));
+        write(&keeper.mount().join(circle).join("film"), &random.bytes(300_000));
+        keeper.ok(&["guest", "seedbox", &keys.to_string_lossy(), "--circle", circle]);
+        let path = format!("{circle}/film");
+        wait_until("the film is published", LIMIT, || {
+            keeper.run(&["export-torrent", &path, &torrent.to_string_lossy()]).code == Some(0)
+        });
+        (keys, torrent, directory)
+    });
+    // All from one host: each is shown the certificates of all three until one is right.
+    let mut clients = Vec::new();
+    for ((port, circle), (keys, torrent, directory)) in (4501..).zip(&circles).zip(&prepared) {
+        let begun = std::time::Instant::now();
+        clients.push(Client::at_port(port, &host, &python, torrent, directory, keys));
+        clients[clients.len() - 1].wait_until_seeding(&format!("the client of {circle} has fetched all"));
+        let took = begun.elapsed().as_secs_f64();
+        println!("{test}: {circle} after {took:.1} s, refused {} times", refusals(&keeper, "it refused us: UnknownCA"));
+        assert!(took < 10.0, "a client that has to ask again later waits for longer");
+    }
+    // Whoever has the certificate of one circle gets nothing of another's.
+    let (keys, _, _) = &prepared[1];
+    let (_, torrent, _) = &prepared[2];
+    let strange = Client::at_port(4600, &host, &python, torrent, &world.path().join("strange"), keys);
+    wait_until("it is refused", LIMIT, || {
+        refusals(&keeper, "its key is not on the circle's roster")
+            + refusals(&keeper, "its certificate is not of the circle")
+            > 0
+    });
+    assert_eq!(strange.last("progress"), 0.0);
 }
 
 /// The hash of an exported torrent's info dictionary.
