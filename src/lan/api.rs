@@ -2,8 +2,8 @@
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`; `POST /v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`,
-//! `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/password`, `/v1/press`, `/v1/unmount`, `/v1/stop`. Errors are
-//! `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
+//! `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/password`, `/v1/press`, `/v1/unmount`, `/v1/lock`, `/v1/unlock`,
+//! `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
 
 use std::fmt;
 
@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::base::TransportKey;
 use crate::node::io::{Answer, OpError};
 use crate::node::status::{Friend, Status, Transfers};
+use crate::seal::state::Passphrase;
 use crate::wire::statement::{Role, check_label};
 
 /// Bytes of a request's body.
@@ -98,6 +99,22 @@ pub enum Call {
     },
     /// Takes the mount away; the node goes on. Answered by [`Outcome::Done`].
     Unmount,
+    /// Ends the node and starts it anew, locked. Answered by [`Outcome::Done`].
+    Lock,
+    /// Ends the node and starts it anew with its keys. Answered by [`Outcome::Done`].
+    Unlock {
+        /// That of this box.
+        passphrase: Passphrase,
+        /// The cookie that stays signed in; never told by a request's body.
+        session: Option<[u8; 16]>,
+    },
+    /// Sets, changes or takes away the passphrase. Answered by [`Outcome::Done`].
+    Passphrase {
+        /// The one that is set, if one is.
+        old: Option<Passphrase>,
+        /// The one to set.
+        new: Option<Passphrase>,
+    },
     /// Publishes what is written, and ends the node. Answered by [`Outcome::Done`].
     Stop,
 }
@@ -119,6 +136,9 @@ impl Call {
             Call::Password { .. } => ("POST", "/v1/password"),
             Call::Press { .. } => ("POST", "/v1/press"),
             Call::Unmount => ("POST", "/v1/unmount"),
+            Call::Lock => ("POST", "/v1/lock"),
+            Call::Unlock { .. } => ("POST", "/v1/unlock"),
+            Call::Passphrase { .. } => ("POST", "/v1/passphrase"),
             Call::Stop => ("POST", "/v1/stop"),
         }
     }
@@ -126,7 +146,7 @@ impl Call {
     /// The body that asks for this; `None` for those that have none.
     pub fn body(&self) -> Option<Value> {
         match self {
-            Call::Status | Call::Friends | Call::Transfers | Call::Unmount | Call::Stop => None,
+            Call::Status | Call::Friends | Call::Transfers | Call::Unmount | Call::Lock | Call::Stop => None,
             Call::Invite { circle, role, minutes } => {
                 Some(json!({ "circle": circle, "role": role, "minutes": minutes }))
             }
@@ -138,6 +158,11 @@ impl Call {
             Call::ExportTorrent { path, announce } => Some(json!({ "path": path, "announce": announce })),
             Call::Password { text } => Some(json!({ "password": text.as_ref().map(|text| text.as_str()) })),
             Call::Press { held_ms } => Some(json!({ "held_ms": held_ms })),
+            Call::Unlock { passphrase, .. } => Some(json!({ "passphrase": passphrase.text() })),
+            Call::Passphrase { old, new } => {
+                let text = |passphrase: &Option<Passphrase>| passphrase.as_ref().map(|said| said.text().to_owned());
+                Some(json!({ "old": text(old), "new": text(new) }))
+            }
         }
     }
 }
@@ -147,7 +172,7 @@ pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" => Some("GET"),
         "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "password" | "press"
-        | "unmount" | "stop" => Some("POST"),
+        | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -192,6 +217,15 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             Ok(Call::Press { held_ms })
         }
         "unmount" => nothing(body).map(|()| Call::Unmount),
+        "lock" => nothing(body).map(|()| Call::Lock),
+        "unlock" => {
+            let UnlockBody { passphrase } = parse(body)?;
+            Ok(Call::Unlock { passphrase: Passphrase::new(passphrase), session: None })
+        }
+        "passphrase" => {
+            let PassphraseBody { old, new } = parse(body)?;
+            Ok(Call::Passphrase { old: old.map(Passphrase::new), new: new.map(Passphrase::new) })
+        }
         _ => nothing(body).map(|()| Call::Stop),
     }
 }
@@ -261,6 +295,19 @@ struct PasswordBody {
 struct PressBody {
     #[serde(default)]
     held_ms: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UnlockBody {
+    passphrase: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PassphraseBody {
+    old: Option<String>,
+    new: Option<String>,
 }
 
 fn nothing(body: &[u8]) -> Result<(), ApiError> {
@@ -516,6 +563,7 @@ impl From<OpError> for ApiError {
             OpError::Unreachable | OpError::Interrupted | OpError::Busy | OpError::Stopping => 503,
             OpError::TimedOut => 504,
             OpError::NoSpace => 507,
+            OpError::Locked => 423,
         };
         Self::new(status, error.to_string())
     }

@@ -11,10 +11,10 @@ use super::{Node, StartError};
 use crate::base::limits::{CIRCLES, RECORD_MAX, STATEMENT_MAX};
 use crate::base::{CircleId, CommitHash, ConnId, EpochId, Instant, RecordHash, Snapshot, Table};
 use crate::ledger::keys;
-use crate::ledger::values::{CircleEntry, EpochEntry, Value as _};
+use crate::ledger::values::{CIRCLE_LABEL, CircleEntry, CircleSecrets, EpochEntry, Value as _};
 use crate::roster::{Added, Roster, Verdict};
 use crate::seal::member::verify;
-use crate::seal::{CircleKey, EpochKeys, Suite, envelope};
+use crate::seal::{CircleKey, EpochKeys, MemberSecret, Suite, envelope};
 use crate::tree::{Changes, Seen, Tree, Version};
 use crate::wire::commit::{Commit, SignedCommit};
 use crate::wire::record::{Bytes2, Chain, Content, Inner, Outer, Value};
@@ -60,6 +60,8 @@ pub struct Circle {
     pub recall: Option<super::fork::Recall>,
     /// A record waits for its epoch's key: what torrents it names is not known.
     pub unopened: bool,
+    /// While the node is locked: the keys as they are kept, which go back as they came.
+    sealed: Option<Bytes2>,
     me: crate::base::MemberKey,
 }
 
@@ -109,6 +111,7 @@ impl Circle {
             branches: BTreeMap::new(),
             recall: None,
             unopened: false,
+            sealed: None,
             me,
         }
     }
@@ -123,9 +126,14 @@ impl Circle {
         self.roster.role_of(&self.me)
     }
 
-    /// True when this node may read what is here.
+    /// True when this node may read what is here, and has the keys for it.
     pub fn readable(&self) -> bool {
-        self.kept_role().is_some_and(Role::reads)
+        !self.is_locked() && self.kept_role().is_some_and(Role::reads)
+    }
+
+    /// True while the node is locked: whatever its role, it is here as a cache is, and lets nothing go.
+    pub fn is_locked(&self) -> bool {
+        self.sealed.is_some()
     }
 
     /// True when both this node and the device are in the circle.
@@ -195,8 +203,18 @@ impl Circle {
         }))
     }
 
-    /// What the ledger keeps of this circle.
-    pub fn entry(&self) -> CircleEntry {
+    /// What the ledger keeps of this circle, with its secrets as they are sealed.
+    fn entry(&self, secrets: Bytes2) -> CircleEntry {
+        CircleEntry {
+            home: self.home.into(),
+            left: self.left.into(),
+            incarnation: self.incarnation,
+            leaf: Bytes2::from(&self.leaf[..]),
+            secrets,
+        }
+    }
+
+    fn secrets(&self) -> CircleSecrets {
         let mut keys: Vec<EpochEntry> = self
             .epochs
             .iter()
@@ -208,14 +226,54 @@ impl Circle {
             })
             .collect();
         keys.sort_by_key(|entry| (entry.number, entry.epoch));
-        CircleEntry {
-            home: self.home.into(),
-            left: self.left.into(),
-            incarnation: self.incarnation,
-            keys,
-            leaf: Bytes2::from(&self.leaf[..]),
-            root: self.root_seed.as_ref().map(|seed| Bytes2::from(&seed[..])),
+        let root = self.root_seed.as_ref().map(|seed| Bytes2::from(&seed[..]));
+        CircleSecrets { circle: self.id, keys, root }
+    }
+
+    /// Takes the keys that were kept.
+    fn take_secrets(&mut self, secrets: CircleSecrets) -> Result<(), String> {
+        if secrets.circle != self.id {
+            return Err("its keys are another's".into());
         }
+        let key = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).map_err(|_| "one of its keys is not 32 bytes".to_string());
+        for epoch in secrets.keys {
+            let suite = Suite::from_number(epoch.suite).ok_or("an epoch's suite is unknown")?;
+            self.learn_epoch(epoch.epoch, epoch.number, suite, CircleKey(key(&epoch.key)?));
+        }
+        self.root_seed = secrets.root.map(|seed| key(&seed).map(Zeroizing::new)).transpose()?;
+        Ok(())
+    }
+
+    /// Opens the epoch keys that were sealed to this node while it was locked. True when there was one.
+    fn open_missed(&mut self, member: &MemberSecret) -> bool {
+        let before = self.epochs.len();
+        let missed: Vec<_> = self
+            .roster
+            .statements()
+            .filter_map(|signed| match &signed.statement.saying {
+                Saying::Epoch { number, suite, keys } if !self.epochs.contains_key(&signed.hash) => {
+                    let mine = keys.iter().find(|key| key.member == self.me)?;
+                    Some((signed.hash, *number, *suite, mine.sealed.clone()))
+                }
+                _ => None,
+            })
+            .collect();
+        for (id, number, suite, sealed) in missed {
+            self.open_key(member, id, number, suite, &sealed);
+        }
+        self.epochs.len() > before
+    }
+
+    /// Opens an epoch's key that was sealed to this node, and the earlier ones that came with it. False when it does not
+    /// open.
+    fn open_key(&mut self, member: &MemberSecret, id: EpochId, number: u64, suite: u8, sealed: &[u8]) -> bool {
+        let opened = Zeroizing::new(envelope::open(member, sealed).unwrap_or_default());
+        let (Some((key, earlier)), Some(suite)) = (opened.split_first_chunk::<32>(), Suite::from_number(suite)) else {
+            return false;
+        };
+        self.learn_epoch(id, number, suite, CircleKey(*key));
+        self.learn_earlier(earlier);
+        true
     }
 
     /// True when somebody who reads was never given the key of an epoch that is held here.
@@ -298,7 +356,8 @@ impl<S: Snapshot> Node<S> {
             crate::cert::issue_leaf(&entropy.root, &root.der, &self.me.device.transport, serial).map_err(failed)?;
         let nonce = self.fresh_nonce();
         let founding = crate::roster::found(nonce, name.into(), &root.der, self.me.device.clone());
-        let founding = founding.sign(|bytes| self.me.member.sign(bytes));
+        let member = self.me.member()?;
+        let founding = founding.sign(|bytes| member.sign(bytes));
         let roster = Roster::new(founding.clone()).map_err(|error| OpError::Invalid(error.to_string()))?;
         let id = roster.circle();
         self.ledger.put(Table::Statements, keys::statement(&id, &founding.hash), founding.bytes);
@@ -347,7 +406,8 @@ impl<S: Snapshot> Node<S> {
         }
         let saying = Saying::Epoch { number, suite: suite.number(), keys: sealed };
         let statement = circle.roster.say(self.me.device.member, nonce, saying);
-        let statement = statement.sign(|bytes| self.me.member.sign(bytes));
+        let member = self.me.member()?;
+        let statement = statement.sign(|bytes| member.sign(bytes));
         circle.learn_epoch(statement.hash, number, suite, key);
         self.learn_statement(id, statement, None).map_err(OpError::Invalid)?;
         self.save_circle(id);
@@ -356,10 +416,18 @@ impl<S: Snapshot> Node<S> {
 
     /// Writes what the ledger keeps of a circle.
     pub fn save_circle(&mut self, id: &CircleId) {
-        if let Some(circle) = self.circles.get(id) {
-            self.ledger.put(Table::Circles, id.0.to_vec(), circle.entry().encode());
-            self.flush_soon();
-        }
+        let mut nonce = [0; 12];
+        nonce.copy_from_slice(&self.fresh()[..12]);
+        let Some(circle) = self.circles.get(id) else { return };
+        let secrets = match &self.me.secrets {
+            Some(secrets) => {
+                let plain = Zeroizing::new(circle.secrets().encode());
+                Bytes2::from(secrets.state.seal(CIRCLE_LABEL, nonce, &plain))
+            }
+            None => circle.sealed.clone().unwrap_or_default(),
+        };
+        self.ledger.put(Table::Circles, id.0.to_vec(), circle.entry(secrets).encode());
+        self.flush_soon();
     }
 
     /// The circle of that name.
@@ -408,8 +476,9 @@ impl<S: Snapshot> Node<S> {
     /// Where no epoch is usable, those who write start one: the first of them at once, the others after a while each.
     fn plan_epoch(&mut self, id: &CircleId) {
         let now = self.now.instant;
+        let locked = self.is_locked();
         let Some(circle) = self.circles.get_mut(id) else { return };
-        if !circle.roster.needs_epoch() && !circle.owes_keys() {
+        if locked || !circle.roster.needs_epoch() && !circle.owes_keys() {
             circle.mint = None;
             return;
         }
@@ -443,15 +512,13 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         let Some(mine) = sealed.iter().find(|key| key.member == self.me.device.member) else { return };
-        let opened = Zeroizing::new(envelope::open(&self.me.member, &mine.sealed).unwrap_or_default());
-        match (opened.split_first_chunk::<32>(), Suite::from_number(suite)) {
-            (Some((key, earlier)), Some(suite)) => {
-                circle.learn_epoch(epoch, number, suite, CircleKey(*key));
-                circle.learn_earlier(earlier);
-                self.save_circle(id);
-                self.reload_tree(id);
-            }
-            _ => log::warn!("the key of epoch {number} does not open for this node"),
+        // While the node is locked the statement keeps it.
+        let Ok(member) = self.me.member() else { return };
+        if circle.open_key(member, epoch, number, suite, &mine.sealed) {
+            self.save_circle(id);
+            self.reload_tree(id);
+        } else {
+            log::warn!("the key of epoch {number} does not open for this node");
         }
     }
 
@@ -487,7 +554,9 @@ impl<S: Snapshot> Node<S> {
             if let Some(circle) = self.circles.get_mut(&id) {
                 circle.durable = circle.chains.get(&circle.chain()).map_or(0, |tip| tip.sequence);
             }
-            self.load_drafts(&id)?;
+            if !self.is_locked() {
+                self.load_drafts(&id)?;
+            }
             self.plan_epoch(&id);
         }
         self.start_vault();
@@ -515,23 +584,23 @@ impl<S: Snapshot> Node<S> {
         if roster.circle() != id {
             return Err(broken("its founding statement is missing".into()));
         }
-        let root = match &entry.root {
-            Some(seed) => Some(Zeroizing::new(
-                <[u8; 32]>::try_from(&seed[..]).map_err(|_| broken("its root key is not 32 bytes".into()))?,
-            )),
-            None => None,
-        };
         let mut circle = Circle::new(roster, entry.home != 0, entry.leaf.into_vec().into(), self.me.device.member);
-        circle.root_seed = root;
         circle.left = entry.left != 0;
         circle.incarnation = entry.incarnation;
-        for epoch in entry.keys {
-            let key =
-                <[u8; 32]>::try_from(&epoch.key[..]).map_err(|_| broken("an epoch key is not 32 bytes".into()))?;
-            let suite = Suite::from_number(epoch.suite).ok_or_else(|| broken("an epoch's suite is unknown".into()))?;
-            circle.learn_epoch(epoch.epoch, epoch.number, suite, CircleKey(key));
+        let mut missed = false;
+        match &self.me.secrets {
+            Some(secrets) => {
+                let opened = secrets.state.open(CIRCLE_LABEL, &entry.secrets);
+                let opened = opened.map_err(|error| broken(error.to_string()))?;
+                circle.take_secrets(CircleSecrets::decode(&opened)?).map_err(broken)?;
+                missed = circle.open_missed(&secrets.member);
+            }
+            None => circle.sealed = Some(entry.secrets),
         }
         self.circles.insert(id, circle);
+        if missed {
+            self.save_circle(&id);
+        }
         self.name_authors(&id);
         Ok(())
     }

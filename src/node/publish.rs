@@ -473,6 +473,9 @@ impl<S: Snapshot> Node<S> {
         let mut bytes = epoch.0.to_vec();
         bytes.extend(held.keys.seal_draft(nonce, &entry.encode()));
         self.ledger.put(Table::Drafts, keys::draft(&key.circle, &key.object, key.version.as_ref()), bytes);
+        let frontier = self.vault.frontier();
+        let frontier = [frontier.slab.to_be_bytes(), frontier.unit.to_be_bytes()].concat();
+        self.ledger.put(Table::Meta, keys::FRONTIER.to_vec(), frontier);
         true
     }
 

@@ -85,7 +85,8 @@ impl<S: Snapshot> Node<S> {
             let saying = Saying::Admit { device: device.clone(), role: Role::Cache };
             let nonce = self.fresh_nonce();
             let statement = self.circles[&id].roster.say(self.me.device.member, nonce, saying);
-            let statement = statement.sign(|bytes| self.me.member.sign(bytes));
+            let member = self.me.member()?;
+            let statement = statement.sign(|bytes| member.sign(bytes));
             if self.learn_statement(&id, statement, None).map_err(refused)? == Added::Waiting {
                 return Err(refused("the roster is not whole: try again when a friend is online".into()));
             }

@@ -18,24 +18,30 @@ use crate::base::{Batch, CircleId, Snapshot, Table, Ticket};
 use crate::lan::api::{self, ApiError, Call, Outcome};
 #[cfg(feature = "lan")]
 use crate::lan::host::Names;
+use crate::ledger::key::StoredKey;
 use crate::ledger::keys;
 use crate::node::io::{Answer, DiskRequest, Done as DiskDone, Input, Op, OpError};
+use crate::node::status::State;
 use crate::node::{Fetch, Node, NodeConfig as MachineConfig, new_identity};
 use crate::os::cli::config::{Fetch as FetchFlag, NodeConfig};
 use crate::os::core::{Clock, Core};
 use crate::os::disk::{Disk, DiskConfig, ledger_panic};
 #[cfg(feature = "panel")]
 use crate::os::front;
+use crate::os::handover::{self, Handed};
 use crate::os::http::{Answering, Handler, Server};
 #[cfg(feature = "lan")]
-use crate::os::http::{DavSite, PageServer};
+use crate::os::http::{DavSite, PageConfig, PageServer};
+use crate::os::key;
+use crate::os::locking::{Ending, Locking};
 #[cfg(feature = "panel")]
 use crate::os::net::mdns::Mdns;
 #[cfg(feature = "lan")]
 use crate::os::net::mdns::Page;
 use crate::os::net::{Net, NetConfig, NetLimits};
 use crate::os::state::StateDir;
-use crate::seal::{CircleKey, EpochKeys, Suite};
+use crate::seal::state::Passphrase;
+use crate::seal::{CircleKey, EpochKeys, StateKey, Suite};
 
 /// Why a node could not be started, or ended badly.
 #[derive(Debug)]
@@ -93,6 +99,9 @@ fn entropy<const N: usize>() -> Result<[u8; N], RunError> {
 struct Opened {
     core: Arc<Core>,
     transport_seed: [u8; 32],
+    stored: StoredKey,
+    /// What the node runs with, and with it whose page stays signed in; `None` while it is locked.
+    handed: Option<Handed>,
 }
 
 /// Opens or makes a state directory and starts its node. `name` is used when it is made.
@@ -122,6 +131,12 @@ fn open(
     };
     disk.start(Arc::new(complete)).map_err(|error| RunError::State(error.to_string()))?;
     let known = store.get(Table::Meta, keys::IDENTITY).map_err(|error| RunError::State(error.to_string()))?;
+    let directory = StateDir::open(state).map_err(|error| RunError::State(error.to_string()))?;
+    let stored = stored_key(&directory, known.is_some())?;
+    let handed = match &stored {
+        StoredKey::Plain(key) => Some(Handed { key: key.clone(), session: None }),
+        StoredKey::Slot(_) => handover::take(),
+    };
     let made = known.is_none();
     if made {
         let name = name.ok_or_else(|| {
@@ -132,9 +147,12 @@ fn open(
             ))
         })?;
         crate::wire::statement::check_label(name).map_err(|error| RunError::State(error.to_string()))?;
-        commit_and_wait(&disk, &answers, new_identity(name, entropy()?, entropy()?))?;
+        let key = handed.as_ref().ok_or_else(|| RunError::State("the key of a new node is missing".into()))?;
+        commit_and_wait(&disk, &answers, new_identity(name, entropy()?, entropy()?, &key.key, entropy()?))?;
     }
-    let mut node = Node::start(clock.now(), store, machine, entropy()?).map_err(|e| RunError::State(e.to_string()))?;
+    let key = handed.as_ref().map(|handed| handed.key.clone());
+    let node = Node::start(clock.now(), store, machine, entropy()?, key);
+    let mut node = node.map_err(|error| RunError::State(error.to_string()))?;
     if home && !node.has_home() {
         node.found_home(faster_suite(), entropy()?).map_err(RunError::Refused)?;
     }
@@ -142,7 +160,25 @@ fn open(
     let started = Core::new(clock, node, disk);
     let _ = core.set(started.clone());
     started.input(Input::Tick);
-    Ok(Opened { core: started, transport_seed })
+    Ok(Opened { core: started, transport_seed, stored, handed })
+}
+
+/// The key file's content; a new node's is made.
+fn stored_key(state: &StateDir, known: bool) -> Result<StoredKey, RunError> {
+    let failed = |error: crate::os::state::StateError| RunError::State(error.to_string());
+    match key::load(state).map_err(failed)? {
+        // Without a passphrase nobody knows, a key that is left of a node that was never made is as good as a new one.
+        Some(stored) if known || matches!(stored, StoredKey::Plain(_)) => Ok(stored),
+        None if known => Err(RunError::State(format!(
+            "{} is missing, and nothing can be read without it: put it back from where it went",
+            state.key().display()
+        ))),
+        _ => {
+            let stored = StoredKey::Plain(StateKey::new(entropy()?));
+            key::store(state, &stored).map_err(failed)?;
+            Ok(stored)
+        }
+    }
 }
 
 /// The database panics on a page that the disk damaged; people are told what that means, and what to do.
@@ -273,14 +309,20 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
         log::error!("{error}");
         front::show_fault(&config.panel);
     }
-    runtime()?.block_on(serve(config, opened?))
+    match runtime()?.block_on(serve(config, opened?))? {
+        Ending::Stop => Ok(()),
+        Ending::Restart(handed) => {
+            let error = handover::restart(handed.as_ref());
+            Err(RunError::System(format!("the node cannot start anew: {error}: start it again")))
+        }
+    }
 }
 
 /// The node's mount, while it is mounted.
 #[cfg(feature = "mount")]
 type Mounted = Arc<Mutex<Option<crate::os::fuse::Mount>>>;
 
-async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
+async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
     let core = opened.core.clone();
     let net = match start_net(&opened, config.listen.clone()).await {
         Err(error) if config.listen_is_default => {
@@ -301,7 +343,10 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     let mounted: Mounted = Arc::default();
     #[cfg(feature = "mount")]
     if let Some(directory) = &config.mount {
-        mount(&core, directory, &config, &mounted)?;
+        clear_dead_mount(directory)?;
+        if !core.read(|node| node.is_locked()) {
+            mount(&core, directory, &config, &mounted)?;
+        }
     }
     #[cfg(not(feature = "mount"))]
     if config.mount.is_some() {
@@ -317,7 +362,12 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         return Err(RunError::Page("this build has no page: build it with the feature 'lan'".into()));
     }
     let told: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    log::info!("the node is up at {}", told.join(", "));
+    let locked =
+        if opened.handed.is_none() { ", locked: give the passphrase on its page, or by `dustfs unlock`" } else { "" };
+    log::info!("the node is up at {}{locked}", told.join(", "));
+    let state = StateDir::open(&config.state).map_err(|error| RunError::State(error.to_string()))?;
+    let key = opened.handed.as_ref().map(|handed| handed.key.clone());
+    let locking = Arc::new(Locking::new(state, opened.stored, key, stop.clone()));
     #[cfg(feature = "lan")]
     let dav = page.as_ref().map(|_| Arc::new(DavSite::open(&config.state)));
     let api = Api {
@@ -325,6 +375,7 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         #[cfg(feature = "lan")]
         dav: dav.clone(),
         stop: stop.clone(),
+        locking: locking.clone(),
         directory: config.mount.clone(),
         #[cfg(feature = "mount")]
         mounted: mounted.clone(),
@@ -342,10 +393,14 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         // Elsewhere nobody but this machine could open it.
         if !page.address().ip().is_loopback() {
             let announced = announced_page(&core, page.address().port());
-            tokio::spawn(announce_page(lan.clone(), announced, dav.is_open()));
+            let (lan, is_open) = (lan.clone(), dav.is_open());
+            // A locked box has no tree to show.
+            tokio::spawn(announce_page(lan, announced, opened.handed.is_some().then_some(is_open)));
         }
         let names = page_names(&config, &core);
-        tokio::spawn(page.run(core.clone(), handler.clone(), names, dav, ended()))
+        let session = opened.handed.as_ref().and_then(|handed| handed.session);
+        let site = PageConfig { names, dav, locked: opened.handed.is_none(), session };
+        tokio::spawn(page.run(core.clone(), handler.clone(), site, ended()))
     });
     let api_task = tokio::spawn(server.run(handler, ended()));
     #[cfg(feature = "panel")]
@@ -391,7 +446,7 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
             front::power_off();
         }
     }
-    result
+    result.map(|()| locking.ending())
 }
 
 /// The names under which the page answers: those of the config, and those that people give to the box on the LAN.
@@ -413,7 +468,8 @@ fn announced_page(core: &Core, port: u16) -> Page {
 
 /// Says on the LAN where the page is, and that it is a drive while there is a password.
 #[cfg(feature = "lan")]
-async fn announce_page(lan: Mdns, page: Page, mut is_open: watch::Receiver<bool>) {
+async fn announce_page(lan: Mdns, page: Page, is_open: Option<watch::Receiver<bool>>) {
+    let Some(mut is_open) = is_open else { return lan.page(Some(page)) };
     loop {
         let drive = is_open.borrow_and_update().then_some(crate::lan::password::USER);
         lan.page(Some(Page { drive, ..page.clone() }));
@@ -493,15 +549,22 @@ fn end_killed_node(config: &NodeConfig) -> Result<(), RunError> {
     Ok(())
 }
 
+/// A node that was killed leaves its mount behind, dead: whoever restarts it should not have to know.
 #[cfg(feature = "mount")]
-fn mount(core: &Arc<Core>, directory: &Path, config: &NodeConfig, mounted: &Mounted) -> Result<(), RunError> {
-    use crate::os::fuse::{Mount, MountConfig, is_dead, unmount_path};
+fn clear_dead_mount(directory: &Path) -> Result<(), RunError> {
+    use crate::os::fuse::{is_dead, unmount_path};
 
-    // A node that was killed leaves its mount behind, dead: whoever restarts it should not have to know.
     if is_dead(directory) {
         log::warn!("a dead mount is at {}: it is taken away first", directory.display());
         unmount_path(directory, true).map_err(|error| RunError::Mount(error.to_string()))?;
     }
+    Ok(())
+}
+
+#[cfg(feature = "mount")]
+fn mount(core: &Arc<Core>, directory: &Path, config: &NodeConfig, mounted: &Mounted) -> Result<(), RunError> {
+    use crate::os::fuse::{Mount, MountConfig};
+
     fs::create_dir_all(directory)
         .map_err(|error| RunError::Mount(format!("{} cannot be made: {error}", directory.display())))?;
     let mount = MountConfig {
@@ -541,6 +604,7 @@ async fn unmount(mounted: &Mounted) -> Option<Result<(), String>> {
 struct Api {
     core: Arc<Core>,
     stop: Arc<Notify>,
+    locking: Arc<Locking>,
     directory: Option<PathBuf>,
     #[cfg(feature = "lan")]
     dav: Option<Arc<DavSite>>,
@@ -558,6 +622,9 @@ impl Api {
                 Call::Friends => return Ok(Outcome::Friends(self.core.read(|node| node.friends()))),
                 Call::Transfers => return Ok(Outcome::Transfers(self.core.read(|node| node.transfers()))),
                 Call::Unmount => return self.unmount().await,
+                Call::Lock => return self.locking.lock().await,
+                Call::Unlock { passphrase, session } => return self.locking.unlock(passphrase, session).await,
+                Call::Passphrase { old, new } => return self.passphrase(old, new).await,
                 Call::Stop => {
                     self.stop.notify_one();
                     return Ok(Outcome::Done);
@@ -581,6 +648,13 @@ impl Api {
             let answer = self.core.ask(op).await.map_err(ApiError::from)?;
             api::outcome(answer).ok_or_else(|| ApiError::new(500, "the node gave another answer than was asked for"))
         })
+    }
+
+    async fn passphrase(&self, old: Option<Passphrase>, new: Option<Passphrase>) -> Result<Outcome, ApiError> {
+        if self.core.read(|node| node.status().state) == State::Cache {
+            return Err(ApiError::new(409, "a cache keeps nothing that a passphrase could lock"));
+        }
+        self.locking.change(old, new).await
     }
 
     /// Presses the button for so long. Who asked may go away meanwhile: the button is let go all the same.
@@ -625,6 +699,7 @@ impl Api {
         status.mount = self.mount_point();
         (status.disk_total, status.disk_free) = self.core.slabs().space();
         status.memory = resident_bytes();
+        status.passphrase = self.locking.has_passphrase();
         status
     }
 

@@ -108,6 +108,16 @@ pub enum Command {
         /// Again each second, until all is here.
         watch: bool,
     },
+    /// Locks the node.
+    Lock {
+        /// Sets another passphrase instead.
+        change: bool,
+    },
+    /// Unlocks the node.
+    Unlock {
+        /// For good: there is no passphrase any more.
+        always: bool,
+    },
     /// Takes the mount away.
     Unmount,
     /// Ends the node.
@@ -175,7 +185,7 @@ impl Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 18] = [
+pub(super) const COMMANDS: [Spec; 20] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
@@ -194,6 +204,8 @@ pub(super) const COMMANDS: [Spec; 18] = [
     Spec::new("status", &[], None),
     Spec::new("friends", &[], None),
     Spec::new("transfers", &["watch"], None),
+    Spec::new("lock", &["change"], None),
+    Spec::new("unlock", &["always"], None),
     Spec::new("unmount", &[], None),
     Spec::new("stop", &[], None),
     Spec::new("self-test", &["skip"], None),
@@ -243,6 +255,8 @@ struct Line {
     minutes: Option<u32>,
     watch: bool,
     forget: bool,
+    change: bool,
+    always: bool,
     skip: Vec<&'static str>,
     node: NodeFlags,
 }
@@ -291,6 +305,8 @@ impl Line {
         let again = match flag {
             "watch" => std::mem::replace(&mut self.watch, true),
             "forget" => std::mem::replace(&mut self.forget, true),
+            "change" => std::mem::replace(&mut self.change, true),
+            "always" => std::mem::replace(&mut self.always, true),
             "cache" => std::mem::replace(&mut self.node.cache, true),
             "mount" => self.node.mount.replace(self.value(flag, parser)?.into()).is_some(),
             "config" => self.node.config.replace(self.value(flag, parser)?.into()).is_some(),
@@ -439,6 +455,8 @@ impl Line {
             "status" => Command::Status,
             "friends" => Command::Friends,
             "transfers" => Command::Transfers { watch: self.watch },
+            "lock" => Command::Lock { change: self.change },
+            "unlock" => Command::Unlock { always: self.always },
             "unmount" => Command::Unmount,
             "self-test" => Command::SelfTest { skip: self.skip },
             _ => Command::Stop,

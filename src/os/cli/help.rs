@@ -18,6 +18,8 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("status") => STATUS,
         Some("friends") => FRIENDS,
         Some("transfers") => TRANSFERS,
+        Some("lock") => LOCK,
+        Some("unlock") => UNLOCK,
         Some("unmount") => UNMOUNT,
         Some("stop") => STOP,
         Some("self-test") => SELF_TEST,
@@ -34,6 +36,8 @@ Run a node:
   init       make the state of a new node
   node       run the node; makes the state where there is none
   unmount    take the mount away, the node goes on
+  lock       lock the node by a passphrase, and set one
+  unlock     unlock it
   stop       publish what is written, and end the node
 Friends:
   press      press the button: pair with a box on the same network
@@ -316,6 +320,37 @@ Usage: dustfs unmount
 
 Examples:
   dustfs unmount
+";
+
+const LOCK: &str = "\
+Locks the node: it forgets all keys, shows no files, and goes on serving to
+friends what it cannot read itself. So it is after each start, too, until the
+passphrase is given. The first time it asks for a new passphrase; nobody can
+bring back what a forgotten one locks. From a script: lines of standard input.
+
+Usage: dustfs lock [--change]
+
+Options:
+  --change  set another passphrase, and do not lock
+
+Examples:
+  dustfs lock
+  dustfs lock --change
+  dustfs lock < file-with-a-new-passphrase
+";
+
+const UNLOCK: &str = "\
+Gives a locked node its passphrase, which is asked for, or is a line of
+standard input. Returns when the node is back.
+
+Usage: dustfs unlock [--always]
+
+Options:
+  --always  take the passphrase away: the node is not locked any more
+
+Examples:
+  dustfs unlock
+  dustfs unlock --always
 ";
 
 const STOP: &str = "\

@@ -25,7 +25,7 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         Command::Init { name } => {
             run::init(&globals.state, &name)?;
             let told = format!("made the node {name} in {}\n", globals.state.display());
-            asking.print(&json!({}), |_: &Value| told.clone())
+            asking.say(&told)
         }
         Command::Status => asking.show(&Call::Status, |status: &Status| show::status(status)),
         Command::Friends => asking.show(&Call::Friends, |friends: &Vec<Friend>| show::friends(friends)),
@@ -51,6 +51,8 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         Command::Password { forget } => asking.password(forget),
         Command::Press(milliseconds) => asking.press(milliseconds),
         Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
+        Command::Lock { change } => asking.lock(change),
+        Command::Unlock { always } => asking.unlock(always),
         Command::Stop => asking.stop(),
         Command::SelfTest { skip } => asking.self_test(&skip),
     }
@@ -61,8 +63,8 @@ fn circle_line(done: &str, answer: &CircleAnswer) -> String {
 }
 
 /// One command on its way.
-struct Asking<'a> {
-    client: Client,
+pub(super) struct Asking<'a> {
+    pub(super) client: Client,
     globals: &'a Globals,
     out: &'a mut dyn Write,
 }
@@ -81,6 +83,11 @@ impl Asking<'_> {
             self.out.write_all(words(&decode(answer)?).as_bytes())?;
         }
         Ok(self.out.flush()?)
+    }
+
+    /// Says in words that something is done; with `--json`, `{}`.
+    pub(super) fn say(&mut self, words: &str) -> Result<(), CliError> {
+        self.print(&json!({}), |_: &Value| words.to_owned())
     }
 
     /// Shows the transfers each second until all are here: over the last picture on a terminal, else below it.
@@ -187,8 +194,7 @@ impl Asking<'_> {
     }
 
     fn password(&mut self, forget: bool) -> Result<(), CliError> {
-        let text =
-            if forget { None } else { Some(secret::choose("the password for WebDAV").map_err(CliError::Input)?) };
+        let text = if forget { None } else { Some(secret::ask_new("the password for WebDAV")?) };
         let told = match forget {
             true => "the password is gone, and WebDAV is closed\n",
             false => "the password is set; the name that goes with it is 'dustfs'\n",
@@ -205,11 +211,11 @@ impl Asking<'_> {
         if !self.client.stop(STOP_PATIENCE)? {
             return Err(CliError::StillRunning(STOP_PATIENCE));
         }
-        self.print(&json!({}), |_: &Value| "stopped\n".into())
+        self.say("stopped\n")
     }
 }
 
-fn decode<T: DeserializeOwned>(answer: &Value) -> Result<T, CliError> {
+pub(super) fn decode<T: DeserializeOwned>(answer: &Value) -> Result<T, CliError> {
     Ok(T::deserialize(answer).map_err(|why| ClientError::Strange(why.to_string()))?)
 }
 
@@ -231,7 +237,7 @@ fn bars() -> Option<usize> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a person watches: there is nothing to wait for but the next second")]
-fn pause(time: Duration) {
+pub(super) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 

@@ -19,7 +19,7 @@ pub use client::{Client, ClientError};
 #[cfg(feature = "lan")]
 pub use dav::DavSite;
 #[cfg(feature = "lan")]
-pub use page::{PageError, PageServer};
+pub use page::{PageConfig, PageError, PageServer};
 pub use server::{Answering, Handler, Server, ServerError};
 
 /// The socket of the node with this state directory.

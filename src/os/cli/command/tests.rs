@@ -71,6 +71,9 @@ fn commands_are_read() {
     assert_eq!(command("status"), Command::Status);
     assert_eq!(command("friends"), Command::Friends);
     assert_eq!(command("transfers --watch"), Command::Transfers { watch: true });
+    assert_eq!(command("lock"), Command::Lock { change: false });
+    assert_eq!(command("lock --change"), Command::Lock { change: true });
+    assert_eq!(command("unlock --always"), Command::Unlock { always: true });
     assert_eq!(command("unmount"), Command::Unmount);
     assert_eq!(command("stop"), Command::Stop);
 }
