@@ -2,9 +2,8 @@
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`; `POST /v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`,
-//! `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/press`, `/v1/unmount`,
-//! `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
-//! where there is one.
+//! `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/password`, `/v1/press`, `/v1/unmount`, `/v1/lock`, `/v1/unlock`,
+//! `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
 
 use std::fmt;
 
@@ -12,6 +11,7 @@ use data_encoding::{BASE64, HEXLOWER};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use crate::base::TransportKey;
 use crate::node::io::{Answer, OpError};
@@ -87,6 +87,11 @@ pub enum Call {
         /// `HOST:PORT` of the tracker that it names; `None` lets the node choose.
         announce: Option<String>,
     },
+    /// Sets the password for WebDAV, or forgets it. Answered by [`Outcome::Done`].
+    Password {
+        /// `None` forgets.
+        text: Option<Zeroizing<String>>,
+    },
     /// A press or a hold of the button. Answered by [`Outcome::Done`].
     Press {
         /// How long, in milliseconds, at most [`PRESS_MAX_MS`].
@@ -128,6 +133,7 @@ impl Call {
             Call::Leave { .. } => ("POST", "/v1/leave"),
             Call::Guest { .. } => ("POST", "/v1/guest"),
             Call::ExportTorrent { .. } => ("POST", "/v1/export-torrent"),
+            Call::Password { .. } => ("POST", "/v1/password"),
             Call::Press { .. } => ("POST", "/v1/press"),
             Call::Unmount => ("POST", "/v1/unmount"),
             Call::Lock => ("POST", "/v1/lock"),
@@ -150,6 +156,7 @@ impl Call {
             Call::Leave { circle } => Some(json!({ "circle": circle })),
             Call::Guest { circle, name, key } => Some(json!({ "circle": circle, "name": name, "key": key.hex() })),
             Call::ExportTorrent { path, announce } => Some(json!({ "path": path, "announce": announce })),
+            Call::Password { text } => Some(json!({ "password": text.as_ref().map(|text| text.as_str()) })),
             Call::Press { held_ms } => Some(json!({ "held_ms": held_ms })),
             Call::Unlock { passphrase, .. } => Some(json!({ "passphrase": passphrase.text() })),
             Call::Passphrase { old, new } => {
@@ -164,8 +171,8 @@ impl Call {
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" => Some("GET"),
-        "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "press" | "unmount"
-        | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
+        "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "password" | "press"
+        | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -198,6 +205,10 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
         }
         "guest" => guest(body),
         "export-torrent" => export_torrent(body),
+        "password" => {
+            let PasswordBody { password } = parse(body)?;
+            Ok(Call::Password { text: password.map(Zeroizing::new) })
+        }
         "press" => {
             let PressBody { held_ms } = parse(body)?;
             if held_ms > PRESS_MAX_MS {
@@ -269,6 +280,14 @@ struct GuestBody {
 struct ExportBody {
     path: String,
     announce: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PasswordBody {
+    // `null` forgets it; that nothing was told must not.
+    #[serde(deserialize_with = "Option::deserialize")]
+    password: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -520,7 +539,7 @@ impl ApiError {
 
     fn not_found(path: &str) -> Self {
         Self::new(404, format!("there is nothing at {}", shorten(path)))
-            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, guest, export-torrent, press, unmount, stop")
+            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, guest, export-torrent, password, press, unmount, stop")
     }
 
     fn body(&self) -> String {
@@ -587,6 +606,8 @@ mod tests {
             Call::ExportTorrent { path: "Friends/a b".into(), announce: Some("[::1]:1".into()) },
             Call::Remove { circle: Some("Skiers".into()), member: "Ann's box".into() },
             Call::Remove { circle: None, member: "0badcafe".into() },
+            Call::Password { text: None },
+            Call::Password { text: Some(Zeroizing::new("correct horse".into())) },
             Call::Press { held_ms: 0 },
             Call::Press { held_ms: PRESS_MAX_MS },
             Call::Unmount,
@@ -640,6 +661,8 @@ mod tests {
             ("/v1/found", b"{\"name\":\"..\"}"),
             ("/v1/found", b"{\"name\":\"a\\u0000b\"}"),
             ("/v1/found", b"{\"name\":\"\"}"),
+            ("/v1/password", b"{}"),
+            ("/v1/password", b"{\"password\":7}"),
             ("/v1/press", b"{\"held_ms\":30001}"),
             ("/v1/press", b"{\"hold\":true}"),
             ("/v1/remove", b"{\"member\":\"\"}"),

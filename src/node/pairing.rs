@@ -119,7 +119,7 @@ impl<S: Snapshot> Node<S> {
     fn recognise(&mut self, presence: &Presence, address: SocketAddr) {
         let mut known = Vec::new();
         for circle in self.circles.values().filter(|circle| circle.role().is_some()) {
-            let key = LanKey::new(&circle.root_der);
+            let key = LanKey::new(circle.roster.founding());
             let devices = || circle.roster.allowed_transports().into_iter();
             let marks = presence.marks.iter();
             known.extend(marks.filter_map(|mark| key.recognise(mark, &presence.nonce, address.port(), devices())));
@@ -143,7 +143,7 @@ impl<S: Snapshot> Node<S> {
             self.pairing.nonce = Some(nonce);
             let own = self.me.device.transport;
             let circles = self.circles.values().filter(|circle| circle.role().is_some());
-            let marks = circles.map(|circle| LanKey::new(&circle.root_der).mark(&nonce, port, &own)).collect();
+            let marks = circles.map(|circle| LanKey::new(circle.roster.founding()).mark(&nonce, port, &own)).collect();
             let pairing = self.pairing.button.beacon();
             now = Announcement { port, presence: Some(Presence { nonce, marks }), pairing };
         }

@@ -29,7 +29,7 @@ use crate::os::front;
 use crate::os::handover::{self, Handed};
 use crate::os::http::{Answering, Handler, Server};
 #[cfg(feature = "lan")]
-use crate::os::http::{PageConfig, PageServer};
+use crate::os::http::{DavSite, PageConfig, PageServer};
 use crate::os::key;
 use crate::os::locking::{Ending, Locking};
 #[cfg(feature = "mount")]
@@ -364,8 +364,12 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
     let state = StateDir::open(&config.state).map_err(|error| RunError::State(error.to_string()))?;
     let key = opened.handed.as_ref().map(|handed| handed.key.clone());
     let locking = Arc::new(Locking::new(state, opened.stored, key, stop.clone()));
+    #[cfg(feature = "lan")]
+    let dav = page.as_ref().map(|_| Arc::new(DavSite::open(&config.state)));
     let api = Api {
         core: core.clone(),
+        #[cfg(feature = "lan")]
+        dav: dav.clone(),
         stop: stop.clone(),
         locking: locking.clone(),
         directory: config.mount.clone(),
@@ -380,15 +384,18 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
     };
     let handler: Handler = Arc::new(move |call| api.clone().answer(call));
     #[cfg(feature = "lan")]
-    let page_task = page.map(|page| {
+    let page_task = page.zip(dav).map(|(page, dav)| {
         log::info!("the page is at http://{}/", page.address());
         // Elsewhere nobody but this machine could open it.
         if !page.address().ip().is_loopback() {
-            lan.page(Some(announced_page(&core, page.address().port())));
+            let announced = announced_page(&core, page.address().port());
+            let (lan, is_open) = (lan.clone(), dav.is_open());
+            // A locked box has no tree to show.
+            tokio::spawn(announce_page(lan, announced, opened.handed.is_some().then_some(is_open)));
         }
         let names = page_names(&config, &core);
         let session = opened.handed.as_ref().and_then(|handed| handed.session);
-        let site = PageConfig { names, state: config.state.clone(), locked: opened.handed.is_none(), session };
+        let site = PageConfig { names, dav, locked: opened.handed.is_none(), session };
         tokio::spawn(page.run(core.clone(), handler.clone(), site, ended()))
     });
     let api_task = tokio::spawn(server.run(handler, ended()));
@@ -452,7 +459,20 @@ fn page_names(config: &NodeConfig, core: &Core) -> Names {
 #[cfg(feature = "lan")]
 fn announced_page(core: &Core, port: u16) -> Page {
     let status = core.read(|node| node.status());
-    Page { name: status.name, id: status.device.chars().take(DEVICE_DIGITS).collect(), port }
+    Page { name: status.name, id: status.device.chars().take(DEVICE_DIGITS).collect(), port, drive: None }
+}
+
+/// Says on the LAN where the page is, and that it is a drive while there is a password.
+#[cfg(feature = "lan")]
+async fn announce_page(lan: Mdns, page: Page, is_open: Option<watch::Receiver<bool>>) {
+    let Some(mut is_open) = is_open else { return lan.page(Some(page)) };
+    loop {
+        let drive = is_open.borrow_and_update().then_some(crate::lan::password::USER);
+        lan.page(Some(Page { drive, ..page.clone() }));
+        if is_open.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// From now on the node is heard on the LAN, and hears. Its addresses are looked up again when interfaces change.
@@ -516,6 +536,8 @@ struct Api {
     stop: Arc<Notify>,
     locking: Arc<Locking>,
     directory: Option<PathBuf>,
+    #[cfg(feature = "lan")]
+    dav: Option<Arc<DavSite>>,
     #[cfg(feature = "mount")]
     mounted: Mounted,
 }
@@ -549,6 +571,7 @@ impl Api {
                     return Ok(Outcome::Torrent(file?));
                 }
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
+                Call::Password { text } => return self.password(text.as_deref().map(String::as_str)).await,
                 Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
                 Call::Remove { circle, member } => Op::Remove { circle, member, entropy: entropy()? },
             };
@@ -589,6 +612,18 @@ impl Api {
         self.core.ask(op).await.map(|_| Outcome::Done).map_err(ApiError::from)
     }
 
+    /// Sets the password for WebDAV, or forgets it.
+    #[cfg(feature = "lan")]
+    async fn password(&self, text: Option<&str>) -> Result<Outcome, ApiError> {
+        let no_page = || ApiError::new(409, "this node shows no page, and so no drive").with_remedy(WITH_PAGE);
+        self.dav.as_ref().ok_or_else(no_page)?.change(text).await.map(|()| Outcome::Done)
+    }
+
+    #[cfg(not(feature = "lan"))]
+    async fn password(&self, _: Option<&str>) -> Result<Outcome, ApiError> {
+        Err(ApiError::new(409, "this build has no page, and so no drive"))
+    }
+
     fn status(&self) -> crate::node::status::Status {
         let mut status = self.core.read(|node| node.status());
         status.mount = self.mount_point();
@@ -625,6 +660,9 @@ impl Api {
         Err(ApiError::new(409, "this build has no mount"))
     }
 }
+
+#[cfg(feature = "lan")]
+const WITH_PAGE: &str = "start it with --page, as in `dustfs node --page 0.0.0.0:8080`";
 
 /// Bytes of this process in memory, as the kernel counts them (proc(5), statm).
 fn resident_bytes() -> Option<u64> {

@@ -92,6 +92,11 @@ pub enum Command {
         /// `HOST:PORT` of its tracker.
         announce: Option<String>,
     },
+    /// Sets the password for WebDAV, or forgets it.
+    Password {
+        /// Forgets it.
+        forget: bool,
+    },
     /// A press of the button, for so many milliseconds.
     Press(u32),
     /// Tells how the node is.
@@ -180,7 +185,7 @@ impl Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 19] = [
+pub(super) const COMMANDS: [Spec; 20] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
@@ -194,6 +199,7 @@ pub(super) const COMMANDS: [Spec; 19] = [
     Spec::new("remove", &["circle"], Some("MEMBER")),
     Spec { second: Some("DIR"), ..Spec::new("guest", &["circle"], Some("NAME")) },
     Spec { second: Some("FILE"), ..Spec::new("export-torrent", &["announce"], Some("PATH")) },
+    Spec::new("password", &["forget"], None),
     Spec::new("press", &[], Some("[SECONDS]")),
     Spec::new("status", &[], None),
     Spec::new("friends", &[], None),
@@ -248,6 +254,7 @@ struct Line {
     role: Option<Role>,
     minutes: Option<u32>,
     watch: bool,
+    forget: bool,
     change: bool,
     always: bool,
     skip: Vec<&'static str>,
@@ -297,6 +304,7 @@ impl Line {
     fn own_flag(&mut self, flag: &str, parser: &mut Parser) -> Result<(), UsageError> {
         let again = match flag {
             "watch" => std::mem::replace(&mut self.watch, true),
+            "forget" => std::mem::replace(&mut self.forget, true),
             "change" => std::mem::replace(&mut self.change, true),
             "always" => std::mem::replace(&mut self.always, true),
             "cache" => std::mem::replace(&mut self.node.cache, true),
@@ -442,6 +450,7 @@ impl Line {
                 Command::Guest { name: self.label("name", &operand)?, directory: second.into(), circle: self.circle }
             }
             "export-torrent" => Command::ExportTorrent { path: operand, file: second.into(), announce: self.announce },
+            "password" => Command::Password { forget: self.forget },
             "press" => Command::Press(self.milliseconds(&operand)?),
             "status" => Command::Status,
             "friends" => Command::Friends,

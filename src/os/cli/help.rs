@@ -13,6 +13,7 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("remove") => REMOVE,
         Some("guest") => GUEST,
         Some("export-torrent") => EXPORT_TORRENT,
+        Some("password") => PASSWORD,
         Some("press") => PRESS,
         Some("status") => STATUS,
         Some("friends") => FRIENDS,
@@ -45,6 +46,8 @@ Friends:
   found      found a circle
   leave      leave a circle, keeping what is here
   remove     remove a member from a circle, for good
+A network drive (WebDAV), beside the page:
+  password   set its password, or forget it
 Rented servers with a stock BitTorrent client:
   guest           certify one
   export-torrent  write a .torrent file for it
@@ -258,6 +261,23 @@ none.
 Examples:
   dustfs export-torrent Friends/film.mkv film.torrent
   dustfs export-torrent Friends/a.iso a.torrent --announce box.example.org:47470
+";
+
+const PASSWORD: &str = "\
+Sets the password for WebDAV, by which computers and phones open the tree as a
+network drive at the page's address, below /dav/; the name that goes with it is
+'dustfs'. The page itself can do the same. A node that shows none has no drive.
+
+Usage: dustfs password [--forget]
+
+  --forget  take the password away: nobody gets in until one is set
+
+The password is asked for twice on a terminal, which does not show it; else it
+is a line of standard input. It has 8 to 64 characters of ASCII.
+
+Examples:
+  dustfs password
+  dustfs password --forget
 ";
 
 const STATUS: &str = "\

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::command::{Command, Globals, InviteFrom};
 use super::config::NodeConfig;
-use super::{CliError, guest, show};
+use super::{CliError, guest, secret, show};
 use crate::lan::api::{Call, CertificateAnswer, CircleAnswer, INVITE_MAX, InviteAnswer, TorrentAnswer};
 use crate::node::status::{Friend, Status, Transfers};
 use crate::os::http::{Client, ClientError};
@@ -48,6 +48,7 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         }
         Command::Guest { circle, name, directory } => asking.guest(circle, name, &directory),
         Command::ExportTorrent { path, file, announce } => asking.export_torrent(path, announce, &file),
+        Command::Password { forget } => asking.password(forget),
         Command::Press(milliseconds) => asking.press(milliseconds),
         Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
         Command::Lock { change } => asking.lock(change),
@@ -190,6 +191,15 @@ impl Asking<'_> {
         let status: Status = decode(&self.client.ask(&Call::Status)?)?;
         let below = status.mount.and_then(|mount| Some(absolute.strip_prefix(mount).ok()?.to_str()?.to_owned()));
         Ok(below.unwrap_or(path))
+    }
+
+    fn password(&mut self, forget: bool) -> Result<(), CliError> {
+        let text = if forget { None } else { Some(secret::ask_new("the password for WebDAV")?) };
+        let told = match forget {
+            true => "the password is gone, and WebDAV is closed\n",
+            false => "the password is set; the name that goes with it is 'dustfs'\n",
+        };
+        self.show(&Call::Password { text }, |_: &Value| told.into())
     }
 
     fn press(&mut self, held_ms: u32) -> Result<(), CliError> {

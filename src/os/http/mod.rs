@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 pub use client::{Client, ClientError};
 #[cfg(feature = "lan")]
+pub use dav::DavSite;
+#[cfg(feature = "lan")]
 pub use page::{PageConfig, PageError, PageServer};
 pub use server::{Answering, Handler, Server, ServerError};
 

@@ -9,7 +9,6 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -50,8 +49,8 @@ use crate::os::core::Core;
 pub struct PageConfig {
     /// The names that it answers under.
     pub names: Names,
-    /// The state directory.
-    pub state: PathBuf,
+    /// What answers WebDAV.
+    pub dav: Arc<DavSite>,
     /// The box waits for its passphrase.
     pub locked: bool,
     /// Who is signed in from the start on.
@@ -122,7 +121,7 @@ impl PageServer {
         let (open, ending) = watch::channel(());
         let site = Arc::new(Site {
             page: Mutex::new(page),
-            dav: Arc::new(DavSite::open(&config.state)),
+            dav: config.dav,
             tree: Tree::new(core.clone()),
             core,
             api,
