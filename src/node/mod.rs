@@ -10,6 +10,7 @@ pub mod status;
 mod author;
 mod circle;
 mod draft;
+mod epochs;
 mod files;
 mod fork;
 #[cfg(feature = "panel")]

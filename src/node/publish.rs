@@ -479,6 +479,18 @@ impl<S: Snapshot> Node<S> {
         true
     }
 
+    /// What drafts lie on is taken, also while they cannot be opened.
+    pub(super) fn load_frontier(&mut self) -> Result<(), StartError> {
+        let frontier = self.ledger.get(Table::Meta, keys::FRONTIER)?.unwrap_or_default();
+        if let Some((slab, unit)) = frontier.split_first_chunk::<4>()
+            && let Ok(unit) = <[u8; 4]>::try_from(unit)
+        {
+            let end = Location { slab: u32::from_be_bytes(*slab), unit: u32::from_be_bytes(unit) };
+            self.vault.occupy(end, 0);
+        }
+        Ok(())
+    }
+
     fn seal_unsealed(&mut self, key: DraftKey) {
         let chunks = self.files.drafts.get(&key).map(|draft| draft.unsealed.clone()).unwrap_or_default();
         for chunk in chunks {

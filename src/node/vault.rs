@@ -14,7 +14,6 @@ use super::{Asked, Effect, Node, StartError};
 use crate::base::limits::{CHUNK_SEALED, SLAB_UNITS, UNIT};
 use crate::base::{CircleId, ConnId, InfoHash, Instant, Location, PieceIndex, RecordHash, Snapshot, Table, Ticket};
 use crate::keep::Cache;
-use crate::ledger::keys;
 use crate::ledger::values::{Extent, TorrentEntry, torrent_key};
 use crate::swarm::{Event, Layout, Offer, Stored};
 use crate::wire::metainfo::Metainfo;
@@ -184,12 +183,6 @@ impl<S: Snapshot> Node<S> {
             entries.push((InfoHash::from_slice(key), TorrentEntry::decode(value)));
             true
         })?;
-        if let Some(frontier) = self.ledger.get(Table::Meta, keys::FRONTIER)?
-            && let Some((slab, unit)) = frontier.split_first_chunk::<4>()
-            && let Ok(unit) = <[u8; 4]>::try_from(unit)
-        {
-            self.vault.occupy(Location { slab: u32::from_be_bytes(*slab), unit: u32::from_be_bytes(unit) }, 0);
-        }
         for (info_hash, entry) in entries {
             let Some(info_hash) = info_hash else {
                 return Err(StartError::Broken("a torrent's key is not an info-hash".into()));
