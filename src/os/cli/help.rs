@@ -336,7 +336,6 @@ Options:
 Examples:
   dustfs lock
   dustfs lock --change
-  dustfs lock < file-with-a-new-passphrase
 ";
 
 const UNLOCK: &str = "\
