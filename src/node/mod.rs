@@ -10,6 +10,7 @@ pub mod status;
 mod author;
 mod circle;
 mod draft;
+mod exchange;
 mod files;
 mod fork;
 #[cfg(feature = "panel")]
@@ -25,6 +26,7 @@ mod peers;
 mod publish;
 mod question;
 mod read;
+mod space;
 mod stock;
 mod stopping;
 mod summary;
@@ -34,6 +36,7 @@ mod unnamed;
 mod vault;
 mod waiting;
 mod writing;
+mod xattr;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

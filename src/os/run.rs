@@ -491,7 +491,7 @@ fn mount(core: &Arc<Core>, directory: &Path, config: &NodeConfig, mounted: &Moun
         directory: directory.into(),
         threads: config.threads,
         read_only: false,
-        allow_other: false,
+        allow_other: config.allow_other,
         uid: nix::unistd::getuid().as_raw(),
         gid: nix::unistd::getgid().as_raw(),
     };
