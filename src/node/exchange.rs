@@ -4,7 +4,6 @@ use super::Node;
 use super::files::{DraftKey, refused};
 use super::io::{Answer, Inode, Op, OpError, Reply};
 use crate::base::{CircleId, ObjectId, Snapshot, Ticket};
-use crate::tree::Seen;
 use crate::wire::record::{Context, Kind, Name, Place, Value};
 
 /// An entry: its directory, and its name there.
@@ -34,6 +33,9 @@ impl<S: Snapshot> Node<S> {
         }
         let (one_name, other_name) = (Name::new(one.1).map_err(refused)?, Name::new(other.1).map_err(refused)?);
         let known = [one, other];
+        // Two directories would show as one between the two steps, and go on together.
+        let tree = &self.circles.get(&id).ok_or(OpError::NotFound)?.tree;
+        let (first, second) = (tree.merged(&first.object), tree.merged(&second.object));
         // Neither must come without the other: the commit that has both begins here.
         self.close_commit(&id);
         self.put(&id, &first, other_dir, other_name, &known)?;
@@ -41,33 +43,31 @@ impl<S: Snapshot> Node<S> {
         Ok(Answer::Done)
     }
 
-    /// Gives something another place.
+    /// Gives something another place: an object, or the directories that show as one.
     pub(super) fn put(
         &mut self,
         id: &CircleId,
-        seen: &Seen,
+        objects: &[ObjectId],
         parent: ObjectId,
         name: Name,
         known: &[Entry<'_>],
     ) -> Result<(), OpError> {
-        let circle = self.circles.get_mut(id).ok_or(OpError::NotFound)?;
-        if let Some((_, body)) = circle.tree.staged(&seen.object) {
-            let body = body.clone();
-            let place = Place { parent, name, deleted: None };
-            let changes = circle.tree.stage(seen.object, place.clone(), body);
-            let key = DraftKey { circle: *id, object: seen.object, version: None };
-            if let Some(draft) = self.files.drafts.get_mut(&key) {
-                draft.staged = Some(place);
-            }
-            self.changed_here(id, changes, known);
-            return Ok(());
-        }
-        for object in circle.tree.merged(&seen.object) {
-            let circle = self.circles.get(id).ok_or(OpError::NotFound)?;
-            let (context, dead) = circle.tree.place_context(&object);
-            let deleted = (dead != Context::default()).then_some(dead);
-            let place = Place { parent, name: name.clone(), deleted };
-            let (_, changes) = self.author(id, object, Value::Place(place), context, None)?;
+        for object in objects {
+            let circle = self.circles.get_mut(id).ok_or(OpError::NotFound)?;
+            let changes = if let Some((_, body)) = circle.tree.staged(object) {
+                let body = body.clone();
+                let place = Place { parent, name: name.clone(), deleted: None };
+                let key = DraftKey { circle: *id, object: *object, version: None };
+                if let Some(draft) = self.files.drafts.get_mut(&key) {
+                    draft.staged = Some(place.clone());
+                }
+                circle.tree.stage(*object, place, body)
+            } else {
+                let (context, dead) = circle.tree.place_context(object);
+                let deleted = (dead != Context::default()).then_some(dead);
+                let place = Place { parent, name: name.clone(), deleted };
+                self.author(id, *object, Value::Place(place), context, None)?.1
+            };
             self.changed_here(id, changes, known);
         }
         Ok(())

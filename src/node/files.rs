@@ -310,7 +310,8 @@ impl<S: Snapshot> Node<S> {
             self.materialize(&id, &seen, new_dir, new, &known)?;
             return Ok(Answer::Done);
         }
-        self.put(&id, &seen, new_dir, new, &known)?;
+        let objects = self.circles.get(&id).map(|circle| circle.tree.merged(&seen.object)).unwrap_or_default();
+        self.put(&id, &objects, new_dir, new, &known)?;
         Ok(Answer::Done)
     }
 
