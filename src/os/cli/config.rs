@@ -516,7 +516,7 @@ mod tests {
             "c.toml:3: there is no key 'muont': did you mean 'mount'?"
         );
         let far = error("# x\nzzzzzzzzz = 1");
-        assert!(far.starts_with("c.toml:2: there is no key 'zzzzzzzzz': the keys are cache, cache_bytes,"), "{far}");
+        assert!(far.starts_with("c.toml:2: there is no key 'zzzzzzzzz': the keys are allow_other, cache,"), "{far}");
         assert!(error("[mount]\nx = 1").starts_with("c.toml:1: 'mount' must be a string, not a table"));
         assert!(error("\n[nmae]\nx = 1").starts_with("c.toml:2: there is no key 'nmae': did you mean 'name'?"));
     }
