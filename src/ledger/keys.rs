@@ -16,6 +16,9 @@ use crate::wire::record::{Chain, Dot};
 
 /// The name under which the node's own identity lies in `meta`.
 pub const IDENTITY: &[u8] = b"identity";
+/// The name under which `meta` keeps the end of what drafts lie on, slab and unit in four bytes each: a locked node cannot
+/// open them, and must not write there.
+pub const FRONTIER: &[u8] = b"frontier";
 
 /// Key in `statements`.
 pub fn statement(circle: &CircleId, hash: &StatementHash) -> Vec<u8> {
