@@ -11,6 +11,7 @@ mod author;
 mod circle;
 mod draft;
 mod epochs;
+mod exchange;
 mod files;
 mod fork;
 #[cfg(feature = "panel")]
@@ -26,6 +27,7 @@ mod peers;
 mod publish;
 mod question;
 mod read;
+mod space;
 mod stock;
 mod stopping;
 mod summary;
@@ -35,6 +37,7 @@ mod unnamed;
 mod vault;
 mod waiting;
 mod writing;
+mod xattr;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;

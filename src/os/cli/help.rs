@@ -126,6 +126,7 @@ The config file is TOML; a flag beats its key. The keys:
   fetch = \"everything\"
   cache_bytes = 4194304   # the ledger's memory, 1 MiB to 1 GiB
   threads = 2             # of the mount, 1 to 64
+  allow_other = false     # lets other users into the mount, as modes allow it
   panel = \"terminal\"
   page = \"127.0.0.1:8080\"
   page_names = [\"attic.example.org\"]   # beside its addresses and NAME.local
