@@ -1,6 +1,8 @@
 //! What people do with their files: tasks that ask one operation after the other, each after the answer to the last.
 
+use bytes::Bytes;
 use dustfs::base::WallTime;
+use dustfs::base::limits::INLINE_MAX;
 use dustfs::node::io::{Answer, Attr, DirEntry, Handle, Inode, Input, Op, OpError, ReadPlan, Reply};
 use dustfs::wire::record::Kind;
 use dustfs::wire::statement::Role;
@@ -68,6 +70,7 @@ enum Step {
     /// What was planned is read, and how often it was fetched before.
     Gathering(u32),
     Writing,
+    Copying,
     Truncating,
     Syncing,
     Resting,
@@ -162,7 +165,7 @@ impl World {
 
     fn work(&mut self, machine: usize) -> Option<()> {
         let directory = self.directory(machine)?;
-        match self.rng.below(23) {
+        match self.rng.below(25) {
             0..6 => self.begin_write(machine, directory)?,
             6..9 => self.begin_read(machine, directory)?,
             9..11 => {
@@ -190,6 +193,21 @@ impl World {
                 );
             }
             20..23 => self.move_directory(machine)?,
+            23 => {
+                let entry = self.entry(machine, directory)?;
+                self.model.touched.insert((entry.inode.0, machine));
+                let value = self.rng.chance(2, 3).then(|| Bytes::from(self.rng.next_u64().to_be_bytes().to_vec()));
+                self.once(
+                    machine,
+                    Op::SetXattr { inode: entry.inode, name: b"user.drawn".to_vec(), value, expect: None },
+                );
+            }
+            24 => {
+                let (one, new_parent) = (self.entry(machine, directory)?, self.directory(machine)?);
+                let other = self.entry(machine, new_parent)?;
+                let (parent, name, new_name) = (directory, one.name, other.name);
+                self.once(machine, Op::Exchange { parent, name, new_parent, new_name });
+            }
             17 => {
                 let task = self.new_task(machine, What::SyncAll);
                 let made = self.model.made_by(machine);
@@ -408,7 +426,10 @@ impl World {
             (Step::Reading(fetches), Some(Ok(Answer::Done))) => self.read_on(id, task, fetches + 1),
             (Step::Reading(_), Some(Err(_))) => self.release(id, task),
             (Step::Gathering(fetches), None) => self.gather(id, task, fetches),
-            (Step::Writing | Step::Truncating, Some(Ok(answer))) => {
+            (Step::Writing | Step::Copying | Step::Truncating, Some(Ok(answer))) => {
+                if task.step == Step::Copying {
+                    *self.counts.entry("files copied by reference".into()).or_default() += 1;
+                }
                 if let Answer::Written(bytes) = answer
                     && bytes == 0
                 {
@@ -419,7 +440,7 @@ impl World {
                 self.check_own(task);
                 self.next_step(id, task);
             }
-            (Step::Writing | Step::Truncating, Some(Err(_))) => {
+            (Step::Writing | Step::Copying | Step::Truncating, Some(Err(_))) => {
                 // Whether it was written is not known: the file tells.
                 task.clean = false;
                 task.version = None;
@@ -576,8 +597,29 @@ impl World {
             return self.release(id, task);
         }
         task.left -= 1;
-        match self.rng.below(10) {
+        if task.content.is_empty() && self.rng.chance(1, 3) && self.copy(id, task, handle).is_some() {
+            return;
+        }
+        match self.rng.below(11) {
             0..5 => self.write(id, task, handle),
+            10 => {
+                let size = task.content.len() as u64;
+                let offset = self.rng.below(size * 3 / 2 + 2);
+                let length = 1 + self.rng.below(150_000.min(FILE_MAX as u64 - offset.min(FILE_MAX as u64 - 1)));
+                let grow = self.rng.chance(1, 2);
+                let end = if grow { offset + length } else { (offset + length).min(size) };
+                if end > FILE_MAX as u64 {
+                    return self.release(id, task);
+                }
+                task.next = task.content.clone();
+                task.next.resize(size.max(end) as usize, 0);
+                if end > offset {
+                    task.next[offset as usize..end as usize].fill(0);
+                }
+                task.next_version = self.model.write(task.machine, task.inode, &task.next);
+                task.step = Step::Truncating;
+                self.ask(task.machine, id, Op::Zero { handle, offset, length, grow });
+            }
             5 => {
                 let size = self.rng.below(task.content.len() as u64 * 3 / 2 + 2).min(FILE_MAX as u64);
                 task.next = task.content.clone();
@@ -602,6 +644,24 @@ impl World {
                 self.push(rest, Event::Resume { task: id });
             }
         }
+    }
+
+    /// An empty file becomes a copy of another that is here whole.
+    fn copy(&mut self, id: u64, task: &mut Task, handle: Handle) -> Option<()> {
+        let directory = self.directory(task.machine)?;
+        let source = self.entry(task.machine, directory)?.inode;
+        let machine = &self.machines[task.machine];
+        let content = model::read_whole(machine.node.as_ref()?, &machine.disk, source.0).ok()?.ok()?;
+        if source.0 == task.inode || content.len() <= INLINE_MAX {
+            return None;
+        }
+        let length = content.len() as u64;
+        task.next_version = self.model.write(task.machine, task.inode, &content);
+        task.next = content;
+        task.step = Step::Copying;
+        let op = Op::CopyRange { from: source, from_offset: 0, to: handle, to_offset: 0, length };
+        self.ask(task.machine, id, op);
+        Some(())
     }
 
     fn write(&mut self, id: u64, task: &mut Task, handle: Handle) {
