@@ -110,6 +110,7 @@ impl<S: Snapshot> Node<S> {
             },
             Op::Release { handle } => self.release(handle),
             Op::Fsync { inode } => return self.fsync(ticket, inode),
+            Op::Restore { path, version, to } => return self.restore(ticket, &path, version, to.as_deref()),
             Op::Fetch { inode, offset, length } => return self.fetch(ticket, inode, offset, length),
             _ => Err(OpError::Invalid("it is no operation on files".into())),
         })
@@ -151,6 +152,7 @@ impl<S: Snapshot> Node<S> {
             return Err(OpError::Busy);
         }
         let name = Name::new(name).map_err(refused)?;
+        self.may_name(&id, &directory, name.as_bytes())?;
         if self.entry(&id, &directory, name.as_bytes()).is_some() {
             return Err(OpError::Exists);
         }
@@ -178,6 +180,7 @@ impl<S: Snapshot> Node<S> {
         let (id, directory) = self.directory(parent)?;
         self.may_write(&id)?;
         let name = Name::new(name).map_err(refused)?;
+        self.may_name(&id, &directory, name.as_bytes())?;
         if self.entry(&id, &directory, name.as_bytes()).is_some() {
             return Err(OpError::Exists);
         }
@@ -267,6 +270,7 @@ impl<S: Snapshot> Node<S> {
             return Err(OpError::CrossCircle);
         }
         let new = Name::new(new_name).map_err(refused)?;
+        self.may_name(&id, &new_dir, new_name)?;
         let kind = self.kind(&id, &seen)?;
         let target = self.entry(&id, &new_dir, new_name);
         if target == Some(seen) {
@@ -414,6 +418,10 @@ impl<S: Snapshot> Node<S> {
         mode: Option<u32>,
         mtime: Option<crate::base::WallTime>,
     ) -> Option<Reply> {
+        // An older version that is open is pinned as if it had lost a conflict.
+        if self.part(inode).is_some() {
+            return Some(Err(super::view::read_only()));
+        }
         let spot = match self.spot(inode) {
             Ok(spot) => spot,
             Err(error) => return Some(Err(error)),

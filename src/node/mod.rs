@@ -15,6 +15,7 @@ mod fork;
 #[cfg(feature = "panel")]
 mod front;
 mod handles;
+mod history;
 mod invite;
 mod leave;
 mod mirror;
@@ -32,6 +33,7 @@ mod sync;
 mod telling;
 mod unnamed;
 mod vault;
+mod view;
 mod waiting;
 mod writing;
 

@@ -554,6 +554,11 @@ impl Api {
                     let file = self.core.read(|node| node.export_torrent(&path, announce.as_deref()));
                     return Ok(Outcome::Torrent(file?));
                 }
+                Call::Versions { path } => {
+                    let versions = self.core.read(|node| node.versions(&path)).map_err(ApiError::from)?;
+                    return Ok(Outcome::Versions(Box::new(versions)));
+                }
+                Call::Restore { path, version, to } => Op::Restore { path, version, to },
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
                 Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
                 Call::Remove { circle, member } => Op::Remove { circle, member, entropy: entropy()? },

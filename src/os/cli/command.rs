@@ -92,6 +92,20 @@ pub enum Command {
         /// `HOST:PORT` of its tracker.
         announce: Option<String>,
     },
+    /// Tells a file's older versions, or what was deleted below a directory.
+    Versions {
+        /// In the tree or below the mount; empty means everything.
+        path: String,
+    },
+    /// Puts an older version back.
+    Restore {
+        /// In the tree or below the mount.
+        path: String,
+        /// Its number; `None` means the newest.
+        version: Option<u64>,
+        /// Another path.
+        to: Option<String>,
+    },
     /// A press of the button, for so many milliseconds.
     Press(u32),
     /// Tells how the node is.
@@ -170,7 +184,7 @@ impl Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 17] = [
+pub(super) const COMMANDS: [Spec; 19] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
@@ -184,6 +198,8 @@ pub(super) const COMMANDS: [Spec; 17] = [
     Spec::new("remove", &["circle"], Some("MEMBER")),
     Spec { second: Some("DIR"), ..Spec::new("guest", &["circle"], Some("NAME")) },
     Spec { second: Some("FILE"), ..Spec::new("export-torrent", &["announce"], Some("PATH")) },
+    Spec::new("versions", &[], Some("[PATH]")),
+    Spec { second: Some("[VERSION]"), ..Spec::new("restore", &["to"], Some("PATH")) },
     Spec::new("press", &[], Some("[SECONDS]")),
     Spec::new("status", &[], None),
     Spec::new("friends", &[], None),
@@ -225,6 +241,7 @@ struct Line {
     operand: Option<String>,
     second: Option<String>,
     announce: Option<String>,
+    to: Option<String>,
     help: bool,
     version: bool,
     json: bool,
@@ -311,6 +328,7 @@ impl Line {
                 check_host(&host).map_err(|why| self.wrong(why))?;
                 self.announce.replace(host).is_some()
             }
+            "to" => self.to.replace(self.text(flag, parser)?).is_some(),
             "problem" => self.node.problem.replace(self.text(flag, parser)?).is_some(),
             "role" => {
                 let word = self.text(flag, parser)?;
@@ -405,7 +423,9 @@ impl Line {
             (_, operand) => operand.unwrap_or_default(),
         };
         let second = match (spec.second, self.second.take()) {
-            (Some(what), None) => return Err(self.wrong(format!("`dustfs {}` needs its {what}", spec.name))),
+            (Some(what), None) if !what.starts_with('[') => {
+                return Err(self.wrong(format!("`dustfs {}` needs its {what}", spec.name)));
+            }
             (_, second) => second.unwrap_or_default(),
         };
         Ok(match spec.name {
@@ -426,6 +446,8 @@ impl Line {
                 Command::Guest { name: self.label("name", &operand)?, directory: second.into(), circle: self.circle }
             }
             "export-torrent" => Command::ExportTorrent { path: operand, file: second.into(), announce: self.announce },
+            "versions" => Command::Versions { path: operand },
+            "restore" => Command::Restore { version: self.version_number(&second)?, path: operand, to: self.to },
             "press" => Command::Press(self.milliseconds(&operand)?),
             "status" => Command::Status,
             "friends" => Command::Friends,
@@ -434,6 +456,14 @@ impl Line {
             "self-test" => Command::SelfTest { skip: self.skip },
             _ => Command::Stop,
         })
+    }
+
+    fn version_number(&self, text: &str) -> Result<Option<u64>, UsageError> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let number = u64::from_str(text).ok().filter(|number| *number > 0);
+        Ok(Some(number.ok_or_else(|| self.wrong("a version is named by its number in `dustfs versions`"))?))
     }
 
     /// How long a press lasts: nothing means a short one.

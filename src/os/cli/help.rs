@@ -13,6 +13,8 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("remove") => REMOVE,
         Some("guest") => GUEST,
         Some("export-torrent") => EXPORT_TORRENT,
+        Some("versions") => VERSIONS,
+        Some("restore") => RESTORE,
         Some("press") => PRESS,
         Some("status") => STATUS,
         Some("friends") => FRIENDS,
@@ -44,6 +46,9 @@ Friends:
 Rented servers with a stock BitTorrent client:
   guest           certify one
   export-torrent  write a .torrent file for it
+Older versions:
+  versions   a file's older versions, or what was deleted in a directory
+  restore    put one back
 Look:
   status     how the node and its circles are
   friends    who the friends are, and what went to and from each
@@ -180,6 +185,43 @@ Usage: dustfs leave CIRCLE
 
 Examples:
   dustfs leave Skiers
+";
+
+const VERSIONS: &str = "\
+Lists the older versions of a file, the newest first: when and by whom each was
+written, and where its bytes are. Of a directory, lists the files that were
+deleted below it; without PATH, all that were.
+
+Usage: dustfs versions [PATH] [--json]
+
+  PATH  in the tree (Friends/film.mkv) or below the mount; also of a file that
+        is gone
+
+  WHERE is here (on this node), friends (with friends who are online), partly
+  (some of it here), or gone (nobody who is online has it).
+
+The mount has them, too: in .dustfs/versions/ each file is a directory of its
+older versions, which can be looked at and copied.
+
+Examples:
+  dustfs versions Friends/letter.txt
+  dustfs versions Friends
+";
+
+const RESTORE: &str = "\
+Puts an older version of a file back, or a deleted file, or with its files a
+deleted directory. Nothing is copied or sent again; what is replaced becomes an
+older version itself.
+
+Usage: dustfs restore PATH [VERSION] [--to PATH]
+
+  PATH       in the tree (Friends/film.mkv) or below the mount
+  VERSION    its number in `dustfs versions PATH` (default: the newest)
+  --to PATH  put it there, where nothing is yet, in the same circle
+
+Examples:
+  dustfs restore Friends/letter.txt
+  dustfs restore Friends/letter.txt 3 --to Friends/letter-of-may.txt
 ";
 
 const PRESS: &str = "\
