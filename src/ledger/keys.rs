@@ -17,6 +17,9 @@ use crate::wire::record::{Chain, Dot};
 /// The name under which the node's own identity lies in `meta`.
 pub const IDENTITY: &[u8] = b"identity";
 
+/// The name under which the powered-on time lies in `meta`: seconds, eight bytes.
+pub const UPTIME: &[u8] = b"uptime";
+
 /// Key in `statements`.
 pub fn statement(circle: &CircleId, hash: &StatementHash) -> Vec<u8> {
     [&circle.0[..], &hash.0].concat()

@@ -1,6 +1,6 @@
 //! File operations on names and attributes, which the tree shows at once; bytes are `writing`'s, handles `handles`'.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Node;
 use super::draft::{Change, Draft, Link, View};
@@ -38,6 +38,8 @@ pub struct Files {
     pub(super) pins: BTreeMap<DraftKey, Pin>,
     pub(super) by_inode: BTreeMap<Inode, DraftKey>,
     pub(super) fetches: Vec<Waiting>,
+    /// Circles of which the ledger has a draft that was not read: what it lies on is not known.
+    pub(super) unread: BTreeSet<CircleId>,
     /// Chunks on their way to be sealed, and their bytes.
     pub(super) sealing: usize,
     pub(super) sealing_bytes: usize,

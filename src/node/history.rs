@@ -3,7 +3,7 @@
 //! Putting back is a copy by reference: a new body names the torrent, or carries the few bytes, of the older one. Nothing is
 //! sealed or sent again, and what it replaces becomes an older version itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::files::{DraftKey, refused};
 use super::io::{Answer, OpError, Reply};
@@ -12,8 +12,8 @@ use super::status::{DeletedFile, FileVersion, Place as Held, Versions};
 use super::vault::State;
 use super::{Effect, Node};
 use crate::base::{CircleId, ObjectId, RecordHash, Snapshot, Ticket, WallTime};
-use crate::tree::{Older, Seen, Trace};
-use crate::wire::record::{Body, Context, Inner, Kind, Name, Outer, Place, Register, Value};
+use crate::tree::{Older, Seen, Trace, Version};
+use crate::wire::record::{Body, Context, Dot, Inner, Kind, Name, Outer, Place, Register, Value};
 
 /// Deleted files that one answer names.
 const DELETED_TOLD: usize = 10_000;
@@ -335,6 +335,30 @@ impl<S: Snapshot> Node<S> {
         }
         all.sort_by_key(|older| (older.object, older.dot));
         all
+    }
+
+    /// Bodies in the commits of a circle that neither show nor are found among the older ones, of objects that ever had a
+    /// place; for the simulator, which wants none.
+    pub fn lost_bodies(&self, circle: &str) -> Vec<(ObjectId, Dot)> {
+        let found: BTreeSet<_> = self.older_listing(circle).iter().map(|older| (older.object, older.dot)).collect();
+        let Some(circle) = self.circle_named(circle).and_then(|id| self.circles.get(&id)) else { return Vec::new() };
+        let mut lost = Vec::new();
+        for (chain, tip) in &circle.chains {
+            let commits = (1..=tip.sequence).filter_map(|sequence| self.stored_commit(&circle.id, chain, sequence));
+            for signed in commits {
+                for (at, entry) in signed.commit.entries.iter().enumerate() {
+                    let bytes = self.record_bytes(&circle.id, &entry.record);
+                    let version = bytes.and_then(|bytes| circle.open_record(&signed.commit, at, &bytes).ok()?);
+                    let Some(Version { object, dot, value: Value::Body(body), .. }) = version else { continue };
+                    let shows = || circle.tree.holds(&object, &dot);
+                    let placed = circle.tree.last_path(&object).is_some();
+                    if body.kind != Kind::Directory && placed && !found.contains(&(object, dot)) && !shows() {
+                        lost.push((object, dot));
+                    }
+                }
+            }
+        }
+        lost
     }
 }
 

@@ -10,6 +10,7 @@ pub mod status;
 mod author;
 mod circle;
 mod draft;
+mod entries;
 mod files;
 mod fork;
 #[cfg(feature = "panel")]
@@ -17,6 +18,7 @@ mod front;
 mod handles;
 mod history;
 mod invite;
+mod keeping;
 mod leave;
 mod mirror;
 mod moved;
@@ -54,6 +56,7 @@ use self::vault::Vault;
 use crate::base::{
     CircleId, ConnId, InfoHash, Instant, Now, ObjectId, Rng, Snapshot, StoreError, Table, Ticket, TransportKey,
 };
+use crate::keep::Retention;
 use crate::ledger::values::{Identity, Value};
 use crate::ledger::{Ledger, keys};
 use crate::pair::{Button, Inviter};
@@ -83,6 +86,10 @@ pub struct NodeConfig {
     pub problem: Option<String>,
     /// Bytes that are kept for circles in which this node is a cache; `None` leaves it to the disk.
     pub quota: Option<u64>,
+    /// How long older versions are kept, in powered-on time; `None` means [`KEEP_TIME`](crate::keep::KEEP_TIME).
+    pub versions_time: Option<Duration>,
+    /// Bytes that they may take; `None` means a tenth of the disk.
+    pub versions_room: Option<u64>,
 }
 
 /// The node. `S` is what is durable: redb in a running node, memory in the simulator.
@@ -129,6 +136,7 @@ pub struct Node<S> {
     listening: Vec<SocketAddr>,
     /// When torrents that the disk failed on are tried again.
     retry_starved_at: Option<Instant>,
+    uptime: keeping::Uptime,
     /// The date at the start: the time of roots, which have no record.
     started: crate::base::WallTime,
 }
@@ -233,7 +241,8 @@ impl<S: Snapshot> Node<S> {
         let mut first = [0; 8];
         first.copy_from_slice(&Sha256::digest([&entropy[..], b"decisions"].concat())[..8]);
         let seed = u64::from_be_bytes(first);
-        let vault = Vault::new(config.quota);
+        let kept = Retention::new(config.versions_time, config.versions_room);
+        let vault = Vault::new(config.quota, kept);
         let mut node = Self {
             config,
             now,
@@ -269,6 +278,7 @@ impl<S: Snapshot> Node<S> {
             pairing_over: false,
             listening: Vec::new(),
             retry_starved_at: None,
+            uptime: keeping::Uptime::default(),
             started: now.wall,
         };
         node.load()?;
@@ -338,6 +348,7 @@ impl<S: Snapshot> Node<S> {
             self.files_timeout(),
             self.sync_timeout(),
             self.mirror_timeout(),
+            self.keep_timeout(),
             self.inviter.poll_timeout(self.now.instant),
             self.question.poll_timeout(),
             #[cfg(feature = "panel")]
@@ -384,6 +395,7 @@ impl<S: Snapshot> Node<S> {
         self.swarm.handle_timeout(self.now.instant);
         self.feed_swarm();
         self.drain_swarm();
+        self.keep_due();
         #[cfg(feature = "panel")]
         self.gestures_due();
         self.pairing_due();
@@ -408,6 +420,9 @@ impl<S: Snapshot> Node<S> {
         }
         self.close_commits();
         self.store_partials();
+        if self.ledger.is_dirty() {
+            self.store_uptime();
+        }
         self.flush_at = None;
         match self.ledger.begin() {
             Some((batch, sync)) => {

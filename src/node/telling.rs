@@ -139,7 +139,12 @@ impl<S: Snapshot> Node<S> {
         if known && lacked < whole.len() && lacked <= LACKED_MAX {
             Teller::new(*id).full(heads.into_iter().map(|head| head.dot).collect(), absent, Vec::new(), partial)
         } else {
-            Teller::new(*id).full(Vec::new(), Vec::new(), whole, partial)
+            // Friends take it that authors hold what they wrote.
+            let own = |info_hash: &InfoHash| {
+                self.vault.torrents.get(info_hash).is_some_and(|t| t.introduced.author == self.me.device.member)
+            };
+            absent.retain(own);
+            Teller::new(*id).full(Vec::new(), absent, whole, partial)
         }
     }
 

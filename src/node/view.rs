@@ -136,23 +136,15 @@ impl<S: Snapshot> Node<S> {
         let Some(circle) = self.circles.get(id) else { return BTreeMap::new() };
         let name = trace.files.first().and_then(|file| circle.tree.last_path(file)).and_then(|mut path| path.pop());
         let name = name.unwrap_or_default();
-        let mut named: BTreeMap<Vec<u8>, Vec<Older>> = BTreeMap::new();
+        let mut named = BTreeMap::new();
         for older in self.versions_in(id, trace) {
             let author = circle.tree.author_name(&older.dot.author);
-            named.entry(version_name(&name, &older, &author, None)).or_default().push(older);
-        }
-        let mut all = BTreeMap::new();
-        for (plain, same) in named {
-            match same[..] {
-                [older] => drop(all.insert(plain, older)),
-                _ => all.extend(same.into_iter().map(|older| {
-                    let author = circle.tree.author_name(&older.dot.author);
-                    let mark = Tree::older_inode(&older.object, &older.dot) as u32;
-                    (version_name(&name, &older, &author, Some(mark)), older)
-                })),
+            let mut names = (1..).map(|nth| version_name(&name, &older, &author, nth));
+            if let Some(free) = names.find(|name| !named.contains_key(name)) {
+                named.insert(free, older);
             }
         }
-        all
+        named
     }
 
     pub(super) fn part_list(&self, part: &Part, after: Option<&[u8]>, limit: usize) -> Result<Vec<DirEntry>, OpError> {
@@ -233,11 +225,11 @@ pub(super) fn read_only() -> OpError {
     OpError::NotPermitted("it shows what was: `dustfs restore` puts it back, a copy can be changed".into())
 }
 
-/// `2026-11-22 18.03.11 anna.ext`, in UTC; with a mark where two would be the same.
-fn version_name(name: &[u8], older: &Older, author: &str, mark: Option<u32>) -> Vec<u8> {
+/// `2026-11-22 18.03.11 anna.ext`, in UTC; of several in one second the later ones as `18.03.11-2`, in their order.
+fn version_name(name: &[u8], older: &Older, author: &str, nth: usize) -> Vec<u8> {
     let ((year, month, day), (hour, minute, second)) = (older.wall.date(), older.wall.time_of_day());
-    let mark = mark.map(|mark| format!(" {mark:08x}")).unwrap_or_default();
-    let plain = format!("{year:04}-{month:02}-{day:02} {hour:02}.{minute:02}.{second:02} {author}{mark}");
+    let nth = if nth > 1 { format!("-{nth}") } else { String::new() };
+    let plain = format!("{year:04}-{month:02}-{day:02} {hour:02}.{minute:02}.{second:02}{nth} {author}");
     let dot = name.iter().rposition(|byte| *byte == b'.');
     let extension = dot.filter(|at| *at > 0 && at + 1 < name.len() && name.len() - at <= EXTENSION_MAX);
     [plain.as_bytes(), extension.map_or(&[][..], |at| &name[at..])].concat()

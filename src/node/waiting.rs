@@ -91,6 +91,11 @@ impl<S: Snapshot> Node<S> {
         None
     }
 
+    /// The torrents that somebody waits for.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = InfoHash> {
+        self.files.fetches.iter().map(|waiting| waiting.info_hash)
+    }
+
     /// A piece of this torrent has come: reads that have all they wait for go on, the others are given time anew.
     pub(super) fn wake_fetches(&mut self, info_hash: &InfoHash) {
         let waiting = std::mem::take(&mut self.files.fetches);

@@ -264,7 +264,13 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
     };
     #[cfg(feature = "mount")]
     end_killed_node(&config)?;
-    let machine = MachineConfig { fetch, problem: config.problem.clone(), quota: config.quota };
+    let machine = MachineConfig {
+        fetch,
+        problem: config.problem.clone(),
+        quota: config.quota,
+        versions_time: config.versions_time,
+        versions_room: config.versions,
+    };
     let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), machine);
     #[cfg(feature = "panel")]
     if let Err(error @ RunError::State(_)) = &opened

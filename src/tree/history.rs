@@ -207,6 +207,12 @@ impl Tree {
         found
     }
 
+    /// True when an object shows a body, as its own or as the loser of a conflict.
+    pub fn holds(&self, object: &ObjectId, dot: &Dot) -> bool {
+        let slot = self.slot(object).filter(|slot| self.shows(*slot));
+        slot.is_some_and(|slot| self.objects[slot].visible().any(|body| body.stamp.dot() == *dot))
+    }
+
     /// Bodies that were replaced, over all objects; those of deleted objects come besides.
     pub fn replaced_count(&self) -> usize {
         self.history.replaced.len()

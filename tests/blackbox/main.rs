@@ -18,3 +18,4 @@ mod pairing;
 mod posix;
 mod secrecy;
 mod stock;
+mod versions;

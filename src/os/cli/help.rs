@@ -126,6 +126,8 @@ The config file is TOML; a flag beats its key. The keys:
   threads = 2             # of the mount, 1 to 64
   panel = \"terminal\"
   page = \"127.0.0.1:8080\"
+  versions = \"10 GB\"       # room for older versions (a tenth of the disk)
+  versions_time = \"30 d\"   # kept so long, while the node runs; s, min, h, d
   page_names = [\"attic.example.org\"]   # beside its addresses and NAME.local
 
 Examples:

@@ -1,0 +1,322 @@
+//! Keeping what no file shows any more: for the keep time and while there is room, then its space is given back.
+//!
+//! A torrent goes only when nothing here needs it: no file and no loser of a conflict shows it, no draft lies on it, nobody
+//! has it open, is sent it, or waits for it. Of its space goes what no other torrent here refers to, and only after the
+//! commit that dropped it is durable. Its record stays, so a version that went is still listed, and can come back from
+//! friends.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::io::Segment;
+use super::read::torrent_of;
+use super::vault::{CHUNK_UNITS, State, Vault};
+use super::{Asked, Effect, Node, StartError};
+use crate::base::limits::{CHUNK_SEALED, UNIT};
+use crate::base::{InfoHash, Instant, Snapshot, Table};
+use crate::keep::Shares;
+use crate::ledger::keys;
+use crate::ledger::values::{Extent, torrent_key};
+
+/// What may go is looked at no more often, unless the keep time is shorter.
+const PACE: Duration = Duration::from_secs(60);
+/// With what is written anyway, the powered-on time is written as often.
+const UPTIME_WITH_S: u64 = 60;
+/// It is written by itself as often: a power cut makes older versions stay that much longer.
+const UPTIME_ALONE_S: u64 = 3_600;
+
+/// Powered-on time, as the ledger remembers it.
+#[derive(Default)]
+pub struct Uptime {
+    before_s: u64,
+    started: Instant,
+    written_s: u64,
+}
+
+impl Uptime {
+    fn now_s(&self, now: Instant) -> u64 {
+        self.before_s + now.since(self.started).as_secs()
+    }
+}
+
+/// The units of an extent of a torrent of `length` bytes; of the last chunk only what it takes.
+fn units_of(extent: &Extent, length: u64) -> u32 {
+    let from = u64::from(extent.chunk) * CHUNK_SEALED as u64;
+    let whole = extent.chunks * CHUNK_UNITS;
+    match length.checked_sub(from).filter(|_| length > 0) {
+        Some(left) => whole.min(u32::try_from(left.div_ceil(UNIT as u64)).unwrap_or(u32::MAX)),
+        // Where the length cannot be told, too much is held rather than too little.
+        None => whole,
+    }
+}
+
+fn share_in(shares: &mut Shares, extents: &[Extent], length: u64) {
+    for extent in extents {
+        shares.add(extent.location, units_of(extent, length));
+    }
+}
+
+impl Vault {
+    /// One more torrent refers to these extents.
+    pub(super) fn share(&mut self, extents: &[Extent], length: u64) {
+        share_in(&mut self.shares, extents, length);
+    }
+
+    /// One less does. Returns what now none refers to.
+    pub(super) fn unshare(&mut self, extents: &[Extent], length: u64) -> Vec<Segment> {
+        let free = extents.iter().flat_map(|extent| self.shares.remove(extent.location, units_of(extent, length)));
+        free.map(|(location, units)| Segment::at(location, units * UNIT as u32)).collect()
+    }
+}
+
+impl<S: Snapshot> Node<S> {
+    /// A surviving body is in this torrent.
+    pub fn refer_torrent(&mut self, info_hash: &InfoHash) {
+        if let Some(torrent) = self.vault.torrents.get_mut(info_hash)
+            && !torrent.wanted
+        {
+            torrent.wanted = true;
+            self.vault.queue.push_back(*info_hash);
+            self.tell_lack(info_hash);
+            self.unnote_kept(info_hash);
+        }
+    }
+
+    /// No surviving body is in this torrent any more. What is here stays for the keep time.
+    pub fn release_torrent(&mut self, info_hash: &InfoHash) {
+        if let Some(torrent) = self.vault.torrents.get_mut(info_hash) {
+            torrent.wanted = false;
+            self.vault.starved.remove(info_hash);
+            if !torrent.asked && self.vault.active.remove(info_hash).is_some() {
+                self.swarm.forget(self.now.instant, *info_hash);
+            }
+            self.note_kept(info_hash);
+        }
+    }
+
+    /// Gives up what one torrent referred to. Returns the bytes that come free.
+    pub(super) fn give_up_counted(&mut self, extents: &[Extent], length: u64) -> u64 {
+        let free = self.vault.unshare(extents, length);
+        let bytes = free.iter().map(|segment| u64::from(segment.length)).sum();
+        if !free.is_empty() {
+            self.effects.push(Effect::Punch(free));
+        }
+        bytes
+    }
+
+    /// The same where nobody counts.
+    pub(super) fn give_up(&mut self, extents: &[Extent], length: u64) {
+        self.give_up_counted(extents, length);
+    }
+
+    /// A torrent that no file shows, if something of it is here, is kept from now on.
+    pub(super) fn note_kept(&mut self, info_hash: &InfoHash) {
+        let Some(torrent) = self.vault.torrents.get(info_hash) else { return };
+        let nothing = matches!(torrent.state, State::Absent);
+        if torrent.wanted || nothing || self.vault.loading.is_some() || self.vault.kept.since(info_hash).is_some() {
+            return;
+        }
+        let now = self.uptime_s();
+        self.vault.kept.note(*info_hash, now);
+        self.rewrite_entry(info_hash);
+        let pace = self.pace();
+        let soon = self.now.instant + pace;
+        self.vault.collect_at = Some(self.vault.collect_at.map_or(soon, |at| at.min(soon)));
+    }
+
+    fn unnote_kept(&mut self, info_hash: &InfoHash) {
+        if self.vault.loading.is_none() && self.vault.kept.forget(info_hash).is_some() {
+            self.rewrite_entry(info_hash);
+        }
+    }
+
+    fn rewrite_entry(&mut self, info_hash: &InfoHash) {
+        match self.vault.torrents.get(info_hash).map(|torrent| &torrent.state) {
+            Some(State::Whole) => drop(self.vault.renumbered.insert(*info_hash)),
+            Some(State::Partial(_)) => drop(self.vault.dirty.insert(*info_hash)),
+            Some(State::Absent) | None => return,
+        }
+        self.flush_soon();
+    }
+
+    /// From now on, until [`Self::loaded`], what the tree shows in between says nothing.
+    pub(super) fn begin_loading(&mut self) {
+        let kept = std::mem::take(&mut self.vault.loading).unwrap_or_default();
+        let known = self.vault.kept.oldest().filter_map(|id| Some((id, self.vault.kept.since(&id)?)));
+        self.vault.loading = Some(known.chain(kept).collect());
+    }
+
+    /// The tree is as the ledger has it: what no file shows is kept since it was known before, or since now.
+    pub(super) fn loaded(&mut self) {
+        let Some(known) = self.vault.loading.take() else { return };
+        let ids: Vec<InfoHash> = self.vault.torrents.keys().copied().collect();
+        for info_hash in ids {
+            let Some(torrent) = self.vault.torrents.get(&info_hash) else { continue };
+            let kept = !torrent.wanted && !matches!(torrent.state, State::Absent);
+            match (kept, known.get(&info_hash)) {
+                (true, Some(since)) => self.vault.kept.note(info_hash, *since),
+                (true, None) => self.note_kept(&info_hash),
+                (false, Some(_)) => {
+                    self.vault.kept.forget(&info_hash);
+                    self.rewrite_entry(&info_hash);
+                }
+                (false, None) => {}
+            }
+        }
+        let pace = self.pace();
+        self.vault.collect_at = (!self.vault.kept.is_empty()).then(|| self.now.instant + pace);
+    }
+
+    /// Reads the powered-on time of all starts before this one.
+    pub(super) fn load_uptime(&mut self) -> Result<(), StartError> {
+        let stored = self.ledger.get(Table::Meta, keys::UPTIME)?;
+        let before_s = stored.and_then(|bytes| Some(u64::from_be_bytes(bytes[..].try_into().ok()?))).unwrap_or(0);
+        self.uptime = Uptime { before_s, started: self.now.instant, written_s: before_s };
+        Ok(())
+    }
+
+    fn uptime_s(&self) -> u64 {
+        self.uptime.now_s(self.now.instant)
+    }
+
+    /// A batch goes to the disk: it takes the powered-on time with it, if that is old.
+    pub(super) fn store_uptime(&mut self) {
+        let now = self.uptime_s();
+        if now >= self.uptime.written_s + UPTIME_WITH_S {
+            self.uptime.written_s = now;
+            self.ledger.put(Table::Meta, keys::UPTIME.to_vec(), now.to_be_bytes().to_vec());
+        }
+    }
+
+    fn pace(&self) -> Duration {
+        PACE.min(Duration::from_secs((self.vault.kept.keep_s() / 4).max(1)))
+    }
+
+    /// When [`Self::keep_due`] has something to do.
+    pub(super) fn keep_timeout(&self) -> Option<Instant> {
+        let write = self.uptime.written_s + UPTIME_ALONE_S - self.uptime.before_s;
+        [self.vault.collect_at, Some(self.uptime.started + Duration::from_secs(write))].into_iter().flatten().min()
+    }
+
+    /// Lets go what is to go, and writes the powered-on time.
+    pub(super) fn keep_due(&mut self) {
+        let now_s = self.uptime_s();
+        if now_s >= self.uptime.written_s + UPTIME_ALONE_S {
+            self.store_uptime();
+            self.flush_soon();
+        }
+        if self.vault.collect_at.is_none_or(|at| at > self.now.instant) {
+            return;
+        }
+        let needed = self.needed();
+        let may_go = |node: &Self, id: &InfoHash| !needed.contains(id) && node.may_go(id);
+        for info_hash in self.vault.kept.expired(now_s) {
+            if may_go(self, &info_hash) {
+                self.let_go(&info_hash);
+            }
+        }
+        let mut over = self.over_room();
+        let oldest: Vec<InfoHash> = if over > 0 { self.vault.kept.oldest().collect() } else { Vec::new() };
+        for info_hash in oldest {
+            if over > 0 && may_go(self, &info_hash) {
+                over = over.saturating_sub(self.let_go(&info_hash));
+            }
+        }
+        let wait = match self.vault.kept.next(now_s) {
+            // What is needed now may be let go then, and room may be short again.
+            Some(_) | None if over > 0 || !self.vault.kept.expired(now_s).is_empty() => Some(self.pace()),
+            Some(next) => Some(Duration::from_secs(next - now_s).max(Duration::from_secs(1))),
+            None => None,
+        };
+        self.vault.collect_at = wait.map(|wait| self.now.instant + wait);
+    }
+
+    /// Torrents that were let go since the start, because no file showed them any more.
+    pub fn collected(&self) -> u64 {
+        self.vault.collected
+    }
+
+    /// Bytes by which what only older versions take is over the room for it.
+    fn over_room(&self) -> u64 {
+        let Some(room) = self.vault.kept.room() else { return 0 };
+        let length = |id: InfoHash| self.vault.torrents.get(&id).map_or(0, |torrent| torrent.length);
+        // Most of what they take is shared with what is shown: only where all of it were too much is it counted.
+        if self.vault.kept.oldest().map(length).sum::<u64>() <= room {
+            return 0;
+        }
+        let mut older = Shares::default();
+        for info_hash in self.vault.kept.oldest() {
+            if let Some(extents) = self.layout(&info_hash) {
+                share_in(&mut older, &extents, length(info_hash));
+            }
+        }
+        (self.vault.shares.units_only_in(&older) * UNIT as u64).saturating_sub(room)
+    }
+
+    /// The torrents that something here needs, whether a file shows them or not.
+    fn needed(&self) -> BTreeSet<InfoHash> {
+        let drafts = self.files.drafts.values().filter_map(|draft| draft.base.as_ref());
+        let pins = self.files.pins.values().filter_map(|pin| pin.view.as_ref());
+        let open = drafts.chain(pins).filter_map(|view| torrent_of(&view.body));
+        let storing = self.asked.values().filter_map(|asked| match asked {
+            Asked::Piece(info_hash, _) => Some(*info_hash),
+            _ => None,
+        });
+        open.chain(storing).chain(self.vault.active.keys().copied()).chain(self.awaited()).collect()
+    }
+
+    /// True for a torrent of a circle whose whole tree is known here, which nobody is sent just now.
+    fn may_go(&self, info_hash: &InfoHash) -> bool {
+        let Some(torrent) = self.vault.torrents.get(info_hash).filter(|torrent| !torrent.wanted) else { return false };
+        let known = self.circles.get(&torrent.circle).is_some_and(|circle| circle.readable() && !circle.unopened);
+        let strange = self.files.unread.contains(&torrent.circle);
+        known && !strange && torrent.length > 0 && !self.swarm.serves(*info_hash)
+    }
+
+    /// Returns the bytes that come free.
+    fn let_go(&mut self, info_hash: &InfoHash) -> u64 {
+        let Some(extents) = self.layout(info_hash) else {
+            log::error!("where an older version lies is not known: it stays");
+            return 0;
+        };
+        let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return 0 };
+        (torrent.state, torrent.asked) = (State::Absent, false);
+        let length = torrent.length;
+        self.vault.collected += 1;
+        self.vault.kept.forget(info_hash);
+        self.vault.layouts.remove(info_hash);
+        self.vault.dirty.remove(info_hash);
+        self.vault.renumbered.remove(info_hash);
+        self.vault.starved.remove(info_hash);
+        self.swarm.evict(self.now.instant, *info_hash);
+        self.ledger.delete(Table::Torrents, torrent_key(info_hash));
+        self.flush_soon();
+        let bytes = self.give_up_counted(&extents, length);
+        self.tell_changed(info_hash);
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Location;
+
+    #[test]
+    fn an_extent_takes_what_its_torrent_is_long() {
+        let extent = |chunk, chunks| Extent { chunk, chunks, location: Location { slab: 0, unit: 0 } };
+        let chunk = CHUNK_SEALED as u64;
+        assert_eq!(units_of(&extent(0, 2), 2 * chunk), 32);
+        assert_eq!(units_of(&extent(0, 2), chunk + 4_096), 17);
+        assert_eq!(units_of(&extent(1, 1), chunk + 4_096), 1);
+        assert_eq!(units_of(&extent(0, 1), 5 * chunk), 16);
+        assert_eq!(units_of(&extent(3, 1), 0), 16);
+    }
+
+    #[test]
+    fn powered_on_time_goes_on_from_the_last_start() {
+        let uptime = Uptime { before_s: 100, started: Instant(5_000_000), written_s: 100 };
+        assert_eq!((uptime.now_s(Instant(5_000_000)), uptime.now_s(Instant(8_500_000))), (100, 103));
+        assert_eq!(uptime.now_s(Instant(0)), 100);
+    }
+}
