@@ -231,6 +231,18 @@ impl<S: Snapshot> Node<S> {
         self.vault.collect_at = wait.map(|wait| self.now.instant + wait);
     }
 
+    /// True when some file shows a torrent, or, on a cache, when a commit named it.
+    pub fn shows(&self, info_hash: &InfoHash) -> bool {
+        self.vault.torrents.get(info_hash).is_some_and(|torrent| torrent.wanted)
+    }
+
+    /// The torrents that are wanted here and not whole, for the simulator.
+    pub fn lacking(&self) -> Vec<InfoHash> {
+        let torrents = self.vault.torrents.iter();
+        let lacking = torrents.filter(|(_, torrent)| torrent.wanted && !matches!(torrent.state, State::Whole));
+        lacking.map(|(info_hash, _)| *info_hash).collect()
+    }
+
     /// Torrents that were let go since the start, because no file showed them any more.
     pub fn collected(&self) -> u64 {
         self.vault.collected

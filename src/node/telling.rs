@@ -141,7 +141,8 @@ impl<S: Snapshot> Node<S> {
         } else {
             // Friends take it that authors hold what they wrote.
             let own = |info_hash: &InfoHash| {
-                self.vault.torrents.get(info_hash).is_some_and(|t| t.introduced.author == self.me.device.member)
+                let commits = self.vault.torrents.get(info_hash).map(Torrent::introductions).unwrap_or_default();
+                commits.iter().any(|dot| dot.author == self.me.device.member)
             };
             absent.retain(own);
             Teller::new(*id).full(Vec::new(), absent, whole, partial)

@@ -90,7 +90,9 @@ impl World {
             if machine.removed || !wants_all || self.lost_anything() {
                 continue;
             }
-            let wanted: u64 = node.status().circles.iter().map(|circle| circle.wanted_torrents).sum();
+            // What everybody has let go is nowhere.
+            let lacking = node.lacking().into_iter().filter(|id| self.is_shown(id) || self.is_held(id));
+            let wanted = lacking.count();
             if wanted > 0 {
                 return Some(format!("{} still wants {wanted} torrents: {:?}", machine.name, node.transfers()));
             }
