@@ -12,12 +12,12 @@ pub const KEEP_TIME: Duration = Duration::from_secs(30 * 86_400);
 /// Of the disk, older versions take one part in so many unless it is said otherwise.
 pub const DISK_PART: u64 = 10;
 
-/// See the module. Times are powered-on seconds.
+/// See the module. Times are powered-on milliseconds.
 #[derive(Debug)]
 pub struct Retention {
     since: BTreeMap<InfoHash, u64>,
     by_age: BTreeSet<(u64, InfoHash)>,
-    keep_s: u64,
+    keep_ms: u64,
     room: Option<u64>,
     /// The config says how much room there is, whatever the disk.
     fixed: bool,
@@ -32,8 +32,8 @@ impl Default for Retention {
 impl Retention {
     /// Keeps for `time`, at most `room` bytes; `None` means [`KEEP_TIME`], and a part of the disk.
     pub fn new(time: Option<Duration>, room: Option<u64>) -> Self {
-        let keep_s = time.unwrap_or(KEEP_TIME).as_secs();
-        Self { since: BTreeMap::new(), by_age: BTreeSet::new(), keep_s, room, fixed: room.is_some() }
+        let keep_ms = u64::try_from(time.unwrap_or(KEEP_TIME).as_millis()).unwrap_or(u64::MAX);
+        Self { since: BTreeMap::new(), by_age: BTreeSet::new(), keep_ms, room, fixed: room.is_some() }
     }
 
     /// The disk has so many bytes.
@@ -69,13 +69,13 @@ impl Retention {
 
     /// Those whose time is over, the oldest first.
     pub fn expired(&self, now: u64) -> Vec<InfoHash> {
-        let over = self.by_age.iter().take_while(|(since, _)| since.saturating_add(self.keep_s) <= now);
+        let over = self.by_age.iter().take_while(|(since, _)| since.saturating_add(self.keep_ms) <= now);
         over.map(|(_, info_hash)| *info_hash).collect()
     }
 
     /// When the next one's time is over, if it is not yet.
     pub fn next(&self, now: u64) -> Option<u64> {
-        let mut ends = self.by_age.iter().map(|(since, _)| since.saturating_add(self.keep_s));
+        let mut ends = self.by_age.iter().map(|(since, _)| since.saturating_add(self.keep_ms));
         ends.find(|end| *end > now)
     }
 
@@ -84,9 +84,9 @@ impl Retention {
         self.room
     }
 
-    /// The keep time in seconds.
-    pub fn keep_s(&self) -> u64 {
-        self.keep_s
+    /// The keep time in milliseconds.
+    pub fn keep_ms(&self) -> u64 {
+        self.keep_ms
     }
 
     /// How many there are.
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn they_go_when_their_time_is_over_the_oldest_first() {
-        let mut kept = Retention::new(Some(Duration::from_secs(100)), None);
+        let mut kept = Retention::new(Some(Duration::from_millis(100)), None);
         kept.note(id(1), 50);
         kept.note(id(2), 10);
         kept.note(id(3), 10);
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn the_disk_says_how_much_room_there_is_unless_somebody_did() {
         let mut kept = Retention::default();
-        assert_eq!((kept.room(), kept.keep_s()), (None, 2_592_000));
+        assert_eq!((kept.room(), kept.keep_ms()), (None, 2_592_000_000));
         kept.disk(1_000);
         assert_eq!(kept.room(), Some(100));
         let mut kept = Retention::new(None, Some(7));

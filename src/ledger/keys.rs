@@ -17,7 +17,7 @@ use crate::wire::record::{Chain, Dot};
 /// The name under which the node's own identity lies in `meta`.
 pub const IDENTITY: &[u8] = b"identity";
 
-/// The name under which the powered-on time lies in `meta`: seconds, eight bytes.
+/// The name under which the powered-on time lies in `meta`: milliseconds, eight bytes.
 pub const UPTIME: &[u8] = b"uptime";
 
 /// Key in `statements`.

@@ -101,7 +101,7 @@ pub struct TorrentEntry {
     pub wanted: u64,
     /// Bytes; 0 where an older program wrote the entry.
     pub length: u64,
-    /// Since when no file shows it, in powered-on seconds; `None` while one does.
+    /// Since when no file shows it, in powered-on milliseconds; `None` while one does.
     pub kept: Option<u64>,
 }
 

@@ -21,21 +21,21 @@ use crate::ledger::values::{Extent, torrent_key};
 /// What may go is looked at no more often, unless the keep time is shorter.
 const PACE: Duration = Duration::from_secs(60);
 /// With what is written anyway, the powered-on time is written as often.
-const UPTIME_WITH_S: u64 = 60;
+const UPTIME_WITH_MS: u64 = 60_000;
 /// It is written by itself as often: a power cut makes older versions stay that much longer.
-const UPTIME_ALONE_S: u64 = 3_600;
+const UPTIME_ALONE_MS: u64 = 3_600_000;
 
 /// Powered-on time, as the ledger remembers it.
 #[derive(Default)]
 pub struct Uptime {
-    before_s: u64,
+    before_ms: u64,
     started: Instant,
-    written_s: u64,
+    written_ms: u64,
 }
 
 impl Uptime {
-    fn now_s(&self, now: Instant) -> u64 {
-        self.before_s + now.since(self.started).as_secs()
+    fn now_ms(&self, now: Instant) -> u64 {
+        self.before_ms + u64::try_from(now.since(self.started).as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -116,7 +116,7 @@ impl<S: Snapshot> Node<S> {
         if torrent.wanted || nothing || self.vault.loading.is_some() || self.vault.kept.since(info_hash).is_some() {
             return;
         }
-        let now = self.uptime_s();
+        let now = self.uptime_ms();
         self.vault.kept.note(*info_hash, now);
         self.rewrite_entry(info_hash);
         let pace = self.pace();
@@ -170,38 +170,38 @@ impl<S: Snapshot> Node<S> {
     /// Reads the powered-on time of all starts before this one.
     pub(super) fn load_uptime(&mut self) -> Result<(), StartError> {
         let stored = self.ledger.get(Table::Meta, keys::UPTIME)?;
-        let before_s = stored.and_then(|bytes| Some(u64::from_be_bytes(bytes[..].try_into().ok()?))).unwrap_or(0);
-        self.uptime = Uptime { before_s, started: self.now.instant, written_s: before_s };
+        let before_ms = stored.and_then(|bytes| Some(u64::from_be_bytes(bytes[..].try_into().ok()?))).unwrap_or(0);
+        self.uptime = Uptime { before_ms, started: self.now.instant, written_ms: before_ms };
         Ok(())
     }
 
-    fn uptime_s(&self) -> u64 {
-        self.uptime.now_s(self.now.instant)
+    fn uptime_ms(&self) -> u64 {
+        self.uptime.now_ms(self.now.instant)
     }
 
     /// A batch goes to the disk: it takes the powered-on time with it, if that is old.
     pub(super) fn store_uptime(&mut self) {
-        let now = self.uptime_s();
-        if now >= self.uptime.written_s + UPTIME_WITH_S {
-            self.uptime.written_s = now;
+        let now = self.uptime_ms();
+        if now >= self.uptime.written_ms + UPTIME_WITH_MS {
+            self.uptime.written_ms = now;
             self.ledger.put(Table::Meta, keys::UPTIME.to_vec(), now.to_be_bytes().to_vec());
         }
     }
 
     fn pace(&self) -> Duration {
-        PACE.min(Duration::from_secs((self.vault.kept.keep_s() / 4).max(1)))
+        PACE.min(Duration::from_millis((self.vault.kept.keep_ms() / 4).max(1_000)))
     }
 
     /// When [`Self::keep_due`] has something to do.
     pub(super) fn keep_timeout(&self) -> Option<Instant> {
-        let write = self.uptime.written_s + UPTIME_ALONE_S - self.uptime.before_s;
-        [self.vault.collect_at, Some(self.uptime.started + Duration::from_secs(write))].into_iter().flatten().min()
+        let write = self.uptime.written_ms + UPTIME_ALONE_MS - self.uptime.before_ms;
+        [self.vault.collect_at, Some(self.uptime.started + Duration::from_millis(write))].into_iter().flatten().min()
     }
 
     /// Lets go what is to go, and writes the powered-on time.
     pub(super) fn keep_due(&mut self) {
-        let now_s = self.uptime_s();
-        if now_s >= self.uptime.written_s + UPTIME_ALONE_S {
+        let now_ms = self.uptime_ms();
+        if now_ms >= self.uptime.written_ms + UPTIME_ALONE_MS {
             self.store_uptime();
             self.flush_soon();
         }
@@ -210,7 +210,7 @@ impl<S: Snapshot> Node<S> {
         }
         let needed = self.needed();
         let may_go = |node: &Self, id: &InfoHash| !needed.contains(id) && node.may_go(id);
-        for info_hash in self.vault.kept.expired(now_s) {
+        for info_hash in self.vault.kept.expired(now_ms) {
             if may_go(self, &info_hash) {
                 self.let_go(&info_hash);
             }
@@ -222,10 +222,10 @@ impl<S: Snapshot> Node<S> {
                 over = over.saturating_sub(self.let_go(&info_hash));
             }
         }
-        let wait = match self.vault.kept.next(now_s) {
+        let wait = match self.vault.kept.next(now_ms) {
             // What is needed now may be let go then, and room may be short again.
-            Some(_) | None if over > 0 || !self.vault.kept.expired(now_s).is_empty() => Some(self.pace()),
-            Some(next) => Some(Duration::from_secs(next - now_s).max(Duration::from_secs(1))),
+            Some(_) | None if over > 0 || !self.vault.kept.expired(now_ms).is_empty() => Some(self.pace()),
+            Some(next) => Some(Duration::from_millis(next - now_ms).max(Duration::from_secs(1))),
             None => None,
         };
         self.vault.collect_at = wait.map(|wait| self.now.instant + wait);
@@ -327,8 +327,8 @@ mod tests {
 
     #[test]
     fn powered_on_time_goes_on_from_the_last_start() {
-        let uptime = Uptime { before_s: 100, started: Instant(5_000_000), written_s: 100 };
-        assert_eq!((uptime.now_s(Instant(5_000_000)), uptime.now_s(Instant(8_500_000))), (100, 103));
-        assert_eq!(uptime.now_s(Instant(0)), 100);
+        let uptime = Uptime { before_ms: 100, started: Instant(5_000_000), written_ms: 100 };
+        assert_eq!((uptime.now_ms(Instant(5_000_000)), uptime.now_ms(Instant(8_500_000))), (100, 3_600));
+        assert_eq!(uptime.now_ms(Instant(0)), 100);
     }
 }

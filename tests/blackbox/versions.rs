@@ -132,3 +132,113 @@ fn what_was_replaced_or_deleted_is_listed_seen_and_put_back_on_every_node() {
         assert!(ran.code == Some(1) && ran.err.contains(why), "{arguments:?}: {ran:?}");
     }
 }
+
+/// Bytes that a node's slabs take on the disk, holes left out.
+fn slab_bytes(node: &Node) -> u64 {
+    let mut open = vec![node.state()];
+    let mut bytes = 0;
+    while let Some(directory) = open.pop() {
+        for path in listed(&directory) {
+            let told = fs::metadata(&path).expect("it is there");
+            if told.is_dir() {
+                open.push(path);
+            } else if path.to_string_lossy().contains("slab") {
+                bytes += std::os::unix::fs::MetadataExt::blocks(&told) * 512;
+            }
+        }
+    }
+    bytes
+}
+
+/// A node whose keep time is short lets older versions go, and their space with them; a friend's stay, and can be read and
+/// put back from there.
+#[test]
+fn older_versions_go_when_their_time_is_over_and_their_space_comes_back() {
+    const SIZE: usize = 6_000_000;
+    let Some(world) = World::new("older_versions_go") else { return };
+    let mut random = Random::new(seed("older_versions_go"));
+    let mut a = world.node("A");
+    fs::create_dir_all(a.state()).expect("a state directory");
+    fs::write(a.state().join("config.toml"), "versions_time = \"3 s\"\n").expect("a config");
+    a.start();
+    let b = world.started("B");
+    b.join(&a.invite("member"));
+    let mut content = random.bytes(SIZE);
+    let film = a.friends("film.bin");
+    write(&film, &content);
+    wait_until("B has it", LIMIT, || b.holds_all(1));
+    let one = slab_bytes(&a);
+    assert!(one > SIZE as u64 && one < SIZE as u64 * 3 / 2, "{one} bytes");
+
+    // A change in the middle shares all other pieces: of the older version little goes, and nothing that is needed.
+    let first = content.clone();
+    content[3_000_000..3_000_100].copy_from_slice(&random.bytes(100));
+    let mut file = fs::OpenOptions::new().write(true).open(&film).expect("it opens");
+    std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(3_000_000)).expect("a seek");
+    std::io::Write::write_all(&mut file, &content[3_000_000..3_000_100]).expect("a write");
+    drop(file);
+    wait_until("B reads the change", LIMIT, || fs::read(b.friends("film.bin")).is_ok_and(|read| read == content));
+    let gone = |node: &Node, path: &str, place: &str| {
+        let versions = node.json(&["versions", path]);
+        versions["versions"].as_array().is_some_and(|all| !all.is_empty() && all.iter().all(|v| v["place"] == place))
+    };
+    wait_until("A has let it go", LIMIT, || gone(&a, "Friends/film.bin", "friends"));
+    assert!(gone(&b, "Friends/film.bin", "here"));
+    assert!(fs::read(&film).expect("it is read") == content);
+
+    // A deleted file's space comes back, and the file from the friend who keeps it.
+    let other = a.friends("other.bin");
+    let second = random.bytes(SIZE);
+    write(&other, &second);
+    wait_until("B has it", LIMIT, || b.holds_all(2));
+    let two = slab_bytes(&a);
+    fs::remove_file(&other).expect("a removal");
+    wait_until("the space comes back", LIMIT, || slab_bytes(&a) + SIZE as u64 * 9 / 10 < two);
+    assert!(fs::read(&film).expect("it is read") == content);
+    wait_until("it is with the friend alone", LIMIT, || gone(&a, "Friends/other.bin", "friends"));
+    let seen = listed(&a.mount().join(".dustfs/versions/Friends/other.bin"));
+    // A machine that is busy may have published a part of it before.
+    let read = fs::read(seen.last().expect("a version")).expect("it is read from the friend");
+    assert!(read == second, "{} of {} bytes are read of {seen:?}", read.len(), second.len());
+    a.ok(&["restore", "Friends/other.bin"]);
+    assert!(fs::read(&other).expect("it is read") == second);
+    a.ok(&["restore", "Friends/film.bin", "1"]);
+    assert!(fs::read(&film).expect("it is read") == first);
+
+    // Through a cut, too: what was let go is not taken for there, and what is shown is.
+    wait_until("what was replaced is let go", LIMIT, || {
+        let versions = a.json(&["versions", "Friends/film.bin"]);
+        versions["versions"].as_array().is_some_and(|all| all.len() == 2 && all[0]["place"] == "friends")
+    });
+    a.kill();
+    a.start();
+    assert!(fs::read(&film).expect("it is read") == first);
+    assert!(fs::read(&other).expect("it is read") == second);
+}
+
+#[test]
+fn older_versions_take_no_more_room_than_they_may() {
+    const SIZE: usize = 3_000_000;
+    let Some(world) = World::new("older_versions_room") else { return };
+    let mut random = Random::new(seed("older_versions_room"));
+    let mut a = world.node("A");
+    fs::create_dir_all(a.state()).expect("a state directory");
+    // The pace at which it is looked at follows the keep time.
+    fs::write(a.state().join("config.toml"), "versions = \"7 MB\"\nversions_time = \"20 s\"\n").expect("a config");
+    a.start();
+    let file = a.mount().join("song.bin");
+    for number in 1..=5 {
+        write(&file, &random.bytes(SIZE + number));
+        wait_until("it is published", LIMIT, || {
+            a.json(&["versions", "song.bin"])["versions"]
+                .as_array()
+                .is_some_and(|all| number == 1 || all.first().is_some_and(|newest| newest["size"] == SIZE + number - 1))
+        });
+    }
+    let here = || {
+        let versions = a.json(&["versions", "song.bin"]);
+        let versions = versions["versions"].as_array().expect("versions").clone();
+        versions.iter().map(|version| version["place"] == "here").collect::<Vec<_>>()
+    };
+    wait_until("the oldest went", LIMIT, || here()[..4] == [true, true, false, false]);
+}
