@@ -112,6 +112,10 @@ pub const SIGN_IN_TIME: Duration = Duration::from_secs(60);
 pub const PASSWORD_MIN: usize = 8;
 /// The same, at most.
 pub const PASSWORD_MAX: usize = 64;
+/// Bytes of the passphrase that locks a box.
+pub const PASSPHRASE_MIN: usize = 8;
+/// The same, at most.
+pub const PASSPHRASE_MAX: usize = 256;
 /// Time for which a nonce of Digest is good.
 pub const NONCE_TIME: Duration = Duration::from_secs(3_600);
 /// Nonces of Digest that are in use at once.

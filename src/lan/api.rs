@@ -2,9 +2,9 @@
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`; `POST /v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`,
-//! `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/press`,
-//! `/v1/versions`, `/v1/restore`, `/v1/unmount`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
-//! where there is one.
+//! `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/password`, `/v1/press`,
+//! `/v1/unmount`, `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`,
+//! the remedy where there is one.
 
 use std::fmt;
 
@@ -12,10 +12,12 @@ use data_encoding::{BASE64, HEXLOWER};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use crate::base::TransportKey;
 use crate::node::io::{Answer, OpError};
 use crate::node::status::{Friend, Status, Transfers, Versions};
+use crate::seal::state::Passphrase;
 use crate::wire::statement::{Role, check_label};
 
 /// Bytes of a request's body.
@@ -100,6 +102,11 @@ pub enum Call {
         /// Another path, where nothing is yet; `None` means where it was.
         to: Option<String>,
     },
+    /// Sets the password for WebDAV, or forgets it. Answered by [`Outcome::Done`].
+    Password {
+        /// `None` forgets.
+        text: Option<Zeroizing<String>>,
+    },
     /// A press or a hold of the button. Answered by [`Outcome::Done`].
     Press {
         /// How long, in milliseconds, at most [`PRESS_MAX_MS`].
@@ -107,6 +114,22 @@ pub enum Call {
     },
     /// Takes the mount away; the node goes on. Answered by [`Outcome::Done`].
     Unmount,
+    /// Ends the node and starts it anew, locked. Answered by [`Outcome::Done`].
+    Lock,
+    /// Ends the node and starts it anew with its keys. Answered by [`Outcome::Done`].
+    Unlock {
+        /// That of this box.
+        passphrase: Passphrase,
+        /// The cookie that stays signed in; never told by a request's body.
+        session: Option<[u8; 16]>,
+    },
+    /// Sets, changes or takes away the passphrase. Answered by [`Outcome::Done`].
+    Passphrase {
+        /// The one that is set, if one is.
+        old: Option<Passphrase>,
+        /// The one to set.
+        new: Option<Passphrase>,
+    },
     /// Publishes what is written, and ends the node. Answered by [`Outcome::Done`].
     Stop,
 }
@@ -127,8 +150,12 @@ impl Call {
             Call::ExportTorrent { .. } => ("POST", "/v1/export-torrent"),
             Call::Versions { .. } => ("POST", "/v1/versions"),
             Call::Restore { .. } => ("POST", "/v1/restore"),
+            Call::Password { .. } => ("POST", "/v1/password"),
             Call::Press { .. } => ("POST", "/v1/press"),
             Call::Unmount => ("POST", "/v1/unmount"),
+            Call::Lock => ("POST", "/v1/lock"),
+            Call::Unlock { .. } => ("POST", "/v1/unlock"),
+            Call::Passphrase { .. } => ("POST", "/v1/passphrase"),
             Call::Stop => ("POST", "/v1/stop"),
         }
     }
@@ -136,7 +163,7 @@ impl Call {
     /// The body that asks for this; `None` for those that have none.
     pub fn body(&self) -> Option<Value> {
         match self {
-            Call::Status | Call::Friends | Call::Transfers | Call::Unmount | Call::Stop => None,
+            Call::Status | Call::Friends | Call::Transfers | Call::Unmount | Call::Lock | Call::Stop => None,
             Call::Invite { circle, role, minutes } => {
                 Some(json!({ "circle": circle, "role": role, "minutes": minutes }))
             }
@@ -148,7 +175,13 @@ impl Call {
             Call::ExportTorrent { path, announce } => Some(json!({ "path": path, "announce": announce })),
             Call::Versions { path } => Some(json!({ "path": path })),
             Call::Restore { path, version, to } => Some(json!({ "path": path, "version": version, "to": to })),
+            Call::Password { text } => Some(json!({ "password": text.as_ref().map(|text| text.as_str()) })),
             Call::Press { held_ms } => Some(json!({ "held_ms": held_ms })),
+            Call::Unlock { passphrase, .. } => Some(json!({ "passphrase": passphrase.text() })),
+            Call::Passphrase { old, new } => {
+                let text = |passphrase: &Option<Passphrase>| passphrase.as_ref().map(|said| said.text().to_owned());
+                Some(json!({ "old": text(old), "new": text(new) }))
+            }
         }
     }
 }
@@ -158,7 +191,7 @@ pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" => Some("GET"),
         "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "versions" | "restore"
-        | "press" | "unmount" | "stop" => Some("POST"),
+        | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -202,6 +235,10 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             to.as_deref().map_or(Ok(()), check_path)?;
             Ok(Call::Restore { path, version, to })
         }
+        "password" => {
+            let PasswordBody { password } = parse(body)?;
+            Ok(Call::Password { text: password.map(Zeroizing::new) })
+        }
         "press" => {
             let PressBody { held_ms } = parse(body)?;
             if held_ms > PRESS_MAX_MS {
@@ -210,6 +247,15 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             Ok(Call::Press { held_ms })
         }
         "unmount" => nothing(body).map(|()| Call::Unmount),
+        "lock" => nothing(body).map(|()| Call::Lock),
+        "unlock" => {
+            let UnlockBody { passphrase } = parse(body)?;
+            Ok(Call::Unlock { passphrase: Passphrase::new(passphrase), session: None })
+        }
+        "passphrase" => {
+            let PassphraseBody { old, new } = parse(body)?;
+            Ok(Call::Passphrase { old: old.map(Passphrase::new), new: new.map(Passphrase::new) })
+        }
         _ => nothing(body).map(|()| Call::Stop),
     }
 }
@@ -280,11 +326,32 @@ struct RestoreBody {
     to: Option<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PasswordBody {
+    // `null` forgets it; that nothing was told must not.
+    #[serde(deserialize_with = "Option::deserialize")]
+    password: Option<String>,
+}
+
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PressBody {
     #[serde(default)]
     held_ms: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UnlockBody {
+    passphrase: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PassphraseBody {
+    old: Option<String>,
+    new: Option<String>,
 }
 
 fn nothing(body: &[u8]) -> Result<(), ApiError> {
@@ -535,7 +602,7 @@ impl ApiError {
 
     fn not_found(path: &str) -> Self {
         Self::new(404, format!("there is nothing at {}", shorten(path)))
-            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, guest, export-torrent, press, unmount, stop")
+            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, guest, export-torrent, password, press, unmount, stop")
     }
 
     fn body(&self) -> String {
@@ -559,6 +626,7 @@ impl From<OpError> for ApiError {
             OpError::Unreachable | OpError::Interrupted | OpError::Busy | OpError::Stopping => 503,
             OpError::TimedOut => 504,
             OpError::NoSpace => 507,
+            OpError::Locked => 423,
         };
         Self::new(status, error.to_string())
     }
@@ -577,136 +645,4 @@ impl fmt::Display for ApiError {
 impl std::error::Error for ApiError {}
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn status_of(result: Result<Call, ApiError>) -> u16 {
-        result.expect_err("refused").status
-    }
-
-    #[test]
-    fn each_call_is_read_back_from_its_own_request() {
-        let calls = [
-            Call::Status,
-            Call::Friends,
-            Call::Transfers,
-            Call::Invite { circle: None, role: Role::Cache, minutes: 5 },
-            Call::Invite { circle: Some("Skiers".into()), role: Role::Keeper, minutes: INVITE_MINUTES_MAX },
-            Call::Join { invite: "dust1abc".into() },
-            Call::Found { name: "Skiers".into() },
-            Call::Leave { circle: "Skiers".into() },
-            Call::Guest { circle: None, name: "seedbox".into(), key: TransportKey([7; 32]) },
-            Call::ExportTorrent { path: "Friends/a b".into(), announce: Some("[::1]:1".into()) },
-            Call::Remove { circle: Some("Skiers".into()), member: "Ann's box".into() },
-            Call::Remove { circle: None, member: "0badcafe".into() },
-            Call::Press { held_ms: 0 },
-            Call::Press { held_ms: PRESS_MAX_MS },
-            Call::Unmount,
-            Call::Stop,
-        ];
-        for call in calls {
-            let (method, path) = call.endpoint();
-            let body = call.body().map(|body| body.to_string()).unwrap_or_default();
-            assert_eq!(route(method, path, body.as_bytes()), Ok(call));
-        }
-    }
-
-    #[test]
-    fn an_invite_has_defaults() {
-        let expected = Call::Invite { circle: None, role: Role::Member, minutes: INVITE_MINUTES };
-        assert_eq!(route("POST", "/v1/invite", b""), Ok(expected.clone()));
-        assert_eq!(route("POST", "/v1/invite", b"{}"), Ok(expected));
-    }
-
-    #[test]
-    fn an_invite_is_trimmed() {
-        assert_eq!(route("POST", "/v1/join", br#"{"invite":" abc\n"}"#), Ok(Call::Join { invite: "abc".into() }));
-    }
-
-    #[test]
-    fn bad_requests_are_refused_with_their_status() {
-        assert_eq!(status_of(route("GET", "/", b"")), 404);
-        assert_eq!(status_of(route("GET", "/v2/status", b"")), 404);
-        assert_eq!(status_of(route("GET", "/v1/status?x=1", b"")), 404);
-        assert_eq!(status_of(route("GET", "/v1/../v1/status", b"")), 404);
-        assert_eq!(status_of(route("POST", "/v1/status", b"")), 405);
-        assert_eq!(status_of(route("GET", "/v1/stop", b"")), 405);
-        assert_eq!(status_of(route("POST", "/v1/join", &vec![b' '; BODY_MAX + 1])), 413);
-        let bad: &[(&str, &[u8])] = &[
-            ("/v1/stop", b"{\"now\":true}"),
-            ("/v1/stop", b"null"),
-            ("/v1/join", b""),
-            ("/v1/join", b"{}"),
-            ("/v1/join", b"{\"invite\":\"  \"}"),
-            ("/v1/join", b"{\"invite\":7}"),
-            ("/v1/join", b"{\"invite\":\"a\",\"name\":\"b\"}"),
-            ("/v1/join", b"{\"invite\":\"a\"} {}"),
-            ("/v1/join", b"\xff\xfe"),
-            ("/v1/invite", b"{\"role\":\"owner\"}"),
-            ("/v1/invite", b"{\"role\":\"Member\"}"),
-            ("/v1/invite", b"{\"minutes\":0}"),
-            ("/v1/invite", b"{\"minutes\":10081}"),
-            ("/v1/invite", b"{\"minutes\":-1}"),
-            ("/v1/invite", b"{\"minutes\":99999999999}"),
-            ("/v1/invite", b"{\"circle\":\"a/b\"}"),
-            ("/v1/found", b"{\"name\":\"..\"}"),
-            ("/v1/found", b"{\"name\":\"a\\u0000b\"}"),
-            ("/v1/found", b"{\"name\":\"\"}"),
-            ("/v1/press", b"{\"held_ms\":30001}"),
-            ("/v1/press", b"{\"hold\":true}"),
-            ("/v1/remove", b"{\"member\":\"\"}"),
-            ("/v1/remove", b"{\"circle\":\"Home\"}"),
-        ];
-        for (path, body) in bad {
-            assert_eq!(status_of(route("POST", path, body)), 400, "{path} {}", String::from_utf8_lossy(body));
-        }
-        let long = json!({ "invite": "a".repeat(INVITE_MAX + 1) }).to_string();
-        assert_eq!(status_of(route("POST", "/v1/join", long.as_bytes())), 400);
-    }
-
-    #[test]
-    fn a_deep_body_is_refused_and_not_recursed_into() {
-        let deep = "[".repeat(BODY_MAX);
-        assert_eq!(status_of(route("POST", "/v1/join", deep.as_bytes())), 400);
-        let inner = format!("{{\"invite\":{}", "[".repeat(60_000));
-        assert_eq!(status_of(route("POST", "/v1/join", inner.as_bytes())), 400);
-    }
-
-    #[test]
-    fn errors_carry_words_and_a_remedy() {
-        let (status, body) = render(&Err(ApiError::new(409, "it is mounted").with_remedy("unmount it")));
-        assert_eq!((status, body.as_str()), (409, r#"{"error":"it is mounted","remedy":"unmount it"}"#));
-        let (status, body) = render(&Err(OpError::Busy.into()));
-        assert_eq!((status, body.as_str()), (503, r#"{"error":"too much is waiting: try again"}"#));
-    }
-
-    #[test]
-    fn outcomes_are_json_objects() {
-        assert_eq!(render(&Ok(Outcome::Done)), (200, "{}".into()));
-        assert_eq!(render(&Ok(Outcome::Invite("x".into()))), (200, r#"{"invite":"x"}"#.into()));
-        assert_eq!(render(&Ok(Outcome::Circle("Home".into()))), (200, r#"{"circle":"Home"}"#.into()));
-        assert_eq!(outcome(Answer::Written(1)), None);
-        assert_eq!(outcome(Answer::Circle("a".into())), Some(Outcome::Circle("a".into())));
-    }
-
-    proptest! {
-        #[test]
-        fn any_request_gets_an_answer(method in "\\PC{0,8}", path in "(/v1/)?\\PC{0,12}", body in any::<Vec<u8>>()) {
-            if let Err(error) = route(&method, &path, &body) {
-                let (status, text) = render(&Err(error));
-                prop_assert!((400..600).contains(&status));
-                prop_assert!(serde_json::from_str::<ErrorAnswer>(&text).is_ok());
-            }
-        }
-
-        #[test]
-        fn any_name_that_passes_is_a_name_of_a_directory(name in "\\PC{0,80}") {
-            let body = json!({ "name": name }).to_string();
-            if let Ok(Call::Found { name }) = route("POST", "/v1/found", body.as_bytes()) {
-                prop_assert!(!name.is_empty() && name.len() <= 64 && !name.contains('/'));
-            }
-        }
-    }
-}
+mod tests;

@@ -1,4 +1,5 @@
-//! The page's own files, built in: one document for strangers, one for who has signed in, and what both load.
+//! The page's own files, built in: one document for strangers, one for who has signed in, one
+//! while the box is locked, and what they load.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -15,10 +16,23 @@ pub struct Asset {
     body: &'static [u8],
 }
 
-/// Answers a request for a file of the page; `None` when there is none of this path, or it is not for strangers.
-pub fn answer(path: &str, signed_in: bool, if_none_match: Option<&str>) -> Option<Response> {
+/// For whom a file of the page is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Visitor {
+    /// Somebody who has not signed in.
+    Stranger,
+    /// Somebody who has.
+    SignedIn,
+    /// Anybody, while the box is locked.
+    Locked,
+}
+
+/// Answers a request for a file of the page; `None` when there is none of this path, or it is not for this visitor.
+pub fn answer(path: &str, visitor: Visitor, if_none_match: Option<&str>) -> Option<Response> {
+    let signed_in = visitor == Visitor::SignedIn;
     let path = match path {
         "/" if signed_in => "/page.html",
+        "/" if visitor == Visitor::Locked => "/unlock.html",
         "/" => "/signin.html",
         path if path.ends_with(".html") => return None,
         path => path,
@@ -33,7 +47,7 @@ pub fn answer(path: &str, signed_in: bool, if_none_match: Option<&str>) -> Optio
     Some(Response { body: Bytes::from_static(asset.body), ..response.with("content-type", asset.media) })
 }
 
-const ASSETS: [Asset; 6] = [
+const ASSETS: [Asset; 8] = [
     Asset {
         path: "/signin.html",
         public: true,
@@ -45,6 +59,18 @@ const ASSETS: [Asset; 6] = [
         public: true,
         media: "text/javascript; charset=utf-8",
         body: include_bytes!("assets/signin.js"),
+    },
+    Asset {
+        path: "/unlock.html",
+        public: true,
+        media: "text/html; charset=utf-8",
+        body: include_bytes!("assets/unlock.html"),
+    },
+    Asset {
+        path: "/unlock.js",
+        public: true,
+        media: "text/javascript; charset=utf-8",
+        body: include_bytes!("assets/unlock.js"),
     },
     Asset {
         path: "/page.css",
@@ -73,10 +99,15 @@ mod tests {
 
     #[test]
     fn strangers_get_the_sign_in_alone() {
-        let body = |path, signed_in| answer(path, signed_in, None).map(|response| response.body);
+        let body = |path, signed_in| {
+            answer(path, if signed_in { Visitor::SignedIn } else { Visitor::Stranger }, None)
+                .map(|response| response.body)
+        };
         assert_eq!(body("/", false).as_deref(), Some(&include_bytes!("assets/signin.html")[..]));
         assert_eq!(body("/", true).as_deref(), Some(&include_bytes!("assets/page.html")[..]));
-        for path in ["/page.js", "/page.html", "/signin.html", "/nothing", "", "/../page.js"] {
+        let locked = answer("/", Visitor::Locked, None).map(|response| response.body);
+        assert_eq!(locked.as_deref(), Some(&include_bytes!("assets/unlock.html")[..]));
+        for path in ["/page.js", "/page.html", "/signin.html", "/unlock.html", "/nothing", "", "/../page.js"] {
             assert_eq!(body(path, false), None, "{path}");
         }
         assert!(body("/page.js", true).is_some() && body("/page.html", true).is_none());
@@ -84,11 +115,11 @@ mod tests {
 
     #[test]
     fn what_the_browser_has_is_not_sent_again() {
-        let first = answer("/", false, None).expect("a page");
+        let first = answer("/", Visitor::Stranger, None).expect("a page");
         let tag = first.header("etag").expect("a tag");
-        let again = answer("/", false, Some(tag)).expect("an answer");
+        let again = answer("/", Visitor::Stranger, Some(tag)).expect("an answer");
         assert_eq!((again.status, again.body.len()), (304, 0));
-        assert_eq!(answer("/", true, Some(tag)).expect("a page").status, 200);
+        assert_eq!(answer("/", Visitor::SignedIn, Some(tag)).expect("a page").status, 200);
     }
 
     #[test]

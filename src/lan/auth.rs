@@ -3,8 +3,7 @@
 //! A nonce is a time and a MAC over it, so that handing one out keeps nothing; what is kept is which of its counts came, so
 //! that nothing that was overheard is good for a second request. Wrong tries are counted by where they come from.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use core::net::IpAddr;
 use data_encoding::{BASE64, HEXLOWER};
@@ -13,9 +12,9 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use super::api::ApiError;
-use super::host::host_of;
 use super::password::{Algorithm, Password, USER};
 use super::response::Response;
+use super::tries::{TRIES_TIME, Tries};
 use crate::base::Instant;
 use crate::base::limits::{NONCE_TIME, NONCES};
 
@@ -28,8 +27,7 @@ pub struct Auth {
     used: BTreeMap<Instant, Counts>,
     /// Nonces that were made by then are no longer good: which of them were used is forgotten.
     floor: Option<Instant>,
-    /// When and from where wrong tries came lately.
-    wrong: VecDeque<(Instant, IpAddr)>,
+    wrong: Tries,
 }
 
 /// A request, as far as its sender's knowledge of the password goes.
@@ -48,7 +46,7 @@ pub struct Claim<'a> {
 impl Auth {
     /// Knows this password, or none; `key` is the operating system's entropy.
     pub fn new(password: Option<Password>, key: [u8; 32]) -> Self {
-        Self { password, key, used: BTreeMap::new(), floor: None, wrong: VecDeque::new() }
+        Self { password, key, used: BTreeMap::new(), floor: None, wrong: Tries::default() }
     }
 
     /// Replaces the password, or takes it away.
@@ -69,13 +67,7 @@ impl Auth {
     pub fn check(&mut self, now: Instant, claim: &Claim<'_>) -> Result<(), Response> {
         let Some(password) = &self.password else { return Err(none_set()) };
         let Some(authorization) = claim.authorization else { return Err(self.challenge(now, false)) };
-        let from = host_of(claim.remote);
-        while self.wrong.front().is_some_and(|(at, _)| now.since(*at) >= TRIES_TIME) {
-            self.wrong.pop_front();
-        }
-        let own = self.wrong.iter().filter(|(_, by)| *by == from).count();
-        // Whoever has not tried yet is not kept out by those who did.
-        if own >= TRIES_EACH || own > 0 && self.wrong.len() >= TRIES_ALL {
+        if !self.wrong.may(now, claim.remote) {
             let refused = ApiError::new(429, "there were too many wrong passwords");
             let refused = refused.with_remedy("wait ten minutes, or set the password anew on the page of this box");
             return Err(Response::from(refused).with("retry-after", TRIES_TIME.as_secs().to_string()));
@@ -95,10 +87,7 @@ impl Auth {
             Some(Proof::Digest { .. }) => Err(self.challenge(now, true)),
             None => {
                 let refused = self.challenge(now, false);
-                if self.wrong.len() >= TRIES_ALL * 4 {
-                    self.wrong.pop_front();
-                }
-                self.wrong.push_back((now, from));
+                self.wrong.wrong(now, claim.remote);
                 Err(refused)
             }
         }
@@ -277,10 +266,6 @@ impl Counts {
 }
 
 const CHALLENGE: &str = "www-authenticate";
-const TRIES_TIME: Duration = Duration::from_secs(600);
-/// Wrong tries in [`TRIES_TIME`] from one host, and from all.
-const TRIES_EACH: usize = 10;
-const TRIES_ALL: usize = 40;
 /// More than any client sends.
 const PARAMETERS: usize = 16;
 
@@ -413,7 +398,7 @@ mod tests {
     fn wrong_tries_are_bounded() {
         let mut auth = auth();
         let right = format!("Basic {}", BASE64.encode(b"dustfs:correct horse"));
-        for _ in 0..TRIES_EACH {
+        for _ in 0..10 {
             assert_eq!(status(&mut auth, NOW, "Basic eDp4"), 401);
         }
         assert_eq!(status(&mut auth, NOW, &right), 429);
@@ -424,7 +409,6 @@ mod tests {
             let wrong = Claim { remote: IpAddr::V4(Ipv4Addr::new(10, 0, 1, host)), ..claim(Some("x")) };
             assert_eq!(auth.check(NOW + TRIES_TIME, &wrong).expect_err("wrong").status, 401);
         }
-        assert!(auth.wrong.len() <= TRIES_ALL * 4);
         assert_eq!(status(&mut auth, NOW + TRIES_TIME, &right), 200);
         auth.set(Some(Password::new("another one", [2; 4]).expect("a password")));
         assert_eq!(status(&mut auth, NOW + TRIES_TIME, &right), 401);

@@ -37,4 +37,6 @@ pub mod session;
 #[cfg(feature = "lan")]
 pub mod signin;
 #[cfg(feature = "lan")]
+mod tries;
+#[cfg(feature = "lan")]
 pub mod upload;

@@ -5,20 +5,23 @@ use core::net::IpAddr;
 use data_encoding::HEXLOWER;
 use serde::Deserialize;
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::api::{self, ApiError, Call, Outcome};
-use super::assets;
+use super::assets::{self, Visitor};
 use super::dav;
 use super::download::Conditions;
 use super::host::{Names, Source};
-use super::password::{Password, USER};
+use super::password::USER;
 use super::path::{self, FilePath};
 use super::qr;
 use super::response::Response;
 use super::session::{Sessions, Token, forget_cookie, set_cookie};
 use super::signin::{Answer, Id, SignIns};
+use super::tries::Tries;
 use crate::base::Instant;
 use crate::base::limits::{FILE_MAX, SIGN_IN_TIME};
+use crate::node::io::OpError;
 
 /// A request's head, as far as anybody looks at it.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +63,8 @@ pub enum Step {
     Dav,
     /// Set the password for WebDAV by [`password`] of the body, take it away without a body, or tell whether there is one.
     Password(Change),
+    /// Open the key slot by [`unlock`] of the body; a wrong one is told to [`Page::guessed_wrong`].
+    Unlock,
     /// Ask the box whether this page may sign in, by [`Page::ask_sign_in`].
     SignIn,
     /// List a directory, or send a file, whichever it is.
@@ -104,12 +109,37 @@ pub struct Page {
     signins: SignIns,
     /// How often all sessions were forgotten.
     forgotten: u32,
+    /// While the box is locked, the page takes its passphrase and does nothing else.
+    locked: bool,
+    guesses: Tries,
 }
 
 impl Page {
     /// A page that answers under these names; nobody is signed in.
     pub fn new(names: Names) -> Self {
-        Self { names, sessions: Sessions::default(), signins: SignIns::default(), forgotten: 0 }
+        Self {
+            names,
+            sessions: Sessions::default(),
+            signins: SignIns::default(),
+            forgotten: 0,
+            locked: false,
+            guesses: Tries::default(),
+        }
+    }
+
+    /// The page of a box that is locked.
+    pub fn locked(self) -> Self {
+        Self { locked: true, ..self }
+    }
+
+    /// Whoever gave the passphrase is signed in from the start on.
+    pub fn keep_signed_in(&mut self, now: Instant, token: Token) {
+        self.sessions.open(now, token);
+    }
+
+    /// Somebody there gave another passphrase.
+    pub fn guessed_wrong(&mut self, now: Instant, from: IpAddr) {
+        self.guesses.wrong(now, from);
     }
 
     /// All sessions were to be forgotten so often: where that is news, they are.
@@ -133,6 +163,9 @@ impl Page {
             ));
         }
         let (path, query) = head.target.split_once('?').map_or((head.target, ""), |(path, query)| (path, query));
+        if self.locked {
+            return self.while_locked(now, head, host, path);
+        }
         // Explorer looks above the tree first.
         if dav::is_target(path) || path == "/" && matches!(head.method, "OPTIONS" | "PROPFIND") {
             return match head.source.is_foreign(host) {
@@ -148,7 +181,8 @@ impl Page {
         if let Some(rest) = path.strip_prefix("/v1/signin") {
             return self.sign_in(now, head, rest);
         }
-        if let Some(response) = assets::answer(path, signed_in, head.if_none_match) {
+        let visitor = if signed_in { Visitor::SignedIn } else { Visitor::Stranger };
+        if let Some(response) = assets::answer(path, visitor, head.if_none_match) {
             return if reads { Ok(Step::Answer(response)) } else { Ok(Step::Answer(not_allowed("GET, HEAD"))) };
         }
         if !signed_in {
@@ -178,6 +212,22 @@ impl Page {
             Some(method) if method == head.method => Ok(Step::Call),
             Some(method) => Ok(Step::Answer(not_allowed(method))),
             None => Err(ApiError::new(404, "there is nothing at this address")),
+        }
+    }
+
+    fn while_locked(&mut self, now: Instant, head: &Head<'_>, host: &str, path: &str) -> Result<Step, ApiError> {
+        if path == "/v1/unlock" && head.method == "POST" {
+            if !head.source.is_own(head.method, host) {
+                return Err(ApiError::new(403, "the request was sent by another page than this box's own"));
+            }
+            if !self.guesses.may(now, head.remote) {
+                return Err(ApiError::new(429, "there were too many wrong passphrases").with_remedy("wait ten minutes"));
+            }
+            return Ok(Step::Unlock);
+        }
+        match assets::answer(path, Visitor::Locked, head.if_none_match) {
+            Some(response) if matches!(head.method, "GET" | "HEAD") => Ok(Step::Answer(response)),
+            _ => Err(OpError::Locked.into()),
         }
     }
 
@@ -268,16 +318,18 @@ pub fn call(method: &str, target: &str, body: &[u8]) -> Result<Call, ApiError> {
         | Call::Join { .. }
         | Call::Found { .. }
         | Call::Leave { .. }
+        | Call::Lock
+        | Call::Passphrase { .. }
         | Call::Remove { .. } => Ok(call),
         _ => Err(ApiError::new(403, "this is not for the page").with_remedy("use the command line on the box")),
     }
 }
 
-/// Reads the password that somebody chose, `{"password": TEXT}`; `salt` is the operating system's entropy.
+/// Reads the password that somebody chose, `{"password": TEXT}`.
 ///
 /// # Errors
 /// 400 with the reason.
-pub fn password(body: &[u8], salt: [u8; 4]) -> Result<Password, ApiError> {
+pub fn password(body: &[u8]) -> Result<Zeroizing<String>, ApiError> {
     #[derive(Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Body {
@@ -285,7 +337,19 @@ pub fn password(body: &[u8], salt: [u8; 4]) -> Result<Password, ApiError> {
     }
     let Body { password } = serde_json::from_slice(body)
         .map_err(|why| ApiError::bad(format!("the body is not the JSON that is expected: {why}")))?;
-    Password::new(&password, salt)
+    Ok(Zeroizing::new(password))
+}
+
+/// Reads the passphrase that somebody gave a locked box, `{"passphrase": TEXT}`, as a call that signs the page in; `session`
+/// is the operating system's entropy.
+///
+/// # Errors
+/// 400 with the reason.
+pub fn unlock(body: &[u8], session: Token) -> Result<Call, ApiError> {
+    match api::route("POST", "/v1/unlock", body)? {
+        Call::Unlock { passphrase, .. } => Ok(Call::Unlock { passphrase, session: Some(session) }),
+        _ => Err(ApiError::bad("it asks for something else")),
+    }
 }
 
 /// Tells whether there is a password, and the name that goes with it.
@@ -537,12 +601,10 @@ mod tests {
             let asked = Head { cookie: &cookie, ..head(method, "/v1/password") };
             assert_eq!(page.head(Instant(1), &asked), Step::Password(change));
         }
-        assert_eq!(
-            password(b"{\"password\":\"correct horse\"}", [0; 4]).map(|set| set.is("dustfs", "correct horse")),
-            Ok(true)
-        );
-        for body in [&b""[..], b"{}", b"{\"password\":\"short\"}", b"{\"password\":\"correct horse\",\"x\":1}"] {
-            assert_eq!(password(body, [0; 4]).expect_err("refused").status, 400);
+        let text = password(b"{\"password\":\"correct horse\"}");
+        assert_eq!(text.map(|text| text.as_str() == "correct horse"), Ok(true));
+        for body in [&b""[..], b"{}", b"{\"password\":7}", b"{\"password\":\"correct horse\",\"x\":1}"] {
+            assert_eq!(password(body).expect_err("refused").status, 400);
         }
     }
 

@@ -16,6 +16,9 @@ use crate::wire::record::{Chain, Dot};
 
 /// The name under which the node's own identity lies in `meta`.
 pub const IDENTITY: &[u8] = b"identity";
+/// The name under which `meta` keeps the end of what drafts lie on, slab and unit in four bytes each: a locked node cannot
+/// open them, and must not write there.
+pub const FRONTIER: &[u8] = b"frontier";
 
 /// The name under which the powered-on time lies in `meta`: milliseconds, eight bytes.
 pub const UPTIME: &[u8] = b"uptime";

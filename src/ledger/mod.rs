@@ -3,6 +3,7 @@
 //!
 //! Invariant: a read sees every `put` made before it, durable or not; at most one batch is on its way to the disk.
 
+pub mod key;
 pub mod keys;
 pub mod values;
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::{CircleId, EpochId, InfoHash, Location, ObjectId, RecordHash};
+use crate::base::{CircleId, EpochId, InfoHash, Location, MemberKey, ObjectId, RecordHash};
 use crate::wire::record::{Bytes2, Context, Dot};
 use crate::wire::{WireError, bencode};
 
@@ -25,7 +25,9 @@ pub trait Value: Serialize + serde::de::DeserializeOwned {
 /// `meta` at [`IDENTITY`](super::keys::IDENTITY): who this node is.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Identity {
-    /// Seed of the member key.
+    /// The member key's public half.
+    pub key: MemberKey,
+    /// Seed of the member key, sealed under the state key as [`MEMBER_LABEL`].
     pub member: Bytes2,
     /// The name that friends see.
     pub name: String,
@@ -37,6 +39,11 @@ impl Value for Identity {
     const WHAT: &'static str = "this node's identity in the ledger";
 }
 
+/// Under which the state key seals the member key's seed.
+pub const MEMBER_LABEL: &str = "the member key";
+/// Under which the state key seals [`CircleSecrets`].
+pub const CIRCLE_LABEL: &str = "a circle's keys";
+
 /// `circles`: what a node knows of a circle besides the roster.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct CircleEntry {
@@ -47,17 +54,30 @@ pub struct CircleEntry {
     /// True when the owner left it.
     #[serde(default)]
     pub left: u8,
-    /// Epoch keys, oldest first.
-    pub keys: Vec<EpochEntry>,
     /// Our leaf certificate, DER.
     pub leaf: Bytes2,
+    /// [`CircleSecrets`], sealed under the state key as [`CIRCLE_LABEL`].
+    pub secrets: Bytes2,
+}
+
+impl Value for CircleEntry {
+    const WHAT: &'static str = "a circle in the ledger";
+}
+
+/// What of a circle must not be known to who finds the disk.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct CircleSecrets {
+    /// The circle that they are of.
+    pub circle: CircleId,
+    /// Epoch keys, oldest first.
+    pub keys: Vec<EpochEntry>,
     /// The seed of the circle's root key, if this node is a keeper.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub root: Option<Bytes2>,
 }
 
-impl Value for CircleEntry {
-    const WHAT: &'static str = "a circle in the ledger";
+impl Value for CircleSecrets {
+    const WHAT: &'static str = "a circle's keys in the ledger";
 }
 
 /// One epoch's key.

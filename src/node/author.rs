@@ -134,6 +134,7 @@ impl<S: Snapshot> Node<S> {
 
     /// Signs the open commit, which is durable and sent after the next batch.
     pub fn close_commit(&mut self, id: &CircleId) {
+        let Ok(member) = self.me.member() else { return };
         let Some(circle) = self.circles.get_mut(id) else { return };
         let Some(open) = circle.open.take() else { return };
         if open.entries.is_empty() {
@@ -152,7 +153,7 @@ impl<S: Snapshot> Node<S> {
             entries: open.entries,
             branches: Vec::new(),
         };
-        let signed = commit.sign(|bytes| self.me.member.sign(bytes));
+        let signed = commit.sign(|bytes| member.sign(bytes));
         circle.chains.insert(mine, Tip { sequence: open.dot.sequence, hash: signed.hash, lamport: open.lamport });
         self.ledger.put(Table::Commits, keys::commit(id, &open.dot), signed.bytes);
         self.effects.push(Effect::Push(*id, open.dot));

@@ -11,15 +11,15 @@ use super::{Node, StartError};
 use crate::base::limits::{CIRCLES, RECORD_MAX, STATEMENT_MAX};
 use crate::base::{CircleId, CommitHash, ConnId, EpochId, Instant, RecordHash, Snapshot, Table};
 use crate::ledger::keys;
-use crate::ledger::values::{CircleEntry, EpochEntry, Value as _};
+use crate::ledger::values::{CIRCLE_LABEL, CircleEntry, CircleSecrets, Value as _};
 use crate::roster::{Added, Roster, Verdict};
 use crate::seal::chunk::sealed_length;
 use crate::seal::member::verify;
-use crate::seal::{CircleKey, EpochKeys, Suite, envelope};
+use crate::seal::{CircleKey, EpochKeys, Suite};
 use crate::tree::{Changes, Seen, Tree, Version};
 use crate::wire::commit::{Commit, SignedCommit};
 use crate::wire::record::{Bytes2, Chain, Content, Inner, Outer, Value};
-use crate::wire::statement::{KeyFor, Role, Saying, SignedStatement};
+use crate::wire::statement::{Role, Saying, SignedStatement};
 
 /// The name of the circle that every node founds for its owner.
 pub const HOME: &str = "Home";
@@ -61,7 +61,9 @@ pub struct Circle {
     pub recall: Option<super::fork::Recall>,
     /// A record waits for its epoch's key: what torrents it names is not known.
     pub unopened: bool,
-    me: crate::base::MemberKey,
+    /// While the node is locked: the keys as they are kept, which go back as they came.
+    pub(super) sealed: Option<Bytes2>,
+    pub(super) me: crate::base::MemberKey,
 }
 
 /// One epoch whose key is held.
@@ -70,9 +72,6 @@ pub struct Epoch {
     pub key: CircleKey,
     pub keys: EpochKeys,
 }
-
-/// Time between the members' tries to start an epoch.
-const MINT_STEP: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// See [`Circle::chains`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,6 +109,7 @@ impl Circle {
             branches: BTreeMap::new(),
             recall: None,
             unopened: false,
+            sealed: None,
             me,
         }
     }
@@ -124,9 +124,14 @@ impl Circle {
         self.roster.role_of(&self.me)
     }
 
-    /// True when this node may read what is here.
+    /// True when this node may read what is here, and has the keys for it.
     pub fn readable(&self) -> bool {
-        self.kept_role().is_some_and(Role::reads)
+        !self.is_locked() && self.kept_role().is_some_and(Role::reads)
+    }
+
+    /// True while the node is locked: whatever its role, it is here as a cache is, and lets nothing go.
+    pub fn is_locked(&self) -> bool {
+        self.sealed.is_some()
     }
 
     /// True when both this node and the device are in the circle.
@@ -196,53 +201,15 @@ impl Circle {
         }))
     }
 
-    /// What the ledger keeps of this circle.
-    pub fn entry(&self) -> CircleEntry {
-        let mut keys: Vec<EpochEntry> = self
-            .epochs
-            .iter()
-            .map(|(id, epoch)| EpochEntry {
-                epoch: *id,
-                key: Bytes2::from(&epoch.key.0[..]),
-                number: epoch.number,
-                suite: epoch.keys.suite().number(),
-            })
-            .collect();
-        keys.sort_by_key(|entry| (entry.number, entry.epoch));
+    /// What the ledger keeps of this circle, with its secrets as they are sealed.
+    pub(super) fn entry(&self, secrets: Bytes2) -> CircleEntry {
         CircleEntry {
             home: self.home.into(),
             left: self.left.into(),
             incarnation: self.incarnation,
-            keys,
             leaf: Bytes2::from(&self.leaf[..]),
-            root: self.root_seed.as_ref().map(|seed| Bytes2::from(&seed[..])),
+            secrets,
         }
-    }
-
-    /// True when somebody who reads was never given the key of an epoch that is held here.
-    fn owes_keys(&self) -> bool {
-        let mut missed = self.roster.recipients().into_iter();
-        missed.any(|member| self.roster.not_given(&member).iter().any(|epoch| self.epochs.contains_key(&epoch.id)))
-    }
-
-    /// Takes the keys of earlier epochs that came with a new one: id and key, 32 bytes each.
-    fn learn_earlier(&mut self, mut keys: &[u8]) {
-        while let Some((id, rest)) = keys.split_first_chunk::<32>() {
-            let Some((key, rest)) = rest.split_first_chunk::<32>() else { return };
-            keys = rest;
-            let id = crate::base::StatementHash(*id);
-            let Some(epoch) = self.roster.epoch(&id).filter(|_| !self.epochs.contains_key(&id)) else { continue };
-            if let Some(suite) = Suite::from_number(epoch.suite) {
-                let number = epoch.number;
-                self.learn_epoch(id, number, suite, CircleKey(*key));
-            }
-        }
-    }
-
-    /// Takes an epoch's key.
-    pub fn learn_epoch(&mut self, id: EpochId, number: u64, suite: Suite, key: CircleKey) {
-        let keys = EpochKeys::derive(&self.id, number, suite, &key);
-        self.epochs.insert(id, Epoch { number, key, keys });
     }
 }
 
@@ -278,9 +245,6 @@ impl From<[u8; 96]> for CircleEntropy {
     }
 }
 
-/// Keys of earlier epochs that one statement hands out at most: they must fit it with those of all members.
-const HANDED_MAX: usize = 256;
-
 impl<S: Snapshot> Node<S> {
     /// Founds a circle whose first keeper this node is. Returns its id.
     pub fn found(&mut self, name: &str, home: bool, suite: Suite, entropy: [u8; 96]) -> Result<CircleId, OpError> {
@@ -299,7 +263,8 @@ impl<S: Snapshot> Node<S> {
             crate::cert::issue_leaf(&entropy.root, &root.der, &self.me.device.transport, serial).map_err(failed)?;
         let nonce = self.fresh_nonce();
         let founding = crate::roster::found(nonce, name.into(), &root.der, self.me.device.clone());
-        let founding = founding.sign(|bytes| self.me.member.sign(bytes));
+        let member = self.me.member()?;
+        let founding = founding.sign(|bytes| member.sign(bytes));
         let roster = Roster::new(founding.clone()).map_err(|error| OpError::Invalid(error.to_string()))?;
         let id = roster.circle();
         self.ledger.put(Table::Statements, keys::statement(&id, &founding.hash), founding.bytes);
@@ -311,56 +276,6 @@ impl<S: Snapshot> Node<S> {
         self.tell_trust();
         self.root_changed();
         Ok(id)
-    }
-
-    /// Starts an epoch with a fresh circle key, sealed to all who read now. With it each is handed the keys of earlier
-    /// epochs that it was never given, such as one that was started while it was being admitted elsewhere: what was
-    /// sealed under it is the new member's to read as well.
-    pub fn mint_epoch(
-        &mut self,
-        id: &CircleId,
-        suite: Suite,
-        key: CircleKey,
-        envelope_entropy: [u8; 32],
-    ) -> Result<(), OpError> {
-        let nonce = self.fresh_nonce();
-        let circle = self.circles.get_mut(id).ok_or(OpError::NotFound)?;
-        let number = circle.roster.next_epoch_number();
-        let mut sealed = Vec::new();
-        let mut handed = 0;
-        for (at, member) in circle.roster.recipients().into_iter().enumerate() {
-            use sha2::{Digest, Sha256};
-            let entropy =
-                Sha256::new().chain_update(envelope_entropy).chain_update((at as u64).to_be_bytes()).finalize().into();
-            let mut keys = Zeroizing::new(key.0.to_vec());
-            for epoch in circle.roster.not_given(&member) {
-                if let Some(held) = circle.epochs.get(&epoch.id).filter(|_| handed < HANDED_MAX) {
-                    keys.extend_from_slice(&epoch.id.0);
-                    keys.extend_from_slice(&held.key.0);
-                    handed += 1;
-                }
-            }
-            match envelope::seal_to(&member, entropy, &keys) {
-                Ok(bytes) => sealed.push(KeyFor { member, sealed: Bytes2::from(bytes) }),
-                // A key that is no point on the curve can never open anything: it gets nothing.
-                Err(error) => log::warn!("no epoch key for member {member}: {error}"),
-            }
-        }
-        let saying = Saying::Epoch { number, suite: suite.number(), keys: sealed };
-        let statement = circle.roster.say(self.me.device.member, nonce, saying);
-        let statement = statement.sign(|bytes| self.me.member.sign(bytes));
-        circle.learn_epoch(statement.hash, number, suite, key);
-        self.learn_statement(id, statement, None).map_err(OpError::Invalid)?;
-        self.save_circle(id);
-        Ok(())
-    }
-
-    /// Writes what the ledger keeps of a circle.
-    pub fn save_circle(&mut self, id: &CircleId) {
-        if let Some(circle) = self.circles.get(id) {
-            self.ledger.put(Table::Circles, id.0.to_vec(), circle.entry().encode());
-            self.flush_soon();
-        }
     }
 
     /// The circle of that name.
@@ -406,56 +321,6 @@ impl<S: Snapshot> Node<S> {
         Ok(added)
     }
 
-    /// Where no epoch is usable, those who write start one: the first of them at once, the others after a while each.
-    fn plan_epoch(&mut self, id: &CircleId) {
-        let now = self.now.instant;
-        let Some(circle) = self.circles.get_mut(id) else { return };
-        if !circle.roster.needs_epoch() && !circle.owes_keys() {
-            circle.mint = None;
-            return;
-        }
-        let mut writers = circle.roster.current().filter(|member| member.role.writes());
-        if let Some(place) = writers.position(|member| member.device.member == circle.me) {
-            circle.mint.get_or_insert(now + MINT_STEP * (place as u32 + 1));
-        }
-    }
-
-    /// Starts the epochs that are due.
-    pub fn mint_due(&mut self) {
-        let now = self.now.instant;
-        let due: Vec<_> = self.circles.values().filter(|circle| circle.mint.is_some_and(|at| at <= now)).collect();
-        let due: Vec<_> = due.into_iter().map(|circle| (circle.id, circle.latest_suite())).collect();
-        for (id, suite) in due {
-            if let Some(circle) = self.circles.get_mut(&id) {
-                circle.mint = None;
-            }
-            let (key, envelope) = (CircleKey(self.fresh()), self.fresh());
-            if let Err(error) = self.mint_epoch(&id, suite, key, envelope) {
-                log::error!("no new epoch could be started: {error}");
-                self.plan_epoch(&id);
-            }
-        }
-    }
-
-    /// Opens the epoch key that was sealed to us, if there is one.
-    fn open_epoch(&mut self, id: &CircleId, epoch: EpochId, number: u64, suite: u8, sealed: &[KeyFor]) {
-        let Some(circle) = self.circles.get_mut(id) else { return };
-        if circle.epochs.contains_key(&epoch) {
-            return;
-        }
-        let Some(mine) = sealed.iter().find(|key| key.member == self.me.device.member) else { return };
-        let opened = Zeroizing::new(envelope::open(&self.me.member, &mine.sealed).unwrap_or_default());
-        match (opened.split_first_chunk::<32>(), Suite::from_number(suite)) {
-            (Some((key, earlier)), Some(suite)) => {
-                circle.learn_epoch(epoch, number, suite, CircleKey(*key));
-                circle.learn_earlier(earlier);
-                self.save_circle(id);
-                self.reload_tree(id);
-            }
-            _ => log::warn!("the key of epoch {number} does not open for this node"),
-        }
-    }
-
     /// Tells the tree what people are called, for the names of conflicts.
     pub fn name_authors(&mut self, id: &CircleId) {
         if let Some(circle) = self.circles.get_mut(id) {
@@ -483,13 +348,16 @@ impl<S: Snapshot> Node<S> {
         self.load_addresses()?;
         self.load_uptime()?;
         self.load_torrents()?;
+        self.load_frontier()?;
         let ids: Vec<_> = self.circles.keys().copied().collect();
         for id in ids {
             self.load_chains(&id)?;
             if let Some(circle) = self.circles.get_mut(&id) {
                 circle.durable = circle.chains.get(&circle.chain()).map_or(0, |tip| tip.sequence);
             }
-            self.load_drafts(&id)?;
+            if !self.is_locked() {
+                self.load_drafts(&id)?;
+            }
             self.plan_epoch(&id);
         }
         self.loaded();
@@ -518,23 +386,23 @@ impl<S: Snapshot> Node<S> {
         if roster.circle() != id {
             return Err(broken("its founding statement is missing".into()));
         }
-        let root = match &entry.root {
-            Some(seed) => Some(Zeroizing::new(
-                <[u8; 32]>::try_from(&seed[..]).map_err(|_| broken("its root key is not 32 bytes".into()))?,
-            )),
-            None => None,
-        };
         let mut circle = Circle::new(roster, entry.home != 0, entry.leaf.into_vec().into(), self.me.device.member);
-        circle.root_seed = root;
         circle.left = entry.left != 0;
         circle.incarnation = entry.incarnation;
-        for epoch in entry.keys {
-            let key =
-                <[u8; 32]>::try_from(&epoch.key[..]).map_err(|_| broken("an epoch key is not 32 bytes".into()))?;
-            let suite = Suite::from_number(epoch.suite).ok_or_else(|| broken("an epoch's suite is unknown".into()))?;
-            circle.learn_epoch(epoch.epoch, epoch.number, suite, CircleKey(key));
+        let mut missed = false;
+        match &self.me.secrets {
+            Some(secrets) => {
+                let opened = secrets.state.open(CIRCLE_LABEL, &entry.secrets);
+                let opened = opened.map_err(|error| broken(error.to_string()))?;
+                circle.take_secrets(CircleSecrets::decode(&opened)?).map_err(broken)?;
+                missed = circle.open_missed(&secrets.member);
+            }
+            None => circle.sealed = Some(entry.secrets),
         }
         self.circles.insert(id, circle);
+        if missed {
+            self.save_circle(&id);
+        }
         self.name_authors(&id);
         Ok(())
     }

@@ -135,6 +135,10 @@ impl<S: Snapshot> Node<S> {
             return Ok(());
         }
         if dot.sequence <= held {
+            // What to do about it needs the keys; who told it tells it again once they are here.
+            if self.is_locked() {
+                return Ok(());
+            }
             return self.settle_fork(id, &[(chain, dot.sequence, signed.hash)], true);
         }
         if self.circles[id].chain() == chain {
@@ -318,6 +322,7 @@ impl<S: Snapshot> Node<S> {
 
     /// Signs the first commit of a new chain, which says what counts of the earlier ones and needs nothing else.
     fn say_branches(&mut self, id: &CircleId, branches: Vec<Branch>) {
+        let Ok(member) = self.me.member() else { return };
         let Some(circle) = self.circles.get_mut(id).filter(|_| !branches.is_empty()) else { return };
         let chain = circle.chain();
         let commit = Commit {
@@ -331,7 +336,7 @@ impl<S: Snapshot> Node<S> {
             branches,
         };
         circle.learn_branches(&commit);
-        let signed = commit.sign(|bytes| self.me.member.sign(bytes));
+        let signed = commit.sign(|bytes| member.sign(bytes));
         let dot = signed.commit.dot;
         circle.chains.insert(chain, Tip { sequence: 1, hash: signed.hash, lamport: 1 });
         self.ledger.put(Table::Commits, keys::commit(id, &dot), signed.bytes);

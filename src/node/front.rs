@@ -126,6 +126,9 @@ impl<S: Snapshot> Node<S> {
             None if self.config.problem.is_some() => return State::DiskFault,
             None => {}
         }
+        if self.is_locked() {
+            return State::Locked;
+        }
         let mut roles = self.circles.values().filter_map(|circle| circle.role()).peekable();
         if roles.peek().is_some() && roles.all(|role| role == Role::Cache) {
             return State::CacheMode;

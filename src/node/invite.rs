@@ -156,10 +156,10 @@ impl<S: Snapshot> Node<S> {
             return self.close(conn, "nobody waits for this connection".into());
         };
         let Some(exporter) = self.peers.get(conn).map(|peer| peer.exporter) else { return };
+        let Ok(member) = self.me.member() else { return };
         let joining = &mut self.invites.joins[at];
         let invite = joining.invite.clone();
-        let (joiner, message) =
-            Joiner::new(invite, self.me.device.clone(), exporter, |bytes| self.me.member.sign(bytes));
+        let (joiner, message) = Joiner::new(invite, self.me.device.clone(), exporter, |bytes| member.sign(bytes));
         joining.dial = None;
         joining.conn = Some(conn);
         joining.joiner = Some(joiner);
@@ -241,7 +241,8 @@ impl<S: Snapshot> Node<S> {
             let circle = self.circles.get(id).ok_or("the circle is gone")?;
             let statement =
                 circle.roster.say(self.me.device.member, nonce, Saying::Admit { device: device.clone(), role });
-            let statement = statement.sign(|bytes| self.me.member.sign(bytes));
+            let member = self.me.member().map_err(|error| error.to_string())?;
+            let statement = statement.sign(|bytes| member.sign(bytes));
             if self.learn_statement(id, statement, None)? == Added::Waiting {
                 return Err("the roster is not whole: try again when a friend is online".into());
             }
@@ -412,7 +413,8 @@ impl<S: Snapshot> Node<S> {
             .collect();
         let nonce = self.fresh_nonce();
         let statement = self.circles[&id].roster.say(self.me.device.member, nonce, Saying::Remove { member, cuts });
-        let statement = statement.sign(|bytes| self.me.member.sign(bytes));
+        let member = self.me.member()?;
+        let statement = statement.sign(|bytes| member.sign(bytes));
         self.learn_statement(&id, statement, None).map_err(OpError::NotPermitted)?;
         let entropy = CircleEntropy::from(entropy);
         if self.circles[&id].roster.needs_epoch() {

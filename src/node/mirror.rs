@@ -41,7 +41,9 @@ impl<S: Snapshot> Node<S> {
     /// True where this node never could read: there each torrent has its place to itself, and may go. Versions that a
     /// member wrote share pieces, which stay also when it has become a cache.
     fn is_cached(&self, circle: &CircleId) -> bool {
-        self.circles.get(circle).is_some_and(|circle| circle.epochs.is_empty() && !circle.readable())
+        self.circles
+            .get(circle)
+            .is_some_and(|circle| !circle.is_locked() && circle.epochs.is_empty() && !circle.readable())
     }
 
     /// True for a node that is a cache in some circle.

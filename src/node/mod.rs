@@ -11,6 +11,7 @@ mod author;
 mod circle;
 mod draft;
 mod entries;
+mod epochs;
 mod files;
 mod fork;
 #[cfg(feature = "panel")]
@@ -57,12 +58,12 @@ use crate::base::{
     CircleId, ConnId, InfoHash, Instant, Now, ObjectId, Rng, Snapshot, StoreError, Table, Ticket, TransportKey,
 };
 use crate::keep::Retention;
-use crate::ledger::values::{Identity, Value};
+use crate::ledger::values::{Identity, MEMBER_LABEL, Value};
 use crate::ledger::{Ledger, keys};
 use crate::pair::{Button, Inviter};
 use crate::roster::address::AddressBook;
 use crate::roster::dial::DialPlan;
-use crate::seal::{MemberSecret, TransportSecret};
+use crate::seal::{MemberSecret, StateKey, TransportSecret};
 use crate::swarm::Swarm;
 use crate::wire::record::{Bytes2, Dot};
 use crate::wire::statement::Device;
@@ -143,9 +144,24 @@ pub struct Node<S> {
 
 /// Who this node is.
 struct Me {
-    member: MemberSecret,
+    /// `None` while the node is locked.
+    secrets: Option<Secrets>,
     transport: TransportSecret,
     device: Device,
+}
+
+/// What a locked node has not.
+struct Secrets {
+    /// Seals what is kept.
+    state: StateKey,
+    member: MemberSecret,
+}
+
+impl Me {
+    /// Signs what this member says, and opens what is sealed to it.
+    fn member(&self) -> Result<&MemberSecret, OpError> {
+        self.secrets.as_ref().map(|secrets| &secrets.member).ok_or(OpError::Locked)
+    }
 }
 
 /// What a disk request was for.
@@ -178,10 +194,21 @@ const JOIN_TIME: Duration = Duration::from_secs(20);
 /// After a commit failed it is tried again this much later.
 const RETRY_TIME: Duration = Duration::from_secs(5);
 
-/// Makes a new identity to be stored by the batch that is returned with it.
-pub fn new_identity(name: &str, member: [u8; 32], transport: [u8; 32]) -> crate::base::Batch {
-    let identity =
-        Identity { name: name.into(), member: Bytes2::from(&member[..]), transport: Bytes2::from(&transport[..]) };
+/// Makes a new identity to be stored by the batch that is returned with it. The seeds and the nonce are the operating
+/// system's entropy.
+pub fn new_identity(
+    name: &str,
+    member: [u8; 32],
+    transport: [u8; 32],
+    state: &StateKey,
+    nonce: [u8; 12],
+) -> crate::base::Batch {
+    let identity = Identity {
+        name: name.into(),
+        key: MemberSecret::from_seed(member).public(),
+        member: Bytes2::from(state.seal(MEMBER_LABEL, nonce, &member)),
+        transport: Bytes2::from(&transport[..]),
+    };
     let mut batch = crate::base::Batch::default();
     batch.put(Table::Meta, keys::IDENTITY, identity.encode());
     batch
@@ -228,15 +255,33 @@ impl From<crate::wire::WireError> for StartError {
 
 impl<S: Snapshot> Node<S> {
     /// Reads what is durable and starts from it. `entropy` is 32 bytes of the operating system's, fresh for each start.
-    pub fn start(now: Now, store: S, config: NodeConfig, entropy: [u8; 32]) -> Result<Self, StartError> {
+    /// Without the state key the node is locked: it keeps and serves ciphertext, and can read and sign nothing.
+    pub fn start(
+        now: Now,
+        store: S,
+        config: NodeConfig,
+        entropy: [u8; 32],
+        state: Option<StateKey>,
+    ) -> Result<Self, StartError> {
         let identity = store.get(Table::Meta, keys::IDENTITY)?.ok_or(StartError::NoIdentity)?;
         let identity = Identity::decode(&identity)?;
         let seed = |bytes: &[u8]| {
             <[u8; 32]>::try_from(bytes).map_err(|_| StartError::Broken("a key in it is not 32 bytes".into()))
         };
-        let member = MemberSecret::from_seed(seed(&identity.member)?);
+        let secrets = match state {
+            Some(state) => {
+                let opened = state.open(MEMBER_LABEL, &identity.member);
+                let opened = opened.map_err(|error| StartError::Broken(error.to_string()))?;
+                let member = MemberSecret::from_seed(seed(&opened)?);
+                if member.public() != identity.key {
+                    return Err(StartError::Broken("the member key is another than the one that is named".into()));
+                }
+                Some(Secrets { state, member })
+            }
+            None => None,
+        };
         let transport = TransportSecret::from_seed(seed(&identity.transport)?);
-        let device = Device { member: member.public(), transport: transport.public(), name: identity.name };
+        let device = Device { member: identity.key, transport: transport.public(), name: identity.name };
         let button = Button::new(device.clone());
         let mut first = [0; 8];
         first.copy_from_slice(&Sha256::digest([&entropy[..], b"decisions"].concat())[..8]);
@@ -249,7 +294,7 @@ impl<S: Snapshot> Node<S> {
             rng: Rng::new(seed),
             fresh: (entropy, 0),
             ledger: Ledger::new(store),
-            me: Me { member, transport, device },
+            me: Me { secrets, transport, device },
             circles: BTreeMap::new(),
             vault,
             swarm: Swarm::new(seed),
@@ -367,6 +412,11 @@ impl<S: Snapshot> Node<S> {
     /// True when the owner's own circle is there.
     pub fn has_home(&self) -> bool {
         self.circles.values().any(|circle| circle.home)
+    }
+
+    /// True while the node has no state key: it waits for its passphrase.
+    pub fn is_locked(&self) -> bool {
+        self.me.secrets.is_none()
     }
 
     /// The seed of the TLS key, for the listener.
@@ -618,6 +668,15 @@ impl<S: Snapshot> Node<S> {
     fn op(&mut self, ticket: Ticket, op: Op) -> Option<Reply> {
         if self.stopping.is_some() && !matches!(op, Op::Shutdown | Op::Flush { .. } | Op::Release { .. }) {
             return Some(Err(OpError::Stopping));
+        }
+        let is_for_locked = match &op {
+            Op::Shutdown | Op::SignIn { .. } | Op::Leave { .. } => true,
+            #[cfg(feature = "panel")]
+            Op::Panel(_) => true,
+            _ => false,
+        };
+        if self.is_locked() && !is_for_locked {
+            return Some(Err(OpError::Locked));
         }
         match op {
             Op::Shutdown => self.shutdown(ticket),

@@ -287,6 +287,8 @@ pub enum OpError {
     Busy,
     /// ESHUTDOWN: the node is stopping.
     Stopping,
+    /// ENOKEY: the box waits for its passphrase.
+    Locked,
 }
 
 impl fmt::Display for OpError {
@@ -311,6 +313,7 @@ impl fmt::Display for OpError {
             OpError::Interrupted => f.write_str("it was interrupted"),
             OpError::Busy => f.write_str("too much is waiting: try again"),
             OpError::Stopping => f.write_str("the node is stopping"),
+            OpError::Locked => f.write_str("the box is locked: give its passphrase on its page, or by `dustfs unlock`"),
         }
     }
 }

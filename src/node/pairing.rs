@@ -67,6 +67,7 @@ impl<S: Snapshot> Node<S> {
 
     /// A short press of the button.
     pub(super) fn pair_press(&mut self, entropy: [u8; 48]) -> Reply {
+        self.me.member()?;
         if !self.has_home() {
             return Err(OpError::NotPermitted("a cache joins by an invite: ask a keeper for one".into()));
         }
@@ -82,8 +83,9 @@ impl<S: Snapshot> Node<S> {
 
     /// The button was held: the codes are equal.
     pub(super) fn pair_confirm(&mut self, entropy: [u8; 96]) -> Reply {
+        let member = self.me.member()?;
         self.pairing.entropy = Some(Zeroizing::new(entropy));
-        let confirmed = self.pairing.button.confirm(self.now.instant, &|bytes| self.me.member.sign(bytes));
+        let confirmed = self.pairing.button.confirm(self.now.instant, &|bytes| member.sign(bytes));
         confirmed.map(|()| Answer::Done).map_err(|refused| OpError::NotPermitted(refused.to_string()))
     }
 
@@ -117,7 +119,7 @@ impl<S: Snapshot> Node<S> {
     fn recognise(&mut self, presence: &Presence, address: SocketAddr) {
         let mut known = Vec::new();
         for circle in self.circles.values().filter(|circle| circle.role().is_some()) {
-            let key = LanKey::new(&circle.root_der);
+            let key = LanKey::new(circle.roster.founding());
             let devices = || circle.roster.allowed_transports().into_iter();
             let marks = presence.marks.iter();
             known.extend(marks.filter_map(|mark| key.recognise(mark, &presence.nonce, address.port(), devices())));
@@ -141,7 +143,7 @@ impl<S: Snapshot> Node<S> {
             self.pairing.nonce = Some(nonce);
             let own = self.me.device.transport;
             let circles = self.circles.values().filter(|circle| circle.role().is_some());
-            let marks = circles.map(|circle| LanKey::new(&circle.root_der).mark(&nonce, port, &own)).collect();
+            let marks = circles.map(|circle| LanKey::new(circle.roster.founding()).mark(&nonce, port, &own)).collect();
             let pairing = self.pairing.button.beacon();
             now = Announcement { port, presence: Some(Presence { nonce, marks }), pairing };
         }
@@ -248,7 +250,9 @@ impl<S: Snapshot> Node<S> {
 
     /// A frame of pairing came.
     pub(super) fn pair_frame(&mut self, conn: ConnId, payload: &[u8]) {
-        self.pairing.button.frame(self.now.instant, conn, payload, &|bytes| self.me.member.sign(bytes));
+        if let Ok(member) = self.me.member() {
+            self.pairing.button.frame(self.now.instant, conn, payload, &|bytes| member.sign(bytes));
+        }
     }
 }
 

@@ -176,6 +176,8 @@ impl<S: Snapshot> Node<S> {
         }
         self.swarm.connected(self.now.instant, conn, dialed.is_some());
         let signed = [HELLO_DOMAIN, &exporter, &self.me.device.transport.0].concat();
+        // A locked node proves its device alone, and is given what a cache is given.
+        let member = self.me.member().ok();
         let hello = Hello {
             version: VERSIONS.0,
             lowest: VERSIONS.1,
@@ -185,8 +187,8 @@ impl<S: Snapshot> Node<S> {
                 .filter(|circle| circle.admits(&transport) || certified == Some(circle.id))
                 .map(|circle| circle.id)
                 .collect(),
-            member: Some(self.me.device.member),
-            signature: Some(Bytes2::from(&self.me.member.sign(&signed)[..])),
+            member: member.map(|member| member.public()),
+            signature: member.map(|member| Bytes2::from(&member.sign(&signed)[..])),
         };
         self.tell(conn, &Control::Hello(hello));
     }

@@ -473,7 +473,22 @@ impl<S: Snapshot> Node<S> {
         let mut bytes = epoch.0.to_vec();
         bytes.extend(held.keys.seal_draft(nonce, &entry.encode()));
         self.ledger.put(Table::Drafts, keys::draft(&key.circle, &key.object, key.version.as_ref()), bytes);
+        let frontier = self.vault.frontier();
+        let frontier = [frontier.slab.to_be_bytes(), frontier.unit.to_be_bytes()].concat();
+        self.ledger.put(Table::Meta, keys::FRONTIER.to_vec(), frontier);
         true
+    }
+
+    /// What drafts lie on is taken, also while they cannot be opened.
+    pub(super) fn load_frontier(&mut self) -> Result<(), StartError> {
+        let frontier = self.ledger.get(Table::Meta, keys::FRONTIER)?.unwrap_or_default();
+        if let Some((slab, unit)) = frontier.split_first_chunk::<4>()
+            && let Ok(unit) = <[u8; 4]>::try_from(unit)
+        {
+            let end = Location { slab: u32::from_be_bytes(*slab), unit: u32::from_be_bytes(unit) };
+            self.vault.occupy(end, 0);
+        }
+        Ok(())
     }
 
     fn seal_unsealed(&mut self, key: DraftKey) {

@@ -39,6 +39,9 @@ pub struct Status {
     /// Resident memory in bytes, where the system tells it.
     #[serde(default)]
     pub memory: Option<u64>,
+    /// True when a passphrase is set; `None` where that is not known just now.
+    #[serde(default)]
+    pub passphrase: Option<bool>,
     /// How full it is as a cache; `None` where it is none.
     #[serde(default)]
     pub cache: Option<CacheStatus>,

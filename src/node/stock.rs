@@ -35,6 +35,8 @@ pub struct Stock {
     dialing: BTreeMap<Ticket, Key>,
     /// When it is looked whom to dial.
     review: Option<Instant>,
+    /// Under which circles the tracker showed itself to a host since that announced itself.
+    shown: BTreeMap<IpAddr, Vec<CircleId>>,
 }
 
 /// A torrent and the key of a stock client.
@@ -83,7 +85,8 @@ impl<S: Snapshot> Node<S> {
             let saying = Saying::Admit { device: device.clone(), role: Role::Cache };
             let nonce = self.fresh_nonce();
             let statement = self.circles[&id].roster.say(self.me.device.member, nonce, saying);
-            let statement = statement.sign(|bytes| self.me.member.sign(bytes));
+            let member = self.me.member()?;
+            let statement = statement.sign(|bytes| member.sign(bytes));
             if self.learn_statement(&id, statement, None).map_err(refused)? == Added::Waiting {
                 return Err(refused("the roster is not whole: try again when a friend is online".into()));
             }
@@ -139,7 +142,9 @@ impl<S: Snapshot> Node<S> {
                 "no keeper of the circle is known to listen: name one with --announce HOST:PORT".into(),
             ));
         }
-        let urls: Vec<String> = hosts.iter().map(|host| format!("https://{host}/announce")).collect();
+        let turns = (1..=TURNS).map(|turn| if turn == 1 { String::new() } else { format!("?{turn}") });
+        let urls: Vec<String> =
+            turns.flat_map(|turn| hosts.iter().map(move |host| format!("https://{host}/announce{turn}"))).collect();
         Ok(torrent_file(&metainfo, &circle.root_pem, &urls))
     }
 
@@ -167,14 +172,13 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// The circle whose tracker answers under a host's name or at an address, and the certificate for that host. Which of
-    /// several circles is meant cannot be known, so that each has its turn by chance: a client asks again.
-    pub fn tracker(&self, host: Result<&str, IpAddr>) -> Option<(CircleId, Bytes)> {
-        let kept: Vec<&Circle> = self
-            .circles
-            .values()
-            .filter(|circle| keeps(circle) && !circle.roster.guest_transports().is_empty())
-            .collect();
-        let circle = kept.get(self.now.instant.0 as usize % kept.len().max(1))?;
+    /// several circles a client means that asks `from` there is not said before the certificate is shown: each has its
+    /// turn, and the torrent's further addresses ([`TURNS`]) make a client ask again at once.
+    pub fn tracker(&mut self, host: Result<&str, IpAddr>, from: IpAddr) -> Option<(CircleId, Bytes)> {
+        let kept = self.circles.values().filter(|circle| keeps(circle) && !circle.roster.guest_transports().is_empty());
+        let kept: Vec<CircleId> = kept.map(|circle| circle.id).collect();
+        let id = self.turn(&kept, from)?;
+        let circle = self.circles.get(&id)?;
         let name = match host {
             Ok(name) => name.to_owned(),
             Err(ip) => ip.to_string(),
@@ -186,6 +190,25 @@ impl<S: Snapshot> Node<S> {
         Some((circle.id, leaf.into()))
     }
 
+    /// One of these that was not shown to that host since all were. By chance, since several clients of one host that
+    /// ask in step would else never be shown the right ones.
+    fn turn(&mut self, kept: &[CircleId], from: IpAddr) -> Option<CircleId> {
+        if kept.len() < 2 {
+            return kept.first().copied();
+        }
+        if self.stock.shown.len() >= HOSTS && !self.stock.shown.contains_key(&from) {
+            self.stock.shown.pop_first();
+        }
+        let shown = self.stock.shown.entry(from).or_default();
+        if kept.iter().all(|circle| shown.contains(circle)) {
+            shown.clear();
+        }
+        let left: Vec<CircleId> = kept.iter().filter(|circle| !shown.contains(circle)).copied().collect();
+        let circle = left[self.rng.below(left.len() as u64) as usize];
+        shown.push(circle);
+        Some(circle)
+    }
+
     /// A stock client announces itself. It is told who of the circle holds or fetches the torrent, and in how many
     /// seconds it asks again.
     pub fn announced(
@@ -195,6 +218,7 @@ impl<S: Snapshot> Node<S> {
         announce: &Announce,
     ) -> Result<(Vec<SocketAddr>, u64), String> {
         self.now = now;
+        self.stock.shown.remove(&asked.from);
         let info_hash = announce.info_hash;
         let torrent = self.vault.torrents.get(&info_hash).filter(|torrent| torrent.circle == asked.circle);
         let torrent = torrent.ok_or("the circle has no such torrent")?;
@@ -381,3 +405,8 @@ const REST: Duration = Duration::from_secs(30);
 const PEERS_TOLD: usize = 64;
 /// Trackers that a `.torrent` file names.
 const TRACKERS: usize = 8;
+/// How often it names each, under addresses that mean the same: a client that fails goes on to the next at once, and asks
+/// again after a quarter of a minute. More circles of one keeper with stock clients take longer.
+const TURNS: usize = 4;
+/// Hosts of which it is remembered what was shown to them.
+const HOSTS: usize = 64;

@@ -138,6 +138,11 @@ impl Vault {
         }
     }
 
+    /// Where nothing lies yet.
+    pub fn frontier(&self) -> Location {
+        self.next
+    }
+
     /// Notes that everything below the end of `extents` is taken.
     pub fn occupy(&mut self, location: Location, units: u32) {
         let end = Location { slab: location.slab, unit: (location.unit + units).min(SLAB_UNITS) };

@@ -322,8 +322,8 @@ impl Stock for Core {
         self.read(|node| node.circle_of_torrent(info_hash))
     }
 
-    fn tracker(&self, host: Result<&str, IpAddr>) -> Option<(CircleId, Bytes)> {
-        self.read(|node| node.tracker(host))
+    fn tracker(&self, host: Result<&str, IpAddr>, from: IpAddr) -> Option<(CircleId, Bytes)> {
+        self.with(|node, _| node.tracker(host, from))
     }
 
     fn announce(&self, asked: &Announced, announce: &Asked) -> Result<(Vec<SocketAddr>, u64), String> {

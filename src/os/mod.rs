@@ -11,7 +11,12 @@ pub mod front;
 pub mod fuse;
 #[cfg(feature = "panel")]
 pub mod gpio;
+pub mod handover;
 pub mod http;
+pub mod key;
+pub mod locking;
+#[cfg(feature = "mount")]
+mod mounted;
 pub mod net;
 pub mod run;
 pub mod selftest;

@@ -6,8 +6,6 @@
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-#[cfg(feature = "mount")]
-use std::sync::Mutex;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -18,24 +16,32 @@ use crate::base::{Batch, CircleId, Snapshot, Table, Ticket};
 use crate::lan::api::{self, ApiError, Call, Outcome};
 #[cfg(feature = "lan")]
 use crate::lan::host::Names;
+use crate::ledger::key::StoredKey;
 use crate::ledger::keys;
 use crate::node::io::{Answer, DiskRequest, Done as DiskDone, Input, Op, OpError};
+use crate::node::status::State;
 use crate::node::{Fetch, Node, NodeConfig as MachineConfig, new_identity};
 use crate::os::cli::config::{Fetch as FetchFlag, NodeConfig};
 use crate::os::core::{Clock, Core};
 use crate::os::disk::{Disk, DiskConfig, ledger_panic};
 #[cfg(feature = "panel")]
 use crate::os::front;
-#[cfg(feature = "lan")]
-use crate::os::http::PageServer;
+use crate::os::handover::{self, Handed};
 use crate::os::http::{Answering, Handler, Server};
+#[cfg(feature = "lan")]
+use crate::os::http::{DavSite, PageConfig, PageServer};
+use crate::os::key;
+use crate::os::locking::{Ending, Locking};
+#[cfg(feature = "mount")]
+use crate::os::mounted::{self, Mounted};
 #[cfg(feature = "panel")]
 use crate::os::net::mdns::Mdns;
 #[cfg(feature = "lan")]
 use crate::os::net::mdns::Page;
 use crate::os::net::{Net, NetConfig, NetLimits};
 use crate::os::state::StateDir;
-use crate::seal::{CircleKey, EpochKeys, Suite};
+use crate::seal::state::Passphrase;
+use crate::seal::{CircleKey, EpochKeys, StateKey, Suite};
 
 /// Why a node could not be started, or ended badly.
 #[derive(Debug)]
@@ -76,7 +82,7 @@ impl fmt::Display for RunError {
 impl std::error::Error for RunError {}
 
 /// Published drafts and the last commit may take so long at the end.
-const END_TIME: Duration = Duration::from_secs(60);
+pub(super) const END_TIME: Duration = Duration::from_secs(60);
 
 /// How often the disk's free space is looked at.
 const SPACE_TIME: Duration = Duration::from_secs(30);
@@ -93,6 +99,9 @@ fn entropy<const N: usize>() -> Result<[u8; N], RunError> {
 struct Opened {
     core: Arc<Core>,
     transport_seed: [u8; 32],
+    stored: StoredKey,
+    /// What the node runs with, and with it whose page stays signed in; `None` while it is locked.
+    handed: Option<Handed>,
 }
 
 /// Opens or makes a state directory and starts its node. `name` is used when it is made.
@@ -122,6 +131,12 @@ fn open(
     };
     disk.start(Arc::new(complete)).map_err(|error| RunError::State(error.to_string()))?;
     let known = store.get(Table::Meta, keys::IDENTITY).map_err(|error| RunError::State(error.to_string()))?;
+    let directory = StateDir::open(state).map_err(|error| RunError::State(error.to_string()))?;
+    let stored = stored_key(&directory, known.is_some())?;
+    let handed = match &stored {
+        StoredKey::Plain(key) => Some(Handed { key: key.clone(), session: None }),
+        StoredKey::Slot(_) => handover::take(),
+    };
     let made = known.is_none();
     if made {
         let name = name.ok_or_else(|| {
@@ -132,9 +147,12 @@ fn open(
             ))
         })?;
         crate::wire::statement::check_label(name).map_err(|error| RunError::State(error.to_string()))?;
-        commit_and_wait(&disk, &answers, new_identity(name, entropy()?, entropy()?))?;
+        let key = handed.as_ref().ok_or_else(|| RunError::State("the key of a new node is missing".into()))?;
+        commit_and_wait(&disk, &answers, new_identity(name, entropy()?, entropy()?, &key.key, entropy()?))?;
     }
-    let mut node = Node::start(clock.now(), store, machine, entropy()?).map_err(|e| RunError::State(e.to_string()))?;
+    let key = handed.as_ref().map(|handed| handed.key.clone());
+    let node = Node::start(clock.now(), store, machine, entropy()?, key);
+    let mut node = node.map_err(|error| RunError::State(error.to_string()))?;
     if home && !node.has_home() {
         node.found_home(faster_suite(), entropy()?).map_err(RunError::Refused)?;
     }
@@ -142,7 +160,25 @@ fn open(
     let started = Core::new(clock, node, disk);
     let _ = core.set(started.clone());
     started.input(Input::Tick);
-    Ok(Opened { core: started, transport_seed })
+    Ok(Opened { core: started, transport_seed, stored, handed })
+}
+
+/// The key file's content; a new node's is made.
+fn stored_key(state: &StateDir, known: bool) -> Result<StoredKey, RunError> {
+    let failed = |error: crate::os::state::StateError| RunError::State(error.to_string());
+    match key::load(state).map_err(failed)? {
+        // Without a passphrase nobody knows, a key that is left of a node that was never made is as good as a new one.
+        Some(stored) if known || matches!(stored, StoredKey::Plain(_)) => Ok(stored),
+        None if known => Err(RunError::State(format!(
+            "{} is missing, and nothing can be read without it: put it back from where it went",
+            state.key().display()
+        ))),
+        _ => {
+            let stored = StoredKey::Plain(StateKey::new(entropy()?));
+            key::store(state, &stored).map_err(failed)?;
+            Ok(stored)
+        }
+    }
 }
 
 /// The database panics on a page that the disk damaged; people are told what that means, and what to do.
@@ -263,7 +299,7 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
         FetchFlag::OnDemand => Fetch::OnDemand,
     };
     #[cfg(feature = "mount")]
-    end_killed_node(&config)?;
+    mounted::end_killed_node(&config)?;
     let machine = MachineConfig {
         fetch,
         problem: config.problem.clone(),
@@ -279,14 +315,16 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
         log::error!("{error}");
         front::show_fault(&config.panel);
     }
-    runtime()?.block_on(serve(config, opened?))
+    match runtime()?.block_on(serve(config, opened?))? {
+        Ending::Stop => Ok(()),
+        Ending::Restart(handed) => {
+            let error = handover::restart(handed.as_ref());
+            Err(RunError::System(format!("the node cannot start anew: {error}: start it again")))
+        }
+    }
 }
 
-/// The node's mount, while it is mounted.
-#[cfg(feature = "mount")]
-type Mounted = Arc<Mutex<Option<crate::os::fuse::Mount>>>;
-
-async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
+async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
     let core = opened.core.clone();
     let net = match start_net(&opened, config.listen.clone()).await {
         Err(error) if config.listen_is_default => {
@@ -304,10 +342,13 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     let server = Server::bind(&config.state).await.map_err(|error| RunError::Api(error.to_string()))?;
     let stop = Arc::new(Notify::new());
     #[cfg(feature = "mount")]
-    let mounted: Mounted = Arc::default();
+    let mount: Mounted = Arc::default();
     #[cfg(feature = "mount")]
     if let Some(directory) = &config.mount {
-        mount(&core, directory, &config, &mounted)?;
+        mounted::clear_dead_mount(directory)?;
+        if !core.read(|node| node.is_locked()) {
+            mounted::mount(&core, directory, &config, &mount)?;
+        }
     }
     #[cfg(not(feature = "mount"))]
     if config.mount.is_some() {
@@ -323,13 +364,23 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
         return Err(RunError::Page("this build has no page: build it with the feature 'lan'".into()));
     }
     let told: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-    log::info!("the node is up at {}", told.join(", "));
+    let locked =
+        if opened.handed.is_none() { ", locked: give the passphrase on its page, or by `dustfs unlock`" } else { "" };
+    log::info!("the node is up at {}{locked}", told.join(", "));
+    let state = StateDir::open(&config.state).map_err(|error| RunError::State(error.to_string()))?;
+    let key = opened.handed.as_ref().map(|handed| handed.key.clone());
+    let locking = Arc::new(Locking::new(state, opened.stored, key, stop.clone()));
+    #[cfg(feature = "lan")]
+    let dav = page.as_ref().map(|_| Arc::new(DavSite::open(&config.state)));
     let api = Api {
         core: core.clone(),
+        #[cfg(feature = "lan")]
+        dav: dav.clone(),
         stop: stop.clone(),
+        locking: locking.clone(),
         directory: config.mount.clone(),
         #[cfg(feature = "mount")]
-        mounted: mounted.clone(),
+        mounted: mount.clone(),
     };
     // Dropped to end the servers.
     let (end, ended) = watch::channel(());
@@ -339,14 +390,19 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     };
     let handler: Handler = Arc::new(move |call| api.clone().answer(call));
     #[cfg(feature = "lan")]
-    let page_task = page.map(|page| {
+    let page_task = page.zip(dav).map(|(page, dav)| {
         log::info!("the page is at http://{}/", page.address());
         // Elsewhere nobody but this machine could open it.
         if !page.address().ip().is_loopback() {
-            lan.page(Some(announced_page(&core, page.address().port())));
+            let announced = announced_page(&core, page.address().port());
+            let (lan, is_open) = (lan.clone(), dav.is_open());
+            // A locked box has no tree to show.
+            tokio::spawn(announce_page(lan, announced, opened.handed.is_some().then_some(is_open)));
         }
         let names = page_names(&config, &core);
-        tokio::spawn(page.run(core.clone(), handler.clone(), names, config.state.clone(), ended()))
+        let session = opened.handed.as_ref().and_then(|handed| handed.session);
+        let site = PageConfig { names, dav, locked: opened.handed.is_none(), session };
+        tokio::spawn(page.run(core.clone(), handler.clone(), site, ended()))
     });
     let api_task = tokio::spawn(server.run(handler, ended()));
     #[cfg(feature = "panel")]
@@ -363,7 +419,7 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
     let ticking = core.clone();
     let closing = async {
         #[cfg(feature = "mount")]
-        unmount(&mounted).await;
+        mounted::unmount(&mount).await;
         let closed = close(&core).await;
         drop(end);
         let _ = api_task.await;
@@ -392,7 +448,7 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<(), RunError> {
             front::power_off();
         }
     }
-    result
+    result.map(|()| locking.ending())
 }
 
 /// The names under which the page answers: those of the config, and those that people give to the box on the LAN.
@@ -409,7 +465,20 @@ fn page_names(config: &NodeConfig, core: &Core) -> Names {
 #[cfg(feature = "lan")]
 fn announced_page(core: &Core, port: u16) -> Page {
     let status = core.read(|node| node.status());
-    Page { name: status.name, id: status.device.chars().take(DEVICE_DIGITS).collect(), port }
+    Page { name: status.name, id: status.device.chars().take(DEVICE_DIGITS).collect(), port, drive: None }
+}
+
+/// Says on the LAN where the page is, and that it is a drive while there is a password.
+#[cfg(feature = "lan")]
+async fn announce_page(lan: Mdns, page: Page, is_open: Option<watch::Receiver<bool>>) {
+    let Some(mut is_open) = is_open else { return lan.page(Some(page)) };
+    loop {
+        let drive = is_open.borrow_and_update().then_some(crate::lan::password::USER);
+        lan.page(Some(Page { drive, ..page.clone() }));
+        if is_open.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// From now on the node is heard on the LAN, and hears. Its addresses are looked up again when interfaces change.
@@ -466,71 +535,15 @@ fn reachable(bound: &[SocketAddr]) -> Vec<SocketAddr> {
     found
 }
 
-/// A node before this one was killed, and its mount keeps it from ending: the mount is taken away first.
-#[cfg(feature = "mount")]
-fn end_killed_node(config: &NodeConfig) -> Result<(), RunError> {
-    let Some(directory) = &config.mount else { return Ok(()) };
-    let Ok(state) = crate::os::state::StateDir::open(&config.state) else { return Ok(()) };
-    if state.holder_is_dying() {
-        log::warn!(
-            "a node that was killed cannot end for its mount at {}: it is taken away first",
-            directory.display()
-        );
-        crate::os::fuse::abort_path(directory).map_err(|error| RunError::Mount(error.to_string()))?;
-        state.wait_until_free(END_TIME);
-    }
-    Ok(())
-}
-
-#[cfg(feature = "mount")]
-fn mount(core: &Arc<Core>, directory: &Path, config: &NodeConfig, mounted: &Mounted) -> Result<(), RunError> {
-    use crate::os::fuse::{Mount, MountConfig, is_dead, unmount_path};
-
-    // A node that was killed leaves its mount behind, dead: whoever restarts it should not have to know.
-    if is_dead(directory) {
-        log::warn!("a dead mount is at {}: it is taken away first", directory.display());
-        unmount_path(directory, true).map_err(|error| RunError::Mount(error.to_string()))?;
-    }
-    fs::create_dir_all(directory)
-        .map_err(|error| RunError::Mount(format!("{} cannot be made: {error}", directory.display())))?;
-    let mount = MountConfig {
-        directory: directory.into(),
-        threads: config.threads,
-        read_only: false,
-        allow_other: false,
-        uid: nix::unistd::getuid().as_raw(),
-        gid: nix::unistd::getgid().as_raw(),
-    };
-    let files = Arc::new(crate::os::files::CoreFiles(core.clone()));
-    let mount = Mount::new(mount, files).map_err(|error| RunError::Mount(error.to_string()))?;
-    let stale = mount.stale();
-    core.attach_kernel(Box::new(move |list| stale.send(list)));
-    mount.on_end(|| log::info!("the tree is no longer mounted"));
-    *mounted.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(mount);
-    Ok(())
-}
-
-#[cfg(feature = "mount")]
-async fn unmount(mounted: &Mounted) -> Option<Result<(), String>> {
-    let mount = mounted.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()?;
-    // The kernel may have requests under way whose answers need this thread's runtime.
-    let unmounted = tokio::task::spawn_blocking(move || mount.unmount()).await;
-    Some(match unmounted {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => {
-            log::error!("{error}");
-            Err(error.to_string())
-        }
-        Err(error) => Err(error.to_string()),
-    })
-}
-
 /// The API's calls, carried out by the node.
 #[derive(Clone)]
 struct Api {
     core: Arc<Core>,
     stop: Arc<Notify>,
+    locking: Arc<Locking>,
     directory: Option<PathBuf>,
+    #[cfg(feature = "lan")]
+    dav: Option<Arc<DavSite>>,
     #[cfg(feature = "mount")]
     mounted: Mounted,
 }
@@ -545,6 +558,9 @@ impl Api {
                 Call::Friends => return Ok(Outcome::Friends(self.core.read(|node| node.friends()))),
                 Call::Transfers => return Ok(Outcome::Transfers(self.core.read(|node| node.transfers()))),
                 Call::Unmount => return self.unmount().await,
+                Call::Lock => return self.locking.lock().await,
+                Call::Unlock { passphrase, session } => return self.locking.unlock(passphrase, session).await,
+                Call::Passphrase { old, new } => return self.passphrase(old, new).await,
                 Call::Stop => {
                     self.stop.notify_one();
                     return Ok(Outcome::Done);
@@ -566,12 +582,20 @@ impl Api {
                 }
                 Call::Restore { path, version, to } => Op::Restore { path, version, to },
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
+                Call::Password { text } => return self.password(text.as_deref().map(String::as_str)).await,
                 Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
                 Call::Remove { circle, member } => Op::Remove { circle, member, entropy: entropy()? },
             };
             let answer = self.core.ask(op).await.map_err(ApiError::from)?;
             api::outcome(answer).ok_or_else(|| ApiError::new(500, "the node gave another answer than was asked for"))
         })
+    }
+
+    async fn passphrase(&self, old: Option<Passphrase>, new: Option<Passphrase>) -> Result<Outcome, ApiError> {
+        if self.core.read(|node| node.status().state) == State::Cache {
+            return Err(ApiError::new(409, "a cache keeps nothing that a passphrase could lock"));
+        }
+        self.locking.change(old, new).await
     }
 
     /// Presses the button for so long. Who asked may go away meanwhile: the button is let go all the same.
@@ -599,11 +623,24 @@ impl Api {
         self.core.ask(op).await.map(|_| Outcome::Done).map_err(ApiError::from)
     }
 
+    /// Sets the password for WebDAV, or forgets it.
+    #[cfg(feature = "lan")]
+    async fn password(&self, text: Option<&str>) -> Result<Outcome, ApiError> {
+        let no_page = || ApiError::new(409, "this node shows no page, and so no drive").with_remedy(WITH_PAGE);
+        self.dav.as_ref().ok_or_else(no_page)?.change(text).await.map(|()| Outcome::Done)
+    }
+
+    #[cfg(not(feature = "lan"))]
+    async fn password(&self, _: Option<&str>) -> Result<Outcome, ApiError> {
+        Err(ApiError::new(409, "this build has no page, and so no drive"))
+    }
+
     fn status(&self) -> crate::node::status::Status {
         let mut status = self.core.read(|node| node.status());
         status.mount = self.mount_point();
         (status.disk_total, status.disk_free) = self.core.slabs().space();
         status.memory = resident_bytes();
+        status.passphrase = self.locking.has_passphrase();
         status
     }
 
@@ -621,7 +658,7 @@ impl Api {
 
     #[cfg(feature = "mount")]
     async fn unmount(&self) -> Result<Outcome, ApiError> {
-        match unmount(&self.mounted).await {
+        match mounted::unmount(&self.mounted).await {
             Some(Ok(())) => Ok(Outcome::Done),
             Some(Err(why)) => Err(ApiError::new(409, why)),
             None => Err(ApiError::new(409, "the tree is not mounted")),
@@ -634,6 +671,9 @@ impl Api {
         Err(ApiError::new(409, "this build has no mount"))
     }
 }
+
+#[cfg(feature = "lan")]
+const WITH_PAGE: &str = "start it with --page, as in `dustfs node --page 0.0.0.0:8080`";
 
 /// Bytes of this process in memory, as the kernel counts them (proc(5), statm).
 fn resident_bytes() -> Option<u64> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 /// ```text
 /// ledger.redb   the database
 /// slabs/        sealed pieces
+/// key           under which the ledger's secrets are sealed, or the slot that a passphrase opens
 /// socket        the API, while a node runs
 /// password      hashes of the password for WebDAV, once there is one
 /// lock          held by the node that runs; its pid
@@ -68,6 +69,11 @@ impl StateDir {
     /// The directory of the slabs.
     pub fn slabs(&self) -> PathBuf {
         self.path.join("slabs")
+    }
+
+    /// The state key.
+    pub fn key(&self) -> PathBuf {
+        self.path.join("key")
     }
 
     /// The API's Unix socket.

@@ -1,12 +1,14 @@
-//! How friends recognise each other on the LAN: marks that only who knows the circle's root certificate can make or read.
+//! How friends recognise each other on the LAN: marks that only who holds the circle's roster can make or read.
 //!
 //! ```text
-//! key  = HKDF-SHA-256 of the root certificate's DER, label "dustfs lan 1"
+//! key  = HKDF-SHA-256 of the bytes of the statement that founded the circle, label "dustfs lan 2"
 //! mark = HMAC(key, "circle" | nonce | port)[..8] | HMAC(key, "device" | nonce | port | transport key)[..8]
 //! ```
-//! Members and caches hold the root certificate, and it never crosses the LAN in the clear; a device that was removed
-//! still knows it, and so do stock clients with a leaf. A mark is a hint whom to dial where, never a right: the dial pins
-//! the device's key. Who replays one makes a friend dial in vain.
+//! Members and caches hold that statement, whose nonce and signature nobody can guess, and it is told to nobody else: a
+//! stock client and an exported `.torrent` have the root certificate alone, and the circle's id is the statement's hash. It
+//! is the same for as long as the circle lives, so that a node that missed statements still finds the friend who tells
+//! them; a device that was removed still knows it. A mark is a hint whom to dial where, never a right: the dial pins the
+//! device's key. Who replays one makes a friend dial in vain.
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
@@ -18,11 +20,11 @@ use crate::base::TransportKey;
 pub struct LanKey([u8; 32]);
 
 impl LanKey {
-    /// The key of the circle with this root certificate, DER.
-    pub fn new(root_der: &[u8]) -> Self {
+    /// The key of the circle that this signed statement founded.
+    pub fn new(founding: &[u8]) -> Self {
         let mut key = [0; 32];
-        Hkdf::<Sha256>::new(None, root_der)
-            .expand(b"dustfs lan 1", &mut key)
+        Hkdf::<Sha256>::new(None, founding)
+            .expand(b"dustfs lan 2", &mut key)
             .expect("32 bytes are within what HKDF gives");
         Self(key)
     }
@@ -60,11 +62,30 @@ impl LanKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::MemberKey;
+    use crate::roster::{Roster, found};
+    use crate::wire::statement::Device;
+
+    #[test]
+    fn who_knows_the_root_and_the_founder_recognises_nobody() {
+        let device = Device { member: MemberKey([1; 32]), name: "attic".into(), transport: TransportKey([2; 32]) };
+        let founding = |nonce| {
+            let statement = found([nonce; 16], "Friends".into(), b"root", device.clone()).sign(|_| [7; 64]);
+            Roster::new(statement).expect("a circle")
+        };
+        let key = |roster: &Roster| LanKey::new(roster.founding());
+        let mark = key(&founding(1)).mark(&[1; 16], 47470, &device.transport);
+        let recognised = |key: LanKey| key.recognise(&mark, &[1; 16], 47470, [device.transport]);
+        assert_eq!(recognised(key(&founding(1))), Some(device.transport));
+        assert_eq!(recognised(key(&founding(2))), None, "the nonce is not to be guessed");
+        assert_eq!(recognised(LanKey::new(b"root")), None);
+        assert_eq!(recognised(LanKey::new(&founding(1).circle().0)), None);
+    }
 
     #[test]
     fn only_the_circle_recognises_its_devices() {
         let device = |seed| TransportKey([seed; 32]);
-        let (ours, other) = (LanKey::new(b"root"), LanKey::new(b"another root"));
+        let (ours, other) = (LanKey::new(b"founding"), LanKey::new(b"another founding"));
         let mark = ours.mark(&[1; 16], 47470, &device(2));
         let all = || (0..5).map(device);
         assert_eq!(ours.recognise(&mark, &[1; 16], 47470, all()), Some(device(2)));

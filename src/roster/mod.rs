@@ -258,6 +258,11 @@ impl Roster {
         &self.name
     }
 
+    /// The signed statement that founded the circle.
+    pub fn founding(&self) -> &Bytes {
+        &self.history.line(0).signed.bytes
+    }
+
     /// The circle's self-signed root certificate, DER.
     pub fn root_der(&self) -> &Bytes {
         &self.root

@@ -9,12 +9,16 @@ pub mod epoch;
 mod gcm;
 pub mod member;
 pub mod piece;
+pub mod state;
 
 use std::fmt;
 
 pub use chunk::{ChunkKey, Suite};
 pub use epoch::{CircleKey, EpochKeys};
 pub use member::{MemberSecret, TransportSecret};
+pub use state::{KeySlot, StateKey};
+
+use crate::base::limits::{PASSPHRASE_MAX, PASSPHRASE_MIN};
 
 /// Why something does not open, or cannot be sealed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -25,6 +29,10 @@ pub enum SealError {
     Forged(&'static str),
     /// A public key that is no point of the curve, or one to which everybody can open what is sealed.
     WeakKey,
+    /// A passphrase that is too short or too long.
+    Passphrase,
+    /// A key slot whose cost nobody would have chosen.
+    Cost,
 }
 
 impl fmt::Display for SealError {
@@ -35,6 +43,10 @@ impl fmt::Display for SealError {
             }
             SealError::Forged(what) => write!(f, "{what} does not open: it was altered or sealed under another key"),
             SealError::WeakKey => f.write_str("the public key is weak or not a key: ask its owner for another"),
+            SealError::Passphrase => {
+                write!(f, "a passphrase has {PASSPHRASE_MIN} to {PASSPHRASE_MAX} bytes: choose another")
+            }
+            SealError::Cost => f.write_str("the key slot asks for more time or memory than it could need"),
         }
     }
 }

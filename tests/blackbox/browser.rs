@@ -41,7 +41,8 @@ fn photo(directory: &Path) -> (PathBuf, Vec<u8>) {
     (path, whole)
 }
 
-fn sign_in(browser: &Browser, node: &Node) {
+/// Signs in at the page of `node`, which is called A.
+pub fn sign_in(browser: &Browser, node: &Node) {
     browser.open(&format!("http://{}/", node.address()));
     browser.shoot("1-sign-in");
     browser.click("#go");

@@ -13,6 +13,7 @@ mod commands;
 mod crash;
 mod dav;
 mod harness;
+mod locked;
 mod page;
 mod pairing;
 mod posix;

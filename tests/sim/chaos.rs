@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dustfs::base::{ConnId, ObjectId, Table};
-use dustfs::ledger::values::{CircleEntry, Value as _};
+use dustfs::ledger::values::{CIRCLE_LABEL, CircleEntry, CircleSecrets, Value as _};
 use dustfs::node::io::{Answer, Op, Protocol, Reply};
 use dustfs::seal::{CircleKey, EpochKeys, Suite};
 use dustfs::wire::commit::{Commit, Entry};
@@ -100,6 +100,12 @@ impl World {
                 self.crash(at);
                 let delay = self.rng.below(6_000_000);
                 self.push(delay, Event::Start { machine: at });
+                if self.rng.chance(1, 3) && self.machines[at].role.is_some_and(Role::reads) {
+                    self.count("locked boxes");
+                    self.machines[at].locked = true;
+                    let delay = delay + self.rng.below(12_000_000);
+                    self.push(delay, Event::Unlock { machine: at });
+                }
             }
             6 if crashes && self.machines[at].node.is_some() => {
                 self.count("shutdowns");
@@ -357,7 +363,9 @@ impl World {
         let Some((conn, circle)) = friends.next_back() else { return };
         let entries = machine.disk.store.values(Table::Circles);
         let entry = entries.iter().filter_map(|bytes| CircleEntry::decode(bytes).ok()).find(|entry| entry.home == 0);
-        let Some(epoch) = entry.and_then(|entry| entry.keys.first().cloned()) else { return };
+        let opened = entry.and_then(|entry| machine.state.open(CIRCLE_LABEL, &entry.secrets).ok());
+        let secrets = opened.and_then(|opened| CircleSecrets::decode(&opened).ok());
+        let Some(epoch) = secrets.and_then(|secrets| secrets.keys.first().cloned()) else { return };
         let Ok(key) = <[u8; 32]>::try_from(&epoch.key[..]) else { return };
         let Some(suite) = Suite::from_number(epoch.suite) else { return };
         let keys = EpochKeys::derive(&circle, epoch.number, suite, &CircleKey(key));
@@ -409,6 +417,7 @@ impl World {
             if lied {
                 self.crash(at);
             }
+            self.unlock(at);
         }
         let stopping: Vec<usize> =
             self.tasks.values().filter(|task| task.kind == What::Shutdown).map(|task| task.machine).collect();

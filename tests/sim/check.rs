@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use dustfs::base::Table;
-use dustfs::ledger::values::{CircleEntry, Value};
+use dustfs::ledger::values::{CIRCLE_LABEL, CircleEntry, CircleSecrets, Value};
 use dustfs::node::io::Inode;
 use dustfs::tree::Counts;
 use dustfs::wire::record::Kind;
@@ -104,7 +104,7 @@ impl World {
     pub fn check_end(&mut self) {
         self.check_reads();
         self.check_closed();
-        self.check_caches();
+        self.check_secrecy();
         self.check_forks();
         self.check_versions();
         self.check_restart();
@@ -223,32 +223,32 @@ impl World {
         }
     }
 
-    /// No plaintext, no name and no key lies on a cache.
-    fn check_caches(&mut self) {
-        let readers = self.readers();
-        let keys: Vec<Vec<u8>> = readers
-            .iter()
-            .flat_map(|at| self.machines[*at].disk.store.values(Table::Circles))
-            .filter_map(|bytes| CircleEntry::decode(&bytes).ok())
-            .flat_map(|entry| entry.keys)
-            .map(|epoch| epoch.key.to_vec())
-            .collect();
-        for at in self.caches() {
+    /// No plaintext, no name and no key lies on any disk.
+    fn check_secrecy(&mut self) {
+        let (mut keys, mut sealed) = (Vec::new(), Vec::new());
+        for at in self.readers() {
+            let machine = &self.machines[at];
+            for entry in machine.disk.store.values(Table::Circles) {
+                let Ok(entry) = CircleEntry::decode(&entry) else { continue };
+                let opened = machine.state.open(CIRCLE_LABEL, &entry.secrets).ok();
+                let secrets = opened.and_then(|opened| CircleSecrets::decode(&opened).ok());
+                keys.extend(secrets.into_iter().flat_map(|secrets| secrets.keys).map(|epoch| epoch.key.to_vec()));
+                sealed.push((at, entry.secrets));
+            }
+        }
+        for at in 0..self.machines.len() {
             let machine = &self.machines[at];
             let mut secrets: Vec<&[u8]> = vec![MARK, NAME_MARK.as_bytes()];
             secrets.extend(keys.iter().map(Vec::as_slice));
             for secret in secrets {
                 if machine.disk.contains(secret) {
-                    self.broken(&format!("{}, a cache, holds {:?}", machine.name, String::from_utf8_lossy(secret)));
+                    self.broken(&format!("the disk of {} holds {:?}", machine.name, String::from_utf8_lossy(secret)));
                 }
             }
         }
         // The search finds what is there to be found.
-        if let Some(at) = readers.first() {
-            let disk = &self.machines[*at].disk;
-            if keys.first().is_some_and(|_| !keys.iter().any(|key| disk.contains(key))) {
-                self.broken("the search for secrets is blind");
-            }
+        if keys.is_empty() || sealed.iter().any(|(at, sealed)| !self.machines[*at].disk.contains(sealed)) {
+            self.broken("the search for secrets is blind");
         }
     }
 

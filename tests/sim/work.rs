@@ -147,10 +147,15 @@ impl World {
         self.work_on(machine);
     }
 
+    /// True for a machine that runs and is not locked.
+    pub fn is_open(&self, machine: usize) -> bool {
+        self.machines[machine].node.as_ref().is_some_and(|node| !node.is_locked())
+    }
+
     /// Somebody starts something on this machine, if anybody can.
     pub fn work_on(&mut self, machine: usize) {
         let reads = self.machines[machine].role.is_some_and(Role::reads);
-        if reads && self.machines[machine].node.is_some() && !self.only_watches(machine) {
+        if reads && self.is_open(machine) && !self.only_watches(machine) {
             let _ = self.work(machine);
         }
     }

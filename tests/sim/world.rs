@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use dustfs::base::{ConnId, InfoHash, Instant, Now, Rng, Ticket, TransportKey, WallTime};
 use dustfs::node::io::{Action, Announcement, DiskRequest, Inode, Input, Op, Protocol, Reply, Said, Trust};
 use dustfs::node::{Fetch, Node, NodeConfig, new_identity};
-use dustfs::seal::{MemberSecret, Suite, TransportSecret};
+use dustfs::seal::{MemberSecret, StateKey, Suite, TransportSecret};
 use dustfs::wire::control::Control;
 use dustfs::wire::statement::Role;
 
@@ -53,6 +53,9 @@ pub enum Event {
         link: u64,
         side: usize,
         why: String,
+    },
+    Unlock {
+        machine: usize,
     },
     /// The thread that asked goes on with the answer.
     Answered {
@@ -106,6 +109,9 @@ pub struct Machine {
     wall_offset: i64,
     pub transport: TransportKey,
     pub member: MemberSecret,
+    pub state: StateKey,
+    /// Its next start is one without the state key.
+    pub locked: bool,
     pub address: SocketAddr,
     pub trust: Trust,
     pub said: Announcement,
@@ -218,7 +224,8 @@ impl World {
         let at = self.machines.len();
         let (member, transport) = (self.bytes32(), self.bytes32());
         let disk = Disk::default();
-        disk.store.apply(&new_identity(name, member, transport));
+        let state = StateKey::new(self.bytes32());
+        disk.store.apply(&new_identity(name, member, transport, &state, [0; 12]));
         let address = SocketAddr::from(([10, 0, 0, at as u8 + 1], 7_000));
         self.addresses.insert(address, at);
         let fetch = if self.rng.chance(1, 4) { Fetch::OnDemand } else { Fetch::Everything };
@@ -236,6 +243,8 @@ impl World {
             wall_offset: wall_offset * 1_000_000_000,
             transport: TransportSecret::from_seed(transport).public(),
             member: MemberSecret::from_seed(member),
+            state,
+            locked: false,
             address,
             trust: Trust::default(),
             said: Announcement::default(),
@@ -285,14 +294,17 @@ impl World {
         let now = self.clock(at);
         self.note(at, "start", &[], String::new);
         let machine = &mut self.machines[at];
-        let started = Node::start(now, machine.disk.store.clone(), machine.config.clone(), entropy);
+        let state = Some(machine.state.clone()).filter(|_| !machine.locked);
+        let started = Node::start(now, machine.disk.store.clone(), machine.config.clone(), entropy, state);
         match started {
             Ok(node) => machine.node = Some(node),
             Err(error) => self.broken(&format!("{} does not start: {error}", self.machines[at].name)),
         }
-        self.look_if_joined(at);
         self.move_house(at);
-        self.check_durable(at);
+        if !self.machines[at].locked {
+            self.look_if_joined(at);
+            self.check_durable(at);
+        }
         let (now, address) = (self.clock(at), self.machines[at].address);
         if let Some(node) = self.machines[at].node.as_mut() {
             node.listening(now, vec![address]);
@@ -313,6 +325,14 @@ impl World {
         *self.counts.entry("moved addresses".into()).or_default() += 1;
     }
 
+    /// A locked machine starts anew with its key.
+    pub fn unlock(&mut self, at: usize) {
+        if std::mem::take(&mut self.machines[at].locked) {
+            self.crash(at);
+            self.start(at);
+        }
+    }
+
     /// The power of a machine is cut.
     pub fn crash(&mut self, at: usize) {
         if self.machines[at].node.is_none() {
@@ -328,7 +348,7 @@ impl World {
     /// The machine's node is gone: so are its connections and its tasks.
     pub fn stopped(&mut self, at: usize) {
         let machine = &mut self.machines[at];
-        if let Some(node) = machine.node.take() {
+        if let Some(node) = machine.node.take().filter(|node| !node.is_locked()) {
             self.model.forget_unseen(at, |inode| node.attr(Inode(inode)).is_ok());
         }
         machine.conns.clear();
@@ -429,6 +449,7 @@ impl World {
             Event::Answered { task, reply } => self.go_on(task, Some(reply)),
             Event::Resume { task } => self.go_on(task, None),
             Event::Start { machine } => self.start(machine),
+            Event::Unlock { machine } => self.unlock(machine),
             Event::Chaos => self.disturb(),
             Event::Work => self.begin_work(),
             Event::WorkOn { machine } => self.work_on(machine),

@@ -50,7 +50,8 @@
   function answered(xhr, done) {
     var answer = null;
     try { answer = JSON.parse(xhr.responseText); } catch (broken) { answer = null; }
-    if (xhr.status === 401) { location.reload(); }
+    // Signed out, or locked: the page that is there now says it.
+    if (xhr.status === 401 || xhr.status === 423) { location.reload(); }
     if (xhr.status >= 200 && xhr.status < 300) { return done(null, answer, xhr.status); }
     var words = answer && answer.error ? answer.error : 'the box answered with ' + xhr.status;
     if (answer && answer.remedy) { words += ': ' + answer.remedy; }
@@ -122,7 +123,7 @@
     get('state').textContent = shown[1];
     showPairing(told.pairing);
     showTools();
-    if (tab === 'box') { showBox(told); }
+    if (tab === 'box') { showBox(told); showPassphrase(told); }
     if (tab === 'friends') { showCircles(told); }
   }
 
@@ -805,6 +806,47 @@
       if (wrong) { return notice(wrong); }
       showPassword(told);
       notice('The password is gone, and WebDAV is closed.');
+    });
+  };
+
+  // --- the passphrase that locks the box
+
+  function showPassphrase(told) {
+    get('lock-card').hidden = told.state !== 'full';
+    if (typeof told.passphrase !== 'boolean') { return; }
+    var set = told.passphrase;
+    get('lock-words').textContent = set
+      ? 'After every start this box waits for its passphrase, on this page. Until then it cannot read anything, and still helps your friends.'
+      : 'With a passphrase this box can read your files only after you gave it, also when somebody takes the box away. You will need it after every power cut. If you forget it, nobody can bring back what is here.';
+    get('passphrase-old-label').hidden = get('passphrase-remove').hidden = get('lock').hidden = !set;
+    get('passphrase-set').textContent = set ? 'Change the passphrase' : 'Set the passphrase';
+  }
+
+  function changePassphrase(to, words) {
+    var old = get('passphrase-old').value;
+    request('POST', '/v1/passphrase', { old: old || null, 'new': to }, function (wrong) {
+      if (wrong) { return notice(wrong); }
+      get('passphrase-old').value = get('passphrase-new').value = '';
+      notice(words);
+      refresh();
+    });
+  }
+
+  get('passphrase-form').onsubmit = function () {
+    changePassphrase(get('passphrase-new').value, 'The passphrase is set. This box asks for it after its next start.');
+    return false;
+  };
+
+  get('passphrase-remove').onclick = function () {
+    changePassphrase(null, 'The passphrase is gone. This box starts unlocked.');
+  };
+
+  get('lock').onclick = function () {
+    request('POST', '/v1/lock', null, function (wrong) {
+      if (wrong) { return notice(wrong); }
+      // It starts anew, and answers then that it is locked, for which the page is loaded anew.
+      notice('One moment: this box forgets all keys.');
+      setInterval(refresh, 500);
     });
   };
 

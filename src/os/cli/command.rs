@@ -106,6 +106,11 @@ pub enum Command {
         /// Another path.
         to: Option<String>,
     },
+    /// Sets the password for WebDAV, or forgets it.
+    Password {
+        /// Forgets it.
+        forget: bool,
+    },
     /// A press of the button, for so many milliseconds.
     Press(u32),
     /// Tells how the node is.
@@ -116,6 +121,16 @@ pub enum Command {
     Transfers {
         /// Again each second, until all is here.
         watch: bool,
+    },
+    /// Locks the node.
+    Lock {
+        /// Sets another passphrase instead.
+        change: bool,
+    },
+    /// Unlocks the node.
+    Unlock {
+        /// For good: there is no passphrase any more.
+        always: bool,
     },
     /// Takes the mount away.
     Unmount,
@@ -184,7 +199,7 @@ impl Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 19] = [
+pub(super) const COMMANDS: [Spec; 22] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
@@ -200,10 +215,13 @@ pub(super) const COMMANDS: [Spec; 19] = [
     Spec { second: Some("FILE"), ..Spec::new("export-torrent", &["announce"], Some("PATH")) },
     Spec::new("versions", &[], Some("[PATH]")),
     Spec { second: Some("[VERSION]"), ..Spec::new("restore", &["to"], Some("PATH")) },
+    Spec::new("password", &["forget"], None),
     Spec::new("press", &[], Some("[SECONDS]")),
     Spec::new("status", &[], None),
     Spec::new("friends", &[], None),
     Spec::new("transfers", &["watch"], None),
+    Spec::new("lock", &["change"], None),
+    Spec::new("unlock", &["always"], None),
     Spec::new("unmount", &[], None),
     Spec::new("stop", &[], None),
     Spec::new("self-test", &["skip"], None),
@@ -253,6 +271,9 @@ struct Line {
     role: Option<Role>,
     minutes: Option<u32>,
     watch: bool,
+    forget: bool,
+    change: bool,
+    always: bool,
     skip: Vec<&'static str>,
     node: NodeFlags,
 }
@@ -300,6 +321,9 @@ impl Line {
     fn own_flag(&mut self, flag: &str, parser: &mut Parser) -> Result<(), UsageError> {
         let again = match flag {
             "watch" => std::mem::replace(&mut self.watch, true),
+            "forget" => std::mem::replace(&mut self.forget, true),
+            "change" => std::mem::replace(&mut self.change, true),
+            "always" => std::mem::replace(&mut self.always, true),
             "cache" => std::mem::replace(&mut self.node.cache, true),
             "mount" => self.node.mount.replace(self.value(flag, parser)?.into()).is_some(),
             "config" => self.node.config.replace(self.value(flag, parser)?.into()).is_some(),
@@ -448,10 +472,13 @@ impl Line {
             "export-torrent" => Command::ExportTorrent { path: operand, file: second.into(), announce: self.announce },
             "versions" => Command::Versions { path: operand },
             "restore" => Command::Restore { version: self.version_number(&second)?, path: operand, to: self.to },
+            "password" => Command::Password { forget: self.forget },
             "press" => Command::Press(self.milliseconds(&operand)?),
             "status" => Command::Status,
             "friends" => Command::Friends,
             "transfers" => Command::Transfers { watch: self.watch },
+            "lock" => Command::Lock { change: self.change },
+            "unlock" => Command::Unlock { always: self.always },
             "unmount" => Command::Unmount,
             "self-test" => Command::SelfTest { skip: self.skip },
             _ => Command::Stop,

@@ -15,10 +15,13 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("export-torrent") => EXPORT_TORRENT,
         Some("versions") => VERSIONS,
         Some("restore") => RESTORE,
+        Some("password") => PASSWORD,
         Some("press") => PRESS,
         Some("status") => STATUS,
         Some("friends") => FRIENDS,
         Some("transfers") => TRANSFERS,
+        Some("lock") => LOCK,
+        Some("unlock") => UNLOCK,
         Some("unmount") => UNMOUNT,
         Some("stop") => STOP,
         Some("self-test") => SELF_TEST,
@@ -35,6 +38,8 @@ Run a node:
   init       make the state of a new node
   node       run the node; makes the state where there is none
   unmount    take the mount away, the node goes on
+  lock       lock the node by a passphrase, and set one
+  unlock     unlock it
   stop       publish what is written, and end the node
 Friends:
   press      press the button: pair with a box on the same network
@@ -43,6 +48,8 @@ Friends:
   found      found a circle
   leave      leave a circle, keeping what is here
   remove     remove a member from a circle, for good
+A network drive (WebDAV), beside the page:
+  password   set its password, or forget it
 Rented servers with a stock BitTorrent client:
   guest           certify one
   export-torrent  write a .torrent file for it
@@ -300,6 +307,23 @@ Examples:
   dustfs export-torrent Friends/a.iso a.torrent --announce box.example.org:47470
 ";
 
+const PASSWORD: &str = "\
+Sets the password for WebDAV, by which computers and phones open the tree as a
+network drive at the page's address, below /dav/; the name that goes with it is
+'dustfs'. The page itself can do the same. A node that shows none has no drive.
+
+Usage: dustfs password [--forget]
+
+  --forget  take the password away: nobody gets in until one is set
+
+The password is asked for twice on a terminal, which does not show it; else it
+is a line of standard input. It has 8 to 64 characters of ASCII.
+
+Examples:
+  dustfs password
+  dustfs password --forget
+";
+
 const STATUS: &str = "\
 Tells how the node, its disk and its circles are.
 
@@ -340,6 +364,37 @@ Usage: dustfs unmount
 
 Examples:
   dustfs unmount
+";
+
+const LOCK: &str = "\
+Locks the node: it forgets all keys, shows no files, and goes on serving to
+friends what it cannot read itself. So it is after each start, too, until the
+passphrase is given. The first time it asks for a new passphrase; nobody can
+bring back what a forgotten one locks. From a script: lines of standard input.
+
+Usage: dustfs lock [--change]
+
+Options:
+  --change  set another passphrase, and do not lock
+
+Examples:
+  dustfs lock
+  dustfs lock --change
+  dustfs lock < file-with-a-new-passphrase
+";
+
+const UNLOCK: &str = "\
+Gives a locked node its passphrase, which is asked for, or is a line of
+standard input. Returns when the node is back.
+
+Usage: dustfs unlock [--always]
+
+Options:
+  --always  take the passphrase away: the node is not locked any more
+
+Examples:
+  dustfs unlock
+  dustfs unlock --always
 ";
 
 const STOP: &str = "\

@@ -4,10 +4,12 @@ pub mod command;
 pub mod config;
 pub mod guest;
 mod help;
+mod locking;
 pub mod logger;
 mod nearest;
 mod perform;
 mod quota;
+mod secret;
 pub mod show;
 
 use std::error::Error;
@@ -39,6 +41,8 @@ pub enum CliError {
     Run(run::RunError),
     /// The node said that it stops, and did not end in this time.
     StillRunning(Duration),
+    /// The node was to start anew, and does not answer since this time.
+    NotBack(Duration),
     /// So many items of the self-test do not hold.
     SelfTest(usize),
     /// Standard input could not be read.
@@ -75,6 +79,9 @@ impl fmt::Display for CliError {
             CliError::StillRunning(time) => {
                 write!(f, "the node is stopping, but has not ended within {} s: look at its log", time.as_secs())
             }
+            CliError::NotBack(time) => {
+                write!(f, "the node has not come back within {} s: look at its log, and start it", time.as_secs())
+            }
             CliError::SelfTest(failed) => {
                 write!(
                     f,
@@ -95,7 +102,7 @@ impl Error for CliError {
             CliError::Config(error) => error.source(),
             CliError::Client(error) => error.source(),
             CliError::Run(error) => error.source(),
-            CliError::StillRunning(_) | CliError::SelfTest(_) | CliError::File(..) => None,
+            CliError::StillRunning(_) | CliError::NotBack(_) | CliError::SelfTest(_) | CliError::File(..) => None,
             CliError::Input(error) | CliError::Output(error) => Some(error),
         }
     }

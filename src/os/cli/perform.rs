@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::command::{Command, Globals, InviteFrom};
 use super::config::NodeConfig;
-use super::{CliError, guest, show};
+use super::{CliError, guest, secret, show};
 use crate::lan::api::{Call, CertificateAnswer, CircleAnswer, INVITE_MAX, InviteAnswer, RestoredAnswer, TorrentAnswer};
 use crate::node::status::{Friend, Status, Transfers, Versions};
 use crate::os::http::{Client, ClientError};
@@ -25,7 +25,7 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         Command::Init { name } => {
             run::init(&globals.state, &name)?;
             let told = format!("made the node {name} in {}\n", globals.state.display());
-            asking.print(&json!({}), |_: &Value| told.clone())
+            asking.say(&told)
         }
         Command::Status => asking.show(&Call::Status, |status: &Status| show::status(status)),
         Command::Friends => asking.show(&Call::Friends, |friends: &Vec<Friend>| show::friends(friends)),
@@ -54,8 +54,11 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
             asking.show(&Call::Versions { path }, |versions: &Versions| show::versions(&shown, versions))
         }
         Command::Restore { path, version, to } => asking.restore(path, version, to),
+        Command::Password { forget } => asking.password(forget),
         Command::Press(milliseconds) => asking.press(milliseconds),
         Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
+        Command::Lock { change } => asking.lock(change),
+        Command::Unlock { always } => asking.unlock(always),
         Command::Stop => asking.stop(),
         Command::SelfTest { skip } => asking.self_test(&skip),
     }
@@ -66,8 +69,8 @@ fn circle_line(done: &str, answer: &CircleAnswer) -> String {
 }
 
 /// One command on its way.
-struct Asking<'a> {
-    client: Client,
+pub(super) struct Asking<'a> {
+    pub(super) client: Client,
     globals: &'a Globals,
     out: &'a mut dyn Write,
 }
@@ -86,6 +89,11 @@ impl Asking<'_> {
             self.out.write_all(words(&decode(answer)?).as_bytes())?;
         }
         Ok(self.out.flush()?)
+    }
+
+    /// Says in words that something is done; with `--json`, `{}`.
+    pub(super) fn say(&mut self, words: &str) -> Result<(), CliError> {
+        self.print(&json!({}), |_: &Value| words.to_owned())
     }
 
     /// Shows the transfers each second until all are here: over the last picture on a terminal, else below it.
@@ -200,6 +208,15 @@ impl Asking<'_> {
         Ok(below.unwrap_or(path))
     }
 
+    fn password(&mut self, forget: bool) -> Result<(), CliError> {
+        let text = if forget { None } else { Some(secret::ask_new("the password for WebDAV")?) };
+        let told = match forget {
+            true => "the password is gone, and WebDAV is closed\n",
+            false => "the password is set; the name that goes with it is 'dustfs'\n",
+        };
+        self.show(&Call::Password { text }, |_: &Value| told.into())
+    }
+
     fn press(&mut self, held_ms: u32) -> Result<(), CliError> {
         let told = if held_ms < 2_000 { "pressed" } else { "held" };
         self.show(&Call::Press { held_ms }, |_: &Value| format!("{told}: `dustfs status` shows what came of it\n"))
@@ -209,11 +226,11 @@ impl Asking<'_> {
         if !self.client.stop(STOP_PATIENCE)? {
             return Err(CliError::StillRunning(STOP_PATIENCE));
         }
-        self.print(&json!({}), |_: &Value| "stopped\n".into())
+        self.say("stopped\n")
     }
 }
 
-fn decode<T: DeserializeOwned>(answer: &Value) -> Result<T, CliError> {
+pub(super) fn decode<T: DeserializeOwned>(answer: &Value) -> Result<T, CliError> {
     Ok(T::deserialize(answer).map_err(|why| ClientError::Strange(why.to_string()))?)
 }
 
@@ -235,7 +252,7 @@ fn bars() -> Option<usize> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a person watches: there is nothing to wait for but the next second")]
-fn pause(time: Duration) {
+pub(super) fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 

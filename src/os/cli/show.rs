@@ -519,6 +519,7 @@ mod tests {
             uptime_s: 61,
             disk_total: 1 << 40,
             disk_free: 1 << 39,
+            passphrase: Some(false),
             cache: Some(CacheStatus {
                 held_bytes: 3 << 30,
                 quota_bytes: Some(20 << 30),

@@ -30,6 +30,7 @@ pub(super) fn errno(error: &OpError) -> Errno {
         OpError::Interrupted => Errno::EINTR,
         OpError::Busy => Errno::EAGAIN,
         OpError::Stopping => Errno::ESHUTDOWN,
+        OpError::Locked => Errno::from_i32(nix::libc::ENOKEY),
     }
 }
 
@@ -146,6 +147,7 @@ mod tests {
             (OpError::Interrupted, nix::libc::EINTR),
             (OpError::Busy, nix::libc::EAGAIN),
             (OpError::Stopping, nix::libc::ESHUTDOWN),
+            (OpError::Locked, nix::libc::ENOKEY),
             (disk_error(DiskError::Full), nix::libc::ENOSPC),
             (disk_error(DiskError::Corrupt), nix::libc::EIO),
         ] {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use hyper::body::Incoming;
 use tokio::sync::mpsc::{self, Sender};
+use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
 use super::files::{Pieces, Source, Tree, working};
@@ -25,17 +26,19 @@ use crate::os::state::{private_file, sync_parent};
 use crate::wire::record::Kind;
 
 /// WebDAV's part of the page's listener.
-pub(super) struct DavSite {
+pub struct DavSite {
     dav: Mutex<Dav>,
     /// The file of the password, or of what is kept of it.
     file: PathBuf,
     /// One change of the file at a time.
     writing: tokio::sync::Mutex<()>,
+    /// Whether there is a password.
+    is_open: watch::Sender<bool>,
 }
 
 impl DavSite {
     /// Reads what is kept in the state directory.
-    pub(super) fn open(state: &Path) -> Self {
+    pub fn open(state: &Path) -> Self {
         let file = state.join("password");
         let password = match fs::read(&file) {
             Ok(kept) => {
@@ -54,12 +57,24 @@ impl DavSite {
         let mut key = [0; 32];
         // Without randomness there are no nonces, and nobody gets in.
         let password = password.filter(|_| getrandom::fill(&mut key).is_ok());
-        Self { dav: Mutex::new(Dav::new(password, key)), file, writing: tokio::sync::Mutex::default() }
+        let is_open = watch::Sender::new(password.is_some());
+        Self { dav: Mutex::new(Dav::new(password, key)), file, writing: tokio::sync::Mutex::default(), is_open }
+    }
+
+    /// Whether there is a password, without which nobody gets in; follows every change.
+    pub fn is_open(&self) -> watch::Receiver<bool> {
+        self.is_open.subscribe()
+    }
+
+    fn show(&self) {
+        let now = lock(&self.dav).has_password();
+        self.is_open.send_if_modified(|told| std::mem::replace(told, now) != now);
     }
 
     /// Somebody held the button, so often by now: the password is forgotten, at once.
     pub(super) fn forget(&self, times: u32) {
         lock(&self.dav).forget(times);
+        self.show();
     }
 
     /// The file is as the machine has it.
@@ -74,22 +89,38 @@ impl DavSite {
 
     /// Sets the password, takes it away, or tells whether there is one.
     pub(super) async fn password(&self, change: Change, body: &mut Incoming) -> Result<Response, ApiError> {
-        let failed = |why: io::Error| ApiError::new(500, format!("the password cannot be kept: {why}"));
-        let _one = self.writing.lock().await;
         match change {
             Change::None => {}
             Change::Set => {
-                let salt = entropy()?;
-                let password = page::password(&whole(body, page::PASSWORD_BODY_MAX).await?, salt)?;
+                let text = page::password(&whole(body, page::PASSWORD_BODY_MAX).await?)?;
+                self.change(Some(&text)).await?;
+            }
+            Change::Remove => self.change(None).await?,
+        }
+        Ok(page::password_told(lock(&self.dav).has_password()))
+    }
+
+    /// Sets the password, or takes it away.
+    ///
+    /// # Errors
+    /// 400 for one that is refused, 500 when it cannot be kept.
+    pub async fn change(&self, text: Option<&str>) -> Result<(), ApiError> {
+        let failed = |why: io::Error| ApiError::new(500, format!("the password cannot be kept: {why}"));
+        let _one = self.writing.lock().await;
+        match text {
+            Some(text) => {
+                let password = Password::new(text, entropy()?)?;
                 self.keep(Some(password.to_file())).await.map_err(failed)?;
                 lock(&self.dav).set_password(Some(password));
             }
-            Change::Remove => {
+            None => {
                 lock(&self.dav).set_password(None);
+                self.show();
                 self.keep(None).await.map_err(failed)?;
             }
         }
-        Ok(page::password_told(lock(&self.dav).has_password()))
+        self.show();
+        Ok(())
     }
 
     /// Makes the file hold this, or be gone, durably.

@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 
 pub use client::{Client, ClientError};
 #[cfg(feature = "lan")]
-pub use page::{PageError, PageServer};
+pub use dav::DavSite;
+#[cfg(feature = "lan")]
+pub use page::{PageConfig, PageError, PageServer};
 pub use server::{Answering, Handler, Server, ServerError};
 
 /// The socket of the node with this state directory.

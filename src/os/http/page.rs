@@ -9,7 +9,6 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -41,9 +40,22 @@ use crate::lan::dav;
 use crate::lan::host::{Names, Source, host_of};
 use crate::lan::page::{self, Head, Page, Step};
 use crate::lan::response::Response;
+use crate::lan::session::{Token, set_cookie};
 use crate::lan::signin;
 use crate::node::io::Op;
 use crate::os::core::Core;
+
+/// What the page is to know of its box.
+pub struct PageConfig {
+    /// The names that it answers under.
+    pub names: Names,
+    /// What answers WebDAV.
+    pub dav: Arc<DavSite>,
+    /// The box waits for its passphrase.
+    pub locked: bool,
+    /// Who is signed in from the start on.
+    pub session: Option<Token>,
+}
 
 /// Where the page is listened for.
 #[derive(Debug)]
@@ -95,21 +107,21 @@ impl PageServer {
     }
 
     /// Answers requests until `stop` is ready; then takes no more, and gives those that are being answered three
-    /// seconds. `api` carries out calls; `names` are those of this box; `state` is its state directory.
-    pub async fn run(
-        self,
-        core: Arc<Core>,
-        api: Handler,
-        names: Names,
-        state: PathBuf,
-        stop: impl Future<Output = ()>,
-    ) {
+    /// seconds. `api` carries out calls.
+    pub async fn run(self, core: Arc<Core>, api: Handler, config: PageConfig, stop: impl Future<Output = ()>) {
+        let mut page = Page::new(config.names);
+        if config.locked {
+            page = page.locked();
+        }
+        if let Some(token) = config.session {
+            page.keep_signed_in(core.now().instant, token);
+        }
         let mut wishes = core.wishes();
         // Dropped when connections are to take no more requests.
         let (open, ending) = watch::channel(());
         let site = Arc::new(Site {
-            page: Mutex::new(Page::new(names)),
-            dav: Arc::new(DavSite::open(&state)),
+            page: Mutex::new(page),
+            dav: config.dav,
             tree: Tree::new(core.clone()),
             core,
             api,
@@ -252,6 +264,7 @@ impl Site {
             Step::Password(change) => self.dav.password(change, &mut body).await.unwrap_or_else(Response::from),
             Step::Answer(response) => response,
             Step::Call => page::told(&self.call(&parts, &mut body).await),
+            Step::Unlock => self.unlock(remote, &mut body).await.unwrap_or_else(Response::from),
             Step::SignIn => self.sign_in(remote).unwrap_or_else(Response::from),
             Step::Read { path, after, conditions } => {
                 match self.tree.read(&path, after.as_deref(), &conditions, pulse).await {
@@ -310,6 +323,20 @@ impl Site {
         answered.unwrap_or_else(|_| {
             Err(ApiError::new(503, format!("the node did not answer within {} s", CALL_TIME.as_secs())))
         })
+    }
+
+    /// Gives the box its passphrase; who gave the right one is signed in when it is back.
+    async fn unlock(&self, remote: IpAddr, body: &mut Incoming) -> Result<Response, ApiError> {
+        let body = whole(body, UNLOCK_BODY_MAX).await?;
+        let mut token = Token::default();
+        getrandom::fill(&mut token)
+            .map_err(|error| ApiError::new(500, format!("the system gives no randomness: {error}")))?;
+        let answered = (self.api)(page::unlock(&body, token)?).await;
+        if answered.as_ref().is_err_and(|error| error.status == 403) {
+            lock(&self.page).guessed_wrong(self.core.now().instant, remote);
+        }
+        answered?;
+        Ok(Response::json(200, "{}").with("set-cookie", set_cookie(&token)))
     }
 
     /// Asks the box whether somebody may sign in; the answer is waited for beside this request.
@@ -479,6 +506,8 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Connections at a time, of all and of one host; those beyond wait in the kernel's backlog, or are closed.
+/// Bytes of the body that gives the passphrase.
+const UNLOCK_BODY_MAX: usize = 4_096;
 const CONNECTIONS: usize = 32;
 const CONNECTIONS_EACH: usize = 12;
 const HEADER_TIME: Duration = Duration::from_secs(10);

@@ -50,7 +50,8 @@ pub(super) async fn accept(
     let socket = BufReader::with_capacity(SOCKET_BUFFER, socket);
     let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(words)?;
     let hello = start.client_hello();
-    let answer = trusted.answer(hello.server_name(), hello.alpn().into_iter().flatten(), &*stock, here.ip());
+    let alpn = hello.alpn().into_iter().flatten();
+    let answer = trusted.answer(hello.server_name(), alpn, &*stock, here.ip(), remote.ip());
     let (protocol, config) = match answer {
         Answer::Handshake(protocol, config) => (protocol, config),
         Answer::Tracker(circle, config) => {

@@ -1,7 +1,7 @@
 //! Multicast DNS on the LAN: one UDP socket in the group 224.0.0.251 on every interface, and the task that serves it.
 //!
 //! It says what the node announces (`_dustfs._tcp` to friends, `_dustfs-pair._tcp` while the button's window is open) and
-//! where the page is (`_http._tcp`), and tells the node what others say. Nothing that is heard is believed: it is a hint
+//! where the page (`_http._tcp`) and the drive (`_webdav._tcp`) are, and tells the node what others say. Nothing that is heard is believed: it is a hint
 //! whom to dial. Interfaces that come, go or get an address late are noticed within [`LOOK`]; where the port is taken by
 //! a program that does not share it, it is tried again as often.
 //!
@@ -48,6 +48,9 @@ pub struct Page {
     pub id: String,
     /// The TCP port.
     pub port: u16,
+    /// The user's name for WebDAV, while there is a password: file managers list what they find, and without one nobody
+    /// gets in.
+    pub drive: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -202,9 +205,15 @@ impl Task {
         }
         if let Some(page) = &self.page {
             let instance = label(&format!("{} ({})", page.name, page.id));
-            let strings = vec![b"path=/".to_vec()];
             let host = host(page.id.as_bytes());
-            services.push(Service { kind: PAGE, instance, host, port: page.port, strings });
+            let service = |kind, strings| {
+                let (instance, host) = (instance.clone(), host.clone());
+                Service { kind, instance, host, port: page.port, strings }
+            };
+            services.push(service(PAGE, vec![b"path=/".to_vec()]));
+            if let Some(user) = page.drive {
+                services.push(service(DRIVE, vec![b"path=/dav/".to_vec(), format!("u={user}").into_bytes()]));
+            }
         }
         let now = self.now();
         self.responder.offer(now, services);
@@ -340,6 +349,8 @@ const PORT: u16 = 5353;
 const PRESENCE: &str = "_dustfs._tcp";
 const PAIRING: &str = "_dustfs-pair._tcp";
 const PAGE: &str = "_http._tcp";
+/// Its strings are those that file managers look for (dns-sd.org's list of service types): `path` and `u`, the user.
+const DRIVE: &str = "_webdav._tcp";
 /// The longest wait between two questions for friends.
 const PRESENCE_WAIT: Duration = Duration::from_secs(300);
 /// The same for the other box in the window.

@@ -18,8 +18,9 @@ pub trait Stock: Send + Sync {
     /// The circle of a torrent that may be shared with its stock clients.
     fn circle_of(&self, info_hash: &InfoHash) -> Option<CircleId>;
 
-    /// The circle whose tracker answers under a host's name, or at an address, and the certificate for that host, DER.
-    fn tracker(&self, host: Result<&str, IpAddr>) -> Option<(CircleId, Bytes)>;
+    /// The circle whose tracker answers `from` there under a host's name, or at an address, and the certificate for that
+    /// host, DER.
+    fn tracker(&self, host: Result<&str, IpAddr>, from: IpAddr) -> Option<(CircleId, Bytes)>;
 
     /// A stock client announces itself: the peers that it is told of, and in how many seconds it asks again.
     fn announce(&self, asked: &Announced, announce: &Announce) -> Result<(Vec<SocketAddr>, u64), String>;
@@ -34,7 +35,7 @@ impl Stock for NoStock {
         None
     }
 
-    fn tracker(&self, _: Result<&str, IpAddr>) -> Option<(CircleId, Bytes)> {
+    fn tracker(&self, _: Result<&str, IpAddr>, _: IpAddr) -> Option<(CircleId, Bytes)> {
         None
     }
 

@@ -175,13 +175,14 @@ impl Trusted {
     }
 
     /// Chooses the certificate for a dialler by what it says first.
-    /// `here` is where it came to.
+    /// `here` is where it came to, `from` where it came from.
     pub(super) fn answer<'a>(
         &self,
         server_name: Option<&str>,
         alpn: impl Iterator<Item = &'a [u8]>,
         stock: &dyn Stock,
         here: IpAddr,
+        from: IpAddr,
     ) -> Answer {
         let (mut dustfs, mut invite, mut pair) = (false, false, false);
         for protocol in alpn {
@@ -206,12 +207,12 @@ impl Trusted {
             Some(circle) if dustfs => Answer::Handshake(Protocol::Dustfs(circle.told.circle), circle.server.clone()),
             Some(_) => Answer::Refuse(AlertDescription::NoApplicationProtocol, "it does not offer dustfs/1"),
             None if dustfs => Answer::Refuse(AlertDescription::UnrecognisedName, "it names no circle of this node's"),
-            None => self.answer_stock(server_name, stock, here),
+            None => self.answer_stock(server_name, stock, here, from),
         }
     }
 
     /// A stock client offers no protocol: it names a torrent, or the host that a tracker's address has.
-    fn answer_stock(&self, server_name: Option<&str>, stock: &dyn Stock, here: IpAddr) -> Answer {
+    fn answer_stock(&self, server_name: Option<&str>, stock: &dyn Stock, here: IpAddr, from: IpAddr) -> Answer {
         let unknown = |why| Answer::Refuse(AlertDescription::UnrecognisedName, why);
         let config = |id: &CircleId, leaf: &Bytes| {
             let Circle { told, .. } = self.circles.get(id)?;
@@ -228,7 +229,7 @@ impl Trusted {
                 None => unknown("it names no torrent and no circle of this node's"),
             };
         }
-        let tracker = stock.tracker(server_name.ok_or(here));
+        let tracker = stock.tracker(server_name.ok_or(here), from);
         match tracker.and_then(|(id, leaf)| Some((id, config(&id, &leaf)?))) {
             Some((id, config)) => Answer::Tracker(id, config),
             None => unknown("it names no circle of this node's, which answers no announces"),

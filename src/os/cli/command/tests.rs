@@ -63,11 +63,17 @@ fn commands_are_read() {
     let (path, file) = ("Friends/film".into(), "film.torrent".into());
     let export = Command::ExportTorrent { path, file, announce: Some("box.example.org:1".into()) };
     assert_eq!(command("export-torrent Friends/film film.torrent --announce box.example.org:1"), export);
+    assert_eq!(command("password"), Command::Password { forget: false });
+    assert_eq!(command("password --forget"), Command::Password { forget: true });
+    assert!(refused("password secret").contains("one word too many"), "others would see it");
     assert_eq!(command("press"), Command::Press(200));
     assert_eq!(command("press 2.5"), Command::Press(2_500));
     assert_eq!(command("status"), Command::Status);
     assert_eq!(command("friends"), Command::Friends);
     assert_eq!(command("transfers --watch"), Command::Transfers { watch: true });
+    assert_eq!(command("lock"), Command::Lock { change: false });
+    assert_eq!(command("lock --change"), Command::Lock { change: true });
+    assert_eq!(command("unlock --always"), Command::Unlock { always: true });
     assert_eq!(command("unmount"), Command::Unmount);
     assert_eq!(command("stop"), Command::Stop);
 }

@@ -19,7 +19,7 @@ impl Stock for Shares {
         (*info_hash == TORRENT).then_some(CircleId([7; 32]))
     }
 
-    fn tracker(&self, host: Result<&str, std::net::IpAddr>) -> Option<(CircleId, Bytes)> {
+    fn tracker(&self, host: Result<&str, std::net::IpAddr>, _: std::net::IpAddr) -> Option<(CircleId, Bytes)> {
         let circle = Circle::new(7);
         let leaf = cert::issue_tracker(circle.root.secret.seed(), &circle.root.der, &key(2), [2; 16], host);
         Some((circle.id, leaf.expect("a leaf").into()))
