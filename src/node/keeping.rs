@@ -113,7 +113,8 @@ impl<S: Snapshot> Node<S> {
     pub(super) fn note_kept(&mut self, info_hash: &InfoHash) {
         let Some(torrent) = self.vault.torrents.get(info_hash) else { return };
         let nothing = matches!(torrent.state, State::Absent);
-        if torrent.wanted || nothing || self.vault.loading.is_some() || self.vault.kept.since(info_hash).is_some() {
+        let busy = self.is_locked() || self.vault.loading.is_some();
+        if torrent.wanted || nothing || busy || self.vault.kept.since(info_hash).is_some() {
             return;
         }
         let now = self.uptime_ms();
@@ -125,7 +126,8 @@ impl<S: Snapshot> Node<S> {
     }
 
     fn unnote_kept(&mut self, info_hash: &InfoHash) {
-        if self.vault.loading.is_none() && self.vault.kept.forget(info_hash).is_some() {
+        let busy = self.is_locked() || self.vault.loading.is_some();
+        if !busy && self.vault.kept.forget(info_hash).is_some() {
             self.rewrite_entry(info_hash);
         }
     }
@@ -149,6 +151,10 @@ impl<S: Snapshot> Node<S> {
     /// The tree is as the ledger has it: what no file shows is kept since it was known before, or since now.
     pub(super) fn loaded(&mut self) {
         let Some(known) = self.vault.loading.take() else { return };
+        if self.is_locked() {
+            // What files show is not known: all stays as it was.
+            return known.into_iter().for_each(|(info_hash, since)| self.vault.kept.note(info_hash, since));
+        }
         let ids: Vec<InfoHash> = self.vault.torrents.keys().copied().collect();
         for info_hash in ids {
             let Some(torrent) = self.vault.torrents.get(&info_hash) else { continue };
