@@ -20,6 +20,10 @@ use crate::ledger::values::{Extent, torrent_key};
 
 /// What may go is looked at no more often, unless the keep time is shorter.
 const PACE: Duration = Duration::from_secs(60);
+/// So many go at once; where there are more, the next go after [`SOON`].
+const AT_ONCE: usize = 1_024;
+/// See [`AT_ONCE`].
+const SOON: Duration = Duration::from_secs(1);
 /// With what is written anyway, the powered-on time is written as often.
 const UPTIME_WITH_MS: u64 = 60_000;
 /// It is written by itself as often: a power cut makes older versions stay that much longer.
@@ -94,19 +98,12 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    /// Gives up what one torrent referred to. Returns the bytes that come free.
-    pub(super) fn give_up_counted(&mut self, extents: &[Extent], length: u64) -> u64 {
+    /// Gives up what one torrent referred to.
+    pub(super) fn give_up(&mut self, extents: &[Extent], length: u64) {
         let free = self.vault.unshare(extents, length);
-        let bytes = free.iter().map(|segment| u64::from(segment.length)).sum();
         if !free.is_empty() {
             self.effects.push(Effect::Punch(free));
         }
-        bytes
-    }
-
-    /// The same where nobody counts.
-    pub(super) fn give_up(&mut self, extents: &[Extent], length: u64) {
-        self.give_up_counted(extents, length);
     }
 
     /// A torrent that no file shows, if something of it is here, is kept from now on.
@@ -216,22 +213,34 @@ impl<S: Snapshot> Node<S> {
         }
         let needed = self.needed();
         let may_go = |node: &Self, id: &InfoHash| !needed.contains(id) && node.may_go(id);
+        let (mut free, mut left) = (Vec::new(), AT_ONCE);
         for info_hash in self.vault.kept.expired(now_ms) {
-            if may_go(self, &info_hash) {
-                self.let_go(&info_hash);
+            if left > 0 && may_go(self, &info_hash) {
+                free.extend(self.let_go(&info_hash));
+                left -= 1;
             }
         }
-        let mut over = self.over_room();
+        let mut over = if left > 0 { self.over_room() } else { 0 };
         let oldest: Vec<InfoHash> = if over > 0 { self.vault.kept.oldest().collect() } else { Vec::new() };
         for info_hash in oldest {
-            if over > 0 && may_go(self, &info_hash) {
-                over = over.saturating_sub(self.let_go(&info_hash));
+            if left > 0 && over > 0 && may_go(self, &info_hash) {
+                let freed = self.let_go(&info_hash);
+                over = over.saturating_sub(freed.iter().map(|segment| u64::from(segment.length)).sum());
+                free.extend(freed);
+                left -= 1;
             }
+        }
+        if !free.is_empty() {
+            self.effects.push(Effect::Punch(free));
+        }
+        if left == 0 {
+            self.vault.collect_at = Some(self.now.instant + SOON);
+            return;
         }
         let wait = match self.vault.kept.next(now_ms) {
             // What is needed now may be let go then, and room may be short again.
             Some(_) | None if over > 0 || !self.vault.kept.expired(now_ms).is_empty() => Some(self.pace()),
-            Some(next) => Some(Duration::from_millis(next - now_ms).max(Duration::from_secs(1))),
+            Some(next) => Some(Duration::from_millis(next - now_ms).max(SOON)),
             None => None,
         };
         self.vault.collect_at = wait.map(|wait| self.now.instant + wait);
@@ -291,13 +300,13 @@ impl<S: Snapshot> Node<S> {
         known && !strange && torrent.length > 0 && !self.swarm.serves(*info_hash)
     }
 
-    /// Returns the bytes that come free.
-    fn let_go(&mut self, info_hash: &InfoHash) -> u64 {
+    /// Returns what comes free once that is durable.
+    fn let_go(&mut self, info_hash: &InfoHash) -> Vec<Segment> {
         let Some(extents) = self.layout(info_hash) else {
             log::error!("where an older version lies is not known: it stays");
-            return 0;
+            return Vec::new();
         };
-        let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return 0 };
+        let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return Vec::new() };
         (torrent.state, torrent.asked) = (State::Absent, false);
         let length = torrent.length;
         self.vault.collected += 1;
@@ -309,9 +318,8 @@ impl<S: Snapshot> Node<S> {
         self.swarm.evict(self.now.instant, *info_hash);
         self.ledger.delete(Table::Torrents, torrent_key(info_hash));
         self.flush_soon();
-        let bytes = self.give_up_counted(&extents, length);
         self.tell_changed(info_hash);
-        bytes
+        self.vault.unshare(&extents, length)
     }
 }
 
