@@ -47,6 +47,12 @@ impl WallTime {
         let (month, next) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
         (era * 400 + year_of_era + next, month, day)
     }
+
+    /// Hour, minute and second of the day in UTC.
+    pub fn time_of_day(self) -> (i64, i64, i64) {
+        let seconds = self.0.rem_euclid(DAY_NS) / 1_000_000_000;
+        (seconds / 3_600, seconds / 60 % 60, seconds % 60)
+    }
 }
 
 /// Nanoseconds of a day.

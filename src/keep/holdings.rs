@@ -58,6 +58,11 @@ impl Holdings {
         Ok(())
     }
 
+    /// True when the peer told that it holds nothing of a torrent.
+    pub fn denies(&self, info_hash: &InfoHash) -> bool {
+        self.told.get(info_hash) == Some(&Offer::None)
+    }
+
     /// How much the peer holds of a torrent that the commits at `introduced` brought.
     pub fn offer(&self, info_hash: &InfoHash, introduced: &[Dot]) -> Offer {
         let covered = |dot: &Dot| self.upto.get(&dot.chain()).is_some_and(|upto| dot.sequence <= *upto);

@@ -2,11 +2,15 @@
 
 pub mod cache;
 pub mod holdings;
+mod retention;
+mod shares;
 
 use std::fmt;
 
 pub use cache::Cache;
 pub use holdings::{Holdings, Offer, Teller};
+pub use retention::{KEEP_TIME, Retention};
+pub use shares::Shares;
 
 /// What a peer did wrong.
 #[derive(Clone, PartialEq, Eq, Debug)]

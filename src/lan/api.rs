@@ -2,8 +2,9 @@
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`; `POST /v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`,
-//! `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/password`, `/v1/press`, `/v1/unmount`, `/v1/lock`, `/v1/unlock`,
-//! `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
+//! `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/password`, `/v1/press`,
+//! `/v1/unmount`, `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`,
+//! the remedy where there is one.
 
 use std::fmt;
 
@@ -15,7 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::base::TransportKey;
 use crate::node::io::{Answer, OpError};
-use crate::node::status::{Friend, Status, Transfers};
+use crate::node::status::{Friend, Status, Transfers, Versions};
 use crate::seal::state::Passphrase;
 use crate::wire::statement::{Role, check_label};
 
@@ -87,6 +88,20 @@ pub enum Call {
         /// `HOST:PORT` of the tracker that it names; `None` lets the node choose.
         announce: Option<String>,
     },
+    /// The older versions of a file, and what was deleted below a directory. Answered by [`Outcome::Versions`].
+    Versions {
+        /// In the tree, as `Friends/film`; empty means everything.
+        path: String,
+    },
+    /// Puts an older version back, see [`crate::node::io::Op::Restore`]. Answered by [`Outcome::Restored`].
+    Restore {
+        /// In the tree, as `Friends/film`.
+        path: String,
+        /// Its number; `None` means the newest.
+        version: Option<u64>,
+        /// Another path, where nothing is yet; `None` means where it was.
+        to: Option<String>,
+    },
     /// Sets the password for WebDAV, or forgets it. Answered by [`Outcome::Done`].
     Password {
         /// `None` forgets.
@@ -133,6 +148,8 @@ impl Call {
             Call::Leave { .. } => ("POST", "/v1/leave"),
             Call::Guest { .. } => ("POST", "/v1/guest"),
             Call::ExportTorrent { .. } => ("POST", "/v1/export-torrent"),
+            Call::Versions { .. } => ("POST", "/v1/versions"),
+            Call::Restore { .. } => ("POST", "/v1/restore"),
             Call::Password { .. } => ("POST", "/v1/password"),
             Call::Press { .. } => ("POST", "/v1/press"),
             Call::Unmount => ("POST", "/v1/unmount"),
@@ -156,6 +173,8 @@ impl Call {
             Call::Leave { circle } => Some(json!({ "circle": circle })),
             Call::Guest { circle, name, key } => Some(json!({ "circle": circle, "name": name, "key": key.hex() })),
             Call::ExportTorrent { path, announce } => Some(json!({ "path": path, "announce": announce })),
+            Call::Versions { path } => Some(json!({ "path": path })),
+            Call::Restore { path, version, to } => Some(json!({ "path": path, "version": version, "to": to })),
             Call::Password { text } => Some(json!({ "password": text.as_ref().map(|text| text.as_str()) })),
             Call::Press { held_ms } => Some(json!({ "held_ms": held_ms })),
             Call::Unlock { passphrase, .. } => Some(json!({ "passphrase": passphrase.text() })),
@@ -171,8 +190,8 @@ impl Call {
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" => Some("GET"),
-        "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "password" | "press"
-        | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
+        "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "versions" | "restore"
+        | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -205,6 +224,17 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
         }
         "guest" => guest(body),
         "export-torrent" => export_torrent(body),
+        "versions" => {
+            let VersionsBody { path } = parse(body)?;
+            check_path(&path)?;
+            Ok(Call::Versions { path })
+        }
+        "restore" => {
+            let RestoreBody { path, version, to } = parse(body)?;
+            check_path(&path)?;
+            to.as_deref().map_or(Ok(()), check_path)?;
+            Ok(Call::Restore { path, version, to })
+        }
         "password" => {
             let PasswordBody { password } = parse(body)?;
             Ok(Call::Password { text: password.map(Zeroizing::new) })
@@ -280,6 +310,20 @@ struct GuestBody {
 struct ExportBody {
     path: String,
     announce: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VersionsBody {
+    path: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RestoreBody {
+    path: String,
+    version: Option<u64>,
+    to: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -374,13 +418,18 @@ fn guest(body: &[u8]) -> Result<Call, ApiError> {
 
 fn export_torrent(body: &[u8]) -> Result<Call, ApiError> {
     let ExportBody { path, announce } = parse(body)?;
-    if path.len() > PATH_MAX {
-        return Err(ApiError::bad(format!("the path has {} bytes, the limit is {PATH_MAX}", path.len())));
-    }
+    check_path(&path)?;
     if let Some(host) = &announce {
         check_host(host).map_err(ApiError::bad)?;
     }
     Ok(Call::ExportTorrent { path, announce })
+}
+
+fn check_path(path: &str) -> Result<(), ApiError> {
+    if path.len() > PATH_MAX {
+        return Err(ApiError::bad(format!("the path has {} bytes, the limit is {PATH_MAX}", path.len())));
+    }
+    Ok(())
 }
 
 /// Checks `HOST:PORT`, as it comes to stand in a tracker's address.
@@ -429,6 +478,10 @@ pub enum Outcome {
     Certificate(String),
     /// A `.torrent` file, as `{"torrent": BASE64}`.
     Torrent(Vec<u8>),
+    /// Older versions and what was deleted.
+    Versions(Box<Versions>),
+    /// How many files were put back, as `{"restored": NUMBER}`.
+    Restored(u64),
     /// `{}`.
     Done,
 }
@@ -461,6 +514,13 @@ pub struct TorrentAnswer {
     pub torrent: String,
 }
 
+/// The body that carries [`Outcome::Restored`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RestoredAnswer {
+    /// Files.
+    pub restored: u64,
+}
+
 /// An operation's answer as the API tells it; `None` for answers that only a mount asks for.
 pub fn outcome(answer: Answer) -> Option<Outcome> {
     match answer {
@@ -468,6 +528,7 @@ pub fn outcome(answer: Answer) -> Option<Outcome> {
         Answer::Circle(name) => Some(Outcome::Circle(name)),
         Answer::Invite(text) => Some(Outcome::Invite(text)),
         Answer::Certificate(pem) => Some(Outcome::Certificate(pem)),
+        Answer::Restored(files) => Some(Outcome::Restored(files)),
         Answer::Entry(_) | Answer::Created(..) | Answer::Opened(_) | Answer::Written(_) => None,
     }
 }
@@ -482,6 +543,8 @@ pub fn render(result: &Result<Outcome, ApiError>) -> (u16, String) {
         Ok(Outcome::Circle(circle)) => serde_json::to_string(&CircleAnswer { circle: circle.clone() }),
         Ok(Outcome::Certificate(pem)) => serde_json::to_string(&CertificateAnswer { certificate: pem.clone() }),
         Ok(Outcome::Torrent(bytes)) => serde_json::to_string(&TorrentAnswer { torrent: BASE64.encode(bytes) }),
+        Ok(Outcome::Versions(versions)) => serde_json::to_string(versions),
+        Ok(Outcome::Restored(restored)) => serde_json::to_string(&RestoredAnswer { restored: *restored }),
         Ok(Outcome::Done) => Ok("{}".to_owned()),
         Err(error) => return (error.status, error.body()),
     };

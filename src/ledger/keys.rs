@@ -20,6 +20,9 @@ pub const IDENTITY: &[u8] = b"identity";
 /// open them, and must not write there.
 pub const FRONTIER: &[u8] = b"frontier";
 
+/// The name under which the powered-on time lies in `meta`: milliseconds, eight bytes.
+pub const UPTIME: &[u8] = b"uptime";
+
 /// Key in `statements`.
 pub fn statement(circle: &CircleId, hash: &StatementHash) -> Vec<u8> {
     [&circle.0[..], &hash.0].concat()

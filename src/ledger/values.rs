@@ -119,6 +119,10 @@ pub struct TorrentEntry {
     pub have: Option<Vec<u8>>,
     /// In a cache, the number of its last want; 0 elsewhere.
     pub wanted: u64,
+    /// Bytes; 0 where an older program wrote the entry.
+    pub length: u64,
+    /// Since when no file shows it, in powered-on milliseconds; `None` while one does.
+    pub kept: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -127,6 +131,10 @@ struct TorrentWire {
     d: Dot,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     h: Option<Bytes2>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    k: Option<u64>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    l: u64,
     r: RecordHash,
     #[serde(default, skip_serializing_if = "is_zero")]
     w: u64,
@@ -169,6 +177,8 @@ impl TorrentEntry {
             c: self.circle,
             d: self.introduced,
             h: self.have.as_ref().map(|have| Bytes2::from(&have[..])),
+            k: self.kept,
+            l: self.length,
             r: self.record,
             w: self.wanted,
             x: Bytes2::from(encode_extents(&self.extents)),
@@ -185,6 +195,8 @@ impl TorrentEntry {
             extents: decode_extents(&wire.x)?,
             have: wire.h.map(|have| have.into_vec()),
             wanted: wire.w,
+            length: wire.l,
+            kept: wire.k,
         })
     }
 }

@@ -94,11 +94,13 @@ impl<S: Snapshot> Node<S> {
             open.entries.push(Entry { record, tag });
         }
         if let Value::Body(crate::wire::record::Body {
-            content: crate::wire::record::Content::Torrent(torrent), ..
+            content: crate::wire::record::Content::Torrent(torrent),
+            size,
+            ..
         }) = &value
         {
-            let info_hash = torrent.info_hash;
-            self.introduce_torrent(id, info_hash, record, dot);
+            let (info_hash, length) = (torrent.info_hash, crate::seal::chunk::sealed_length(*size));
+            self.introduce_torrent(id, info_hash, record, dot, length);
         }
         let version = Version { dot, lamport, object, context, value, wall, record };
         let changes = self.circles.get_mut(id).ok_or(OpError::NotFound)?.tree.apply(version);

@@ -13,6 +13,7 @@ use crate::base::{CircleId, CommitHash, ConnId, EpochId, Instant, RecordHash, Sn
 use crate::ledger::keys;
 use crate::ledger::values::{CIRCLE_LABEL, CircleEntry, CircleSecrets, Value as _};
 use crate::roster::{Added, Roster, Verdict};
+use crate::seal::chunk::sealed_length;
 use crate::seal::member::verify;
 use crate::seal::{CircleKey, EpochKeys, Suite};
 use crate::tree::{Changes, Seen, Tree, Version};
@@ -217,7 +218,7 @@ fn check_torrent(circle: &Circle, outer: &Outer, body: &crate::wire::record::Bod
     let crate::wire::record::Content::Torrent(torrent) = &body.content else { return Ok(()) };
     let info = outer.info.as_ref().ok_or("a body with a torrent describes none")?;
     let metainfo = crate::wire::metainfo::Metainfo::from_public(info).map_err(|error| error.to_string())?;
-    if metainfo.length != crate::seal::chunk::sealed_length(body.size) {
+    if metainfo.length != sealed_length(body.size) {
         return Err("a torrent's length does not fit its body's size".into());
     }
     if metainfo.info_hash(&circle.root_pem) != torrent.info_hash {
@@ -345,6 +346,7 @@ impl<S: Snapshot> Node<S> {
             self.load_circle(id, entry?)?;
         }
         self.load_addresses()?;
+        self.load_uptime()?;
         self.load_torrents()?;
         self.load_frontier()?;
         let ids: Vec<_> = self.circles.keys().copied().collect();
@@ -358,6 +360,7 @@ impl<S: Snapshot> Node<S> {
             }
             self.plan_epoch(&id);
         }
+        self.loaded();
         self.start_vault();
         self.reclaim()?;
         self.tell_trust();
@@ -460,6 +463,8 @@ impl<S: Snapshot> Node<S> {
         let old = std::mem::replace(&mut circle.tree, Tree::new(id));
         circle.chains.clear();
         circle.unopened = false;
+        let nested = self.vault.loading.is_some();
+        self.begin_loading();
         let removed: Vec<_> = old.torrents().map(|(info_hash, ..)| info_hash).collect();
         self.name_authors(id);
         for info_hash in removed {
@@ -467,6 +472,9 @@ impl<S: Snapshot> Node<S> {
         }
         if let Err(error) = self.load_chains(id) {
             log::error!("the tree could not be read again: {error}");
+        }
+        if !nested {
+            self.loaded();
         }
         self.restage(id);
         self.root_changed();
@@ -485,18 +493,18 @@ impl<S: Snapshot> Node<S> {
             Ok(Some(version)) => {
                 let torrent = match &version.value {
                     Value::Body(body) => match &body.content {
-                        Content::Torrent(torrent) => Some(torrent.info_hash),
+                        Content::Torrent(torrent) => Some((torrent.info_hash, sealed_length(body.size))),
                         _ => None,
                     },
                     Value::Place(_) => None,
                 };
-                if let Some(info_hash) = torrent {
+                if let Some((info_hash, length)) = torrent {
                     let before = circle.tree.body(&Seen { object: version.object, version: None });
                     let base = before.and_then(|before| match &before.body.content {
                         Content::Torrent(torrent) => Some(torrent.info_hash),
                         _ => None,
                     });
-                    self.introduce_torrent(id, info_hash, record, commit.dot);
+                    self.introduce_torrent(id, info_hash, record, commit.dot, length);
                     if let Some(torrent) = self.vault.torrents.get_mut(&info_hash) {
                         torrent.base = base.filter(|base| *base != info_hash);
                     }

@@ -1,6 +1,6 @@
 //! File operations on names and attributes, which the tree shows at once; bytes are `writing`'s, handles `handles`'.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Node;
 use super::draft::{Change, Draft, Link, View};
@@ -38,6 +38,8 @@ pub struct Files {
     pub(super) pins: BTreeMap<DraftKey, Pin>,
     pub(super) by_inode: BTreeMap<Inode, DraftKey>,
     pub(super) fetches: Vec<Waiting>,
+    /// Circles of which the ledger has a draft that was not read: what it lies on is not known.
+    pub(super) unread: BTreeSet<CircleId>,
     /// Chunks on their way to be sealed, and their bytes.
     pub(super) sealing: usize,
     pub(super) sealing_bytes: usize,
@@ -124,6 +126,7 @@ impl<S: Snapshot> Node<S> {
             },
             Op::Release { handle } => self.release(handle),
             Op::Fsync { inode } => return self.fsync(ticket, inode),
+            Op::Restore { path, version, to } => return self.restore(ticket, &path, version, to.as_deref()),
             Op::Fetch { inode, offset, length } => return self.fetch(ticket, inode, offset, length),
             _ => Err(OpError::Invalid("it is no operation on files".into())),
         })
@@ -165,6 +168,7 @@ impl<S: Snapshot> Node<S> {
             return Err(OpError::Busy);
         }
         let name = Name::new(name).map_err(refused)?;
+        self.may_name(&id, &directory, name.as_bytes())?;
         if self.entry(&id, &directory, name.as_bytes()).is_some() {
             return Err(OpError::Exists);
         }
@@ -191,6 +195,7 @@ impl<S: Snapshot> Node<S> {
         let (id, directory) = self.directory(parent)?;
         self.may_write(&id)?;
         let name = Name::new(name).map_err(refused)?;
+        self.may_name(&id, &directory, name.as_bytes())?;
         if self.entry(&id, &directory, name.as_bytes()).is_some() {
             return Err(OpError::Exists);
         }
@@ -281,6 +286,7 @@ impl<S: Snapshot> Node<S> {
             return Err(OpError::CrossCircle);
         }
         let new = Name::new(new_name).map_err(refused)?;
+        self.may_name(&id, &new_dir, new_name)?;
         let kind = self.kind(&id, &seen)?;
         let target = self.entry(&id, &new_dir, new_name);
         if target == Some(seen) {
@@ -416,6 +422,10 @@ impl<S: Snapshot> Node<S> {
         mode: Option<u32>,
         mtime: Option<crate::base::WallTime>,
     ) -> Option<Reply> {
+        // An older version that is open is pinned as if it had lost a conflict.
+        if self.part(inode).is_some() {
+            return Some(Err(super::view::read_only()));
+        }
         let spot = match self.spot(inode) {
             Ok(spot) => spot,
             Err(error) => return Some(Err(error)),

@@ -55,6 +55,9 @@ impl<S: Snapshot> Node<S> {
     }
 
     pub(super) fn open(&mut self, ticket: Ticket, inode: Inode, write: bool, truncate: bool) -> Option<Reply> {
+        if let Ok(Spot::View(part)) = self.spot(inode) {
+            return Some(self.open_part(&part, inode, write || truncate));
+        }
         let key = match self.file_key(inode) {
             Ok(key) => key,
             Err(error) => return Some(Err(error)),
@@ -81,7 +84,7 @@ impl<S: Snapshot> Node<S> {
 
     pub(super) fn file_key(&self, inode: Inode) -> Result<DraftKey, OpError> {
         match self.spot(inode)? {
-            Spot::Top => Err(OpError::IsDirectory),
+            Spot::Top | Spot::View(_) => Err(OpError::IsDirectory),
             Spot::In(circle, seen) => match self.kind(&circle, &seen)? {
                 Kind::File => Ok(DraftKey { circle, object: seen.object, version: seen.version }),
                 Kind::Directory => Err(OpError::IsDirectory),

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::io::{DiskRequest, Segment};
-use super::vault::{ACTIVE, State, Torrent, segments};
-use super::{Asked, Effect, Fetch, Node, StartError};
+use super::vault::{ACTIVE, State, Torrent};
+use super::{Asked, Fetch, Node, StartError};
 use crate::base::limits::{CHUNK_SEALED, SLAB_UNITS, UNIT};
 use crate::base::{CircleId, ConnId, InfoHash, Instant, Location, RecordHash, Snapshot, Table};
 use crate::keep::cache::{Standing, room};
@@ -60,7 +60,7 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         let info_hash = metainfo.info_hash(&circle.root_pem);
-        self.introduce_torrent(id, info_hash, record, commit.dot);
+        self.introduce_torrent(id, info_hash, record, commit.dot, metainfo.length);
         if self.is_cached(id) {
             self.vault.cache.publish(self.now.instant, info_hash, metainfo.length);
         }
@@ -223,8 +223,7 @@ impl<S: Snapshot> Node<S> {
         let Some(torrent) = self.vault.torrents.get(info_hash) else { return };
         let whole = matches!(torrent.state, State::Whole);
         let length = self.metainfo(&torrent.circle, &torrent.record).map(|meta| meta.length);
-        let space = self.layout(info_hash).zip(length).and_then(|(extents, length)| segments(&extents, 0, length));
-        let Some(space) = space else {
+        let Some((extents, length)) = self.layout(info_hash).zip(length) else {
             log::error!("where a torrent lies is not known: it stays");
             return;
         };
@@ -238,7 +237,7 @@ impl<S: Snapshot> Node<S> {
         self.swarm.evict(self.now.instant, *info_hash);
         self.vault.cache.drop(self.now.instant, info_hash, whole);
         self.put_torrent(info_hash, &[], Some(Vec::new()));
-        self.effects.push(Effect::Punch(space));
+        self.give_up(&extents, length);
         self.tell_changed(info_hash);
     }
 
@@ -248,6 +247,7 @@ impl<S: Snapshot> Node<S> {
         if total > 0 {
             let written = self.vault.cache.used().saturating_sub(self.unwritten());
             self.vault.cache.allow(now.instant, room(total, free, written));
+            self.vault.kept.disk(total);
         }
         self.settle();
     }

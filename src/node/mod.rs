@@ -10,6 +10,7 @@ pub mod status;
 mod author;
 mod circle;
 mod draft;
+mod entries;
 mod epochs;
 mod exchange;
 mod files;
@@ -17,7 +18,9 @@ mod fork;
 #[cfg(feature = "panel")]
 mod front;
 mod handles;
+mod history;
 mod invite;
+mod keeping;
 mod leave;
 mod mirror;
 mod moved;
@@ -35,6 +38,7 @@ mod sync;
 mod telling;
 mod unnamed;
 mod vault;
+mod view;
 mod waiting;
 mod writing;
 mod xattr;
@@ -56,6 +60,7 @@ use self::vault::Vault;
 use crate::base::{
     CircleId, ConnId, InfoHash, Instant, Now, ObjectId, Rng, Snapshot, StoreError, Table, Ticket, TransportKey,
 };
+use crate::keep::Retention;
 use crate::ledger::values::{Identity, MEMBER_LABEL, Value};
 use crate::ledger::{Ledger, keys};
 use crate::pair::{Button, Inviter};
@@ -85,6 +90,10 @@ pub struct NodeConfig {
     pub problem: Option<String>,
     /// Bytes that are kept for circles in which this node is a cache; `None` leaves it to the disk.
     pub quota: Option<u64>,
+    /// How long older versions are kept, in powered-on time; `None` means [`KEEP_TIME`](crate::keep::KEEP_TIME).
+    pub versions_time: Option<Duration>,
+    /// Bytes that they may take; `None` means a tenth of the disk.
+    pub versions_room: Option<u64>,
 }
 
 /// The node. `S` is what is durable: redb in a running node, memory in the simulator.
@@ -131,6 +140,7 @@ pub struct Node<S> {
     listening: Vec<SocketAddr>,
     /// When torrents that the disk failed on are tried again.
     retry_starved_at: Option<Instant>,
+    uptime: keeping::Uptime,
     /// The date at the start: the time of roots, which have no record.
     started: crate::base::WallTime,
 }
@@ -279,7 +289,8 @@ impl<S: Snapshot> Node<S> {
         let mut first = [0; 8];
         first.copy_from_slice(&Sha256::digest([&entropy[..], b"decisions"].concat())[..8]);
         let seed = u64::from_be_bytes(first);
-        let vault = Vault::new(config.quota);
+        let kept = Retention::new(config.versions_time, config.versions_room);
+        let vault = Vault::new(config.quota, kept);
         let mut node = Self {
             config,
             now,
@@ -315,6 +326,7 @@ impl<S: Snapshot> Node<S> {
             pairing_over: false,
             listening: Vec::new(),
             retry_starved_at: None,
+            uptime: keeping::Uptime::default(),
             started: now.wall,
         };
         node.load()?;
@@ -384,6 +396,7 @@ impl<S: Snapshot> Node<S> {
             self.files_timeout(),
             self.sync_timeout(),
             self.mirror_timeout(),
+            self.keep_timeout(),
             self.inviter.poll_timeout(self.now.instant),
             self.question.poll_timeout(),
             #[cfg(feature = "panel")]
@@ -435,6 +448,7 @@ impl<S: Snapshot> Node<S> {
         self.swarm.handle_timeout(self.now.instant);
         self.feed_swarm();
         self.drain_swarm();
+        self.keep_due();
         #[cfg(feature = "panel")]
         self.gestures_due();
         self.pairing_due();
@@ -459,6 +473,9 @@ impl<S: Snapshot> Node<S> {
         }
         self.close_commits();
         self.store_partials();
+        if self.ledger.is_dirty() {
+            self.store_uptime();
+        }
         self.flush_at = None;
         match self.ledger.begin() {
             Some((batch, sync)) => {

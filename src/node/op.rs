@@ -194,6 +194,15 @@ pub enum Op {
         /// How many.
         length: u32,
     },
+    /// Puts an older version back, by reference. Answers [`Answer::Restored`] when that would survive a power cut.
+    Restore {
+        /// The file, or the deleted directory, in the tree as `Friends/film`.
+        path: String,
+        /// The version by its number; `None` means the newest.
+        version: Option<u64>,
+        /// Another path in the same circle, where nothing is yet; `None` means where it was.
+        to: Option<String>,
+    },
     /// Somebody who opened the page asks to sign in. Answers [`Answer::Done`] when a press at the box allows it; it is
     /// refused with words when nobody does, or another question is pending.
     SignIn {
@@ -293,6 +302,8 @@ pub enum Answer {
     Invite(String),
     /// A certificate in PEM.
     Certificate(String),
+    /// So many files were put back.
+    Restored(u64),
 }
 
 /// Why an operation failed. `os::fuse` maps each to an errno, `lan` to words and a status.

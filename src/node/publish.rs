@@ -512,10 +512,12 @@ impl<S: Snapshot> Node<S> {
             let key = DraftKey { circle: *id, object, version };
             let Some(entry) = self.open_draft_entry(id, &value) else {
                 log::warn!("a draft in the ledger does not open: it is left there");
+                self.files.unread.insert(*id);
                 continue;
             };
             let Some(mut draft) = self.draft_from(&key, entry) else {
                 log::warn!("a draft in the ledger has lost what it was written over: it is left there");
+                self.files.unread.insert(*id);
                 continue;
             };
             draft.number = self.files.draft_number();

@@ -9,6 +9,7 @@ use super::draft::{Draft, Source, View, length_in, spans};
 use super::files::DraftKey;
 use super::io::{Attr, DirEntry, Inode, OpError, ReadPart, ReadPlan, Stale};
 use super::vault::segments;
+use super::view::{Part, VIEW, read_only};
 use crate::base::limits::{CHUNK_SEALED, NAME_MAX};
 use crate::base::{CircleId, InfoHash, ObjectId, Snapshot};
 use crate::ledger::values::Extent;
@@ -24,6 +25,8 @@ pub enum Spot {
     Top,
     /// Something in a circle.
     In(CircleId, Seen),
+    /// Something of the view of what was.
+    View(Part),
 }
 
 /// Bytes that one plan covers at most.
@@ -45,7 +48,7 @@ impl<S: Snapshot> Node<S> {
         if twins > 1 { format!("{name} ({})", circle.id) } else { name.to_string() }
     }
 
-    fn only_circle(&self) -> Option<&super::circle::Circle> {
+    pub(super) fn only_circle(&self) -> Option<&super::circle::Circle> {
         let mut readable = self.circles.values().filter(|circle| circle.readable());
         readable.next().filter(|_| readable.next().is_none())
     }
@@ -66,7 +69,8 @@ impl<S: Snapshot> Node<S> {
             return Ok(Spot::In(circle.id, Seen::of(circle.tree.root())));
         }
         let found = self.circles.values().find_map(|circle| Some((circle.id, circle.tree.by_inode(inode.0)?)));
-        found.map(|(id, seen)| Spot::In(id, seen)).ok_or(OpError::NotFound)
+        let found = found.map(|(id, seen)| Spot::In(id, seen));
+        found.or_else(|| self.part(inode).map(Spot::View)).ok_or(OpError::NotFound)
     }
 
     /// The inode under which something is shown.
@@ -88,6 +92,7 @@ impl<S: Snapshot> Node<S> {
                 Kind::Directory => Ok((id, seen.object)),
                 _ => Err(OpError::NotDirectory),
             },
+            Spot::View(_) => Err(read_only()),
         }
     }
 
@@ -115,7 +120,7 @@ impl<S: Snapshot> Node<S> {
         circle.tree.body(seen).map(|version| version.body).ok_or(OpError::NotFound)
     }
 
-    fn root_attr(&self, inode: Inode) -> Attr {
+    pub(super) fn root_attr(&self, inode: Inode) -> Attr {
         Attr { inode, kind: Kind::Directory, size: 0, mode: 0o755, mtime: self.started, links: 2 }
     }
 
@@ -124,7 +129,11 @@ impl<S: Snapshot> Node<S> {
         if name.len() > NAME_MAX {
             return Err(OpError::NameTooLong);
         }
+        if parent == Inode::ROOT && name == VIEW {
+            return self.part_attr(&Part::View);
+        }
         match self.spot(parent)? {
+            Spot::View(part) => self.part_lookup(&part, name),
             Spot::Top => {
                 let found = self.shown_circles().into_iter().find(|(shown, _)| shown.as_bytes() == name);
                 let (_, circle) = found.ok_or(OpError::NotFound)?;
@@ -142,6 +151,7 @@ impl<S: Snapshot> Node<S> {
     pub fn attr(&self, inode: Inode) -> Result<Attr, OpError> {
         match self.spot(inode)? {
             Spot::Top => Ok(self.root_attr(Inode::ROOT)),
+            Spot::View(part) => self.part_attr(&part),
             Spot::In(id, seen) => self.attr_of(&id, &seen),
         }
     }
@@ -184,6 +194,7 @@ impl<S: Snapshot> Node<S> {
     /// A page of a directory in the order of names, after the name `after`.
     pub fn list(&self, inode: Inode, after: Option<&[u8]>, limit: usize) -> Result<Vec<DirEntry>, OpError> {
         match self.spot(inode)? {
+            Spot::View(part) => self.part_list(&part, after, limit),
             Spot::Top => Ok(self
                 .shown_circles()
                 .into_iter()
@@ -219,16 +230,19 @@ impl<S: Snapshot> Node<S> {
                     None => Inode::ROOT,
                 }
             }
+            Ok(Spot::View(part)) => self.part_parent(&part),
             _ => Inode::ROOT,
         }
     }
 
     /// readlink(2).
     pub fn readlink(&self, inode: Inode) -> Result<Bytes, OpError> {
-        let Spot::In(id, seen) = self.spot(inode)? else {
-            return Err(OpError::Invalid("it is not a symbolic link".into()));
+        let body = match self.spot(inode)? {
+            Spot::In(id, seen) => self.body(&id, &seen)?,
+            Spot::View(Part::Older(id, object, dot)) => self.older_part(&id, &object, &dot)?.1,
+            Spot::Top | Spot::View(_) => return Err(OpError::Invalid("it is not a symbolic link".into())),
         };
-        match self.body(&id, &seen)? {
+        match body {
             Body { kind: Kind::Symlink, content: Content::Inline(target), .. } => Ok(target),
             _ => Err(OpError::Invalid("it is not a symbolic link".into())),
         }
@@ -236,18 +250,24 @@ impl<S: Snapshot> Node<S> {
 
     /// How to read a span of a file from what is here.
     pub fn plan(&self, inode: Inode, offset: u64, length: u32) -> Result<ReadPlan, OpError> {
-        let Spot::In(id, seen) = self.spot(inode)? else { return Err(OpError::IsDirectory) };
-        match self.kind(&id, &seen)? {
+        let (id, draft, body, kind) = match self.spot(inode)? {
+            Spot::In(id, seen) => {
+                let key = DraftKey { circle: id, object: seen.object, version: seen.version };
+                let (draft, kind) = (self.files.draft(&key), self.kind(&id, &seen)?);
+                (id, draft, if draft.is_some() { None } else { Some(self.body(&id, &seen)?) }, kind)
+            }
+            Spot::View(Part::Older(id, object, dot)) => {
+                let (_, body) = self.older_part(&id, &object, &dot)?;
+                let kind = body.kind;
+                (id, None, Some(body), kind)
+            }
+            Spot::Top | Spot::View(_) => return Err(OpError::IsDirectory),
+        };
+        match kind {
             Kind::File => {}
             Kind::Directory => return Err(OpError::IsDirectory),
             Kind::Symlink => return Err(OpError::Invalid("it is a symbolic link".into())),
         }
-        let key = DraftKey { circle: id, object: seen.object, version: seen.version };
-        let draft = self.files.draft(&key);
-        let body = match draft {
-            Some(_) => None,
-            None => Some(self.body(&id, &seen)?),
-        };
         let size = draft.map(|draft| draft.size).or(body.as_ref().map(|body| body.size)).unwrap_or(0);
         let length = u64::from(length.min(PLAN_MAX)).min(size.saturating_sub(offset)) as usize;
         let mut plan = ReadPlan::default();

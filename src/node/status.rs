@@ -234,6 +234,75 @@ pub struct Friend {
     pub all_torrents: u64,
 }
 
+/// The answer to `POST /v1/versions`.
+#[derive(Clone, Default, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Versions {
+    /// Of the file, the newest first.
+    pub versions: Vec<FileVersion>,
+    /// Below the directory, what was deleted last first.
+    pub deleted: Vec<DeletedFile>,
+    /// More was deleted than is told.
+    #[serde(default)]
+    pub more: bool,
+}
+
+/// An older version of a file.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct FileVersion {
+    /// 1 is the oldest.
+    pub number: u64,
+    /// When it was written, in UTC, as RFC 3339 has it; by its author's clock.
+    pub date: String,
+    /// Who wrote it.
+    pub author: String,
+    /// Bytes.
+    pub size: u64,
+    /// Where its bytes are.
+    pub place: Place,
+}
+
+/// A file that was deleted.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct DeletedFile {
+    /// Where it was, in the tree as `Friends/film`.
+    pub path: String,
+    /// When, in UTC, as RFC 3339 has it; by the clock of who did.
+    pub date: String,
+    /// Who deleted it.
+    pub author: String,
+    /// Bytes of its newest version.
+    pub size: u64,
+    /// Versions of it that can be put back.
+    pub versions: u64,
+    /// Where the bytes of the newest are.
+    pub place: Place,
+}
+
+/// Where the bytes of a version are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// All of them on this node.
+    Here,
+    /// With friends who are online.
+    Friends,
+    /// Some on this node, and nobody who is online has the others.
+    Partly,
+    /// Nobody who is online has any.
+    Gone,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Place::Here => "here",
+            Place::Friends => "friends",
+            Place::Partly => "partly",
+            Place::Gone => "gone",
+        })
+    }
+}
+
 /// The answer to `GET /v1/transfers`.
 #[derive(Clone, Default, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Transfers {

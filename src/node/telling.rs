@@ -139,7 +139,13 @@ impl<S: Snapshot> Node<S> {
         if known && lacked < whole.len() && lacked <= LACKED_MAX {
             Teller::new(*id).full(heads.into_iter().map(|head| head.dot).collect(), absent, Vec::new(), partial)
         } else {
-            Teller::new(*id).full(Vec::new(), Vec::new(), whole, partial)
+            // Friends take it that authors hold what they wrote.
+            let own = |info_hash: &InfoHash| {
+                let commits = self.vault.torrents.get(info_hash).map(Torrent::introductions).unwrap_or_default();
+                commits.iter().any(|dot| dot.author == self.me.device.member)
+            };
+            absent.retain(own);
+            Teller::new(*id).full(Vec::new(), absent, whole, partial)
         }
     }
 

@@ -67,6 +67,7 @@ impl<S: Snapshot> Node<S> {
             return Err(OpError::CrossCircle);
         }
         let name = Name::new(&link.name).map_err(refused)?;
+        self.may_name(id, &directory, name.as_bytes())?;
         self.check_depth(id, &directory)?;
         let target = self.entry(id, &directory, name.as_bytes());
         match target.map(|target| self.kind(id, &target)).transpose()? {

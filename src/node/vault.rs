@@ -10,10 +10,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::io::{DiskError, DiskRequest, Segment};
-use super::{Asked, Effect, Node, StartError};
+use super::{Asked, Effect, Node};
 use crate::base::limits::{CHUNK_SEALED, SLAB_UNITS, UNIT};
 use crate::base::{CircleId, ConnId, InfoHash, Instant, Location, PieceIndex, RecordHash, Snapshot, Table, Ticket};
-use crate::keep::Cache;
+use crate::keep::{Cache, Retention, Shares};
 use crate::ledger::values::{Extent, TorrentEntry, torrent_key};
 use crate::swarm::{Event, Layout, Offer, Stored};
 use crate::wire::metainfo::Metainfo;
@@ -21,7 +21,7 @@ use crate::wire::peer::Bitfield;
 use crate::wire::record::{Chain, Dot, Outer};
 
 /// Units that a full chunk takes.
-const CHUNK_UNITS: u32 = (CHUNK_SEALED / UNIT) as u32;
+pub(super) const CHUNK_UNITS: u32 = (CHUNK_SEALED / UNIT) as u32;
 /// Torrents that the swarm is given at once.
 pub(super) const ACTIVE: usize = 256;
 /// Commits beside the first that a torrent is known by.
@@ -36,7 +36,7 @@ pub struct Vault {
     /// Where the next chunk goes.
     next: Location,
     /// Candidates for fetching, oldest first.
-    queue: VecDeque<InfoHash>,
+    pub(super) queue: VecDeque<InfoHash>,
     /// Wanted, but nobody online holds them.
     pub(super) starved: BTreeSet<InfoHash>,
     pub active: BTreeMap<InfoHash, Metainfo>,
@@ -48,6 +48,17 @@ pub struct Vault {
     pub freed: u64,
     /// What is kept of circles in which this node is a cache.
     pub cache: Cache,
+    /// How many torrents refer to each stretch.
+    pub(super) shares: Shares,
+    /// What is here though no file shows it any more.
+    pub(super) kept: Retention,
+    /// While the tree is read from the ledger, what it showed in between says nothing: since when no file shows a torrent,
+    /// as it was known before.
+    pub(super) loading: Option<BTreeMap<InfoHash, u64>>,
+    /// Counts torrents whose keep time was over, or for which there was no room.
+    pub(super) collected: u64,
+    /// When it is looked at what may go.
+    pub(super) collect_at: Option<Instant>,
     /// Whole torrents whose number of a want is newer than the ledger's.
     pub(super) renumbered: BTreeSet<InfoHash>,
 }
@@ -57,8 +68,10 @@ pub struct Torrent {
     pub circle: CircleId,
     pub record: RecordHash,
     pub introduced: Dot,
+    /// Bytes; 0 where that cannot be told.
+    pub length: u64,
     /// Further commits that named it, mostly none: who tells what it holds by a summary may know it by any of them.
-    also: Vec<Dot>,
+    pub(super) also: Vec<Dot>,
     /// Some surviving body is in it; for caches, always.
     pub wanted: bool,
     /// A reader asked for it, whatever the policy.
@@ -91,9 +104,9 @@ impl Torrent {
 }
 
 impl Vault {
-    /// An empty vault; a cache's may hold so many bytes.
-    pub fn new(quota: Option<u64>) -> Self {
-        Self { cache: Cache::new(quota), ..Self::default() }
+    /// An empty vault; a cache's may hold so many bytes, and older versions are kept so.
+    pub fn new(quota: Option<u64>, kept: Retention) -> Self {
+        Self { cache: Cache::new(quota), kept, ..Self::default() }
     }
 
     /// Takes `units` in a row that nobody else has.
@@ -176,50 +189,6 @@ pub fn segments(extents: &[Extent], from: u64, length: u64) -> Option<Vec<Segmen
 }
 
 impl<S: Snapshot> Node<S> {
-    /// Reads the layouts' states; where the next chunk goes follows from them.
-    pub fn load_torrents(&mut self) -> Result<(), StartError> {
-        let mut entries = Vec::new();
-        self.ledger.range(Table::Torrents, &[], &[0xff; 21], &mut |key, value| {
-            entries.push((InfoHash::from_slice(key), TorrentEntry::decode(value)));
-            true
-        })?;
-        for (info_hash, entry) in entries {
-            let Some(info_hash) = info_hash else {
-                return Err(StartError::Broken("a torrent's key is not an info-hash".into()));
-            };
-            let entry = entry?;
-            for extent in &entry.extents {
-                self.vault.occupy(extent.location, extent.chunks * CHUNK_UNITS);
-            }
-            self.load_cached(&info_hash, &entry);
-            let state = match entry.have {
-                None => State::Whole,
-                Some(_) if entry.extents.is_empty() => State::Absent,
-                Some(bytes) => {
-                    let pieces = self.metainfo(&entry.circle, &entry.record).map_or(0, |meta| meta.piece_count());
-                    match Bitfield::from_bytes(&bytes, pieces) {
-                        Ok(have) => State::Partial(Box::new(Partial { have, extents: Arc::new(entry.extents) })),
-                        Err(_) => State::Absent,
-                    }
-                }
-            };
-            self.vault.torrents.insert(
-                info_hash,
-                Torrent {
-                    circle: entry.circle,
-                    record: entry.record,
-                    introduced: entry.introduced,
-                    also: Vec::new(),
-                    wanted: false,
-                    asked: false,
-                    base: None,
-                    state,
-                },
-            );
-        }
-        Ok(())
-    }
-
     /// What a record's public part says of its torrent.
     pub fn metainfo(&self, circle: &CircleId, record: &RecordHash) -> Option<Metainfo> {
         let outer = Outer::decode(&self.record_bytes(circle, record)?).ok()?;
@@ -227,17 +196,28 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// A record named this torrent.
-    pub fn introduce_torrent(&mut self, circle: &CircleId, info_hash: InfoHash, record: RecordHash, dot: Dot) {
+    pub fn introduce_torrent(
+        &mut self,
+        circle: &CircleId,
+        info_hash: InfoHash,
+        record: RecordHash,
+        dot: Dot,
+        length: u64,
+    ) {
         let torrent = self.vault.torrents.entry(info_hash).or_insert(Torrent {
             circle: *circle,
             record,
             introduced: dot,
+            length,
             also: Vec::new(),
             wanted: false,
             asked: false,
             base: None,
             state: State::Absent,
         });
+        if torrent.length == 0 {
+            torrent.length = length;
+        }
         if torrent.introduced.sequence == 0 {
             (torrent.introduced, torrent.record) = (dot, record);
             self.rename_stored_torrent(&info_hash);
@@ -271,28 +251,6 @@ impl<S: Snapshot> Node<S> {
         if let Some(Ok(mut entry)) = stored.map(|bytes| TorrentEntry::decode(&bytes)) {
             (entry.introduced, entry.record) = (torrent.introduced, torrent.record);
             self.ledger.put(Table::Torrents, torrent_key(info_hash), entry.encode());
-        }
-    }
-
-    /// A surviving body is in this torrent.
-    pub fn refer_torrent(&mut self, info_hash: &InfoHash) {
-        if let Some(torrent) = self.vault.torrents.get_mut(info_hash)
-            && !torrent.wanted
-        {
-            torrent.wanted = true;
-            self.vault.queue.push_back(*info_hash);
-            self.tell_lack(info_hash);
-        }
-    }
-
-    /// No surviving body is in this torrent any more. What is here stays, for versions.
-    pub fn release_torrent(&mut self, info_hash: &InfoHash) {
-        if let Some(torrent) = self.vault.torrents.get_mut(info_hash) {
-            torrent.wanted = false;
-            self.vault.starved.remove(info_hash);
-            if !torrent.asked && self.vault.active.remove(info_hash).is_some() {
-                self.swarm.forget(self.now.instant, *info_hash);
-            }
         }
     }
 
@@ -432,9 +390,11 @@ impl<S: Snapshot> Node<S> {
             }
         }
         self.vault.take_chunks(fresh_from, chunks - fresh_from, meta.length, &mut extents);
+        self.vault.share(&extents, meta.length);
         if let Some(torrent) = self.vault.torrents.get_mut(info_hash) {
             torrent.state = State::Partial(Box::new(Partial { have, extents: Arc::new(extents) }));
         }
+        self.note_kept(info_hash);
     }
 
     /// Where a whole or partial torrent's chunks lie.
@@ -482,54 +442,6 @@ impl<S: Snapshot> Node<S> {
                 })
             }
             Some((State::Absent, _)) | None => false,
-        }
-    }
-
-    /// A body of ours was published: its torrent is whole.
-    pub fn own_torrent(&mut self, info_hash: &InfoHash, extents: Vec<Extent>) {
-        let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return };
-        if matches!(torrent.state, State::Whole) {
-            return;
-        }
-        torrent.state = State::Whole;
-        // Where a copy that was coming from friends would have lain is told no more.
-        self.vault.layouts.remove(info_hash);
-        self.vault.dirty.remove(info_hash);
-        if self.vault.active.remove(info_hash).is_some() {
-            self.swarm.forget(self.now.instant, *info_hash);
-        }
-        self.put_torrent(info_hash, &extents, None);
-        self.effects.push(Effect::Whole(*info_hash));
-    }
-
-    pub(super) fn put_torrent(&mut self, info_hash: &InfoHash, extents: &[Extent], have: Option<Vec<u8>>) {
-        let Some(torrent) = self.vault.torrents.get(info_hash) else { return };
-        let entry = TorrentEntry {
-            circle: torrent.circle,
-            record: torrent.record,
-            introduced: torrent.introduced,
-            extents: extents.to_vec(),
-            have,
-            wanted: self.vault.cache.number(info_hash),
-        };
-        // Of a torrent that is partly here each piece has its slab synced; the others may lie in slabs yet to be made.
-        if entry.have.is_none() {
-            for extent in extents {
-                self.ledger.sync(extent.location.slab);
-            }
-        }
-        self.ledger.put(Table::Torrents, torrent_key(info_hash), entry.encode());
-    }
-
-    /// Writes the bitfields that changed into the gathering batch.
-    pub fn store_partials(&mut self) {
-        self.store_numbers();
-        for info_hash in std::mem::take(&mut self.vault.dirty) {
-            let Some(Torrent { state: State::Partial(partial), .. }) = self.vault.torrents.get(&info_hash) else {
-                continue;
-            };
-            let (extents, have) = (partial.extents.clone(), partial.have.as_bytes().to_vec());
-            self.put_torrent(&info_hash, &extents, Some(have));
         }
     }
 
@@ -662,8 +574,11 @@ impl<S: Snapshot> Node<S> {
         match told {
             Some(Told::Whole) => Offer::Whole,
             Some(Told::Partial) => Offer::Partial,
-            // Authors hold what they wrote, though their telling of it may still be on its way.
-            Some(Told::None) if peer.member == Some(torrent.introduced.author) => Offer::Whole,
+            // Authors hold what they wrote, though their telling of it may still be on its way; unless they told that it went.
+            Some(Told::None) if peer.member == Some(torrent.introduced.author) => {
+                let went = peer.holdings(&torrent.circle).is_some_and(|h| h.denies(info_hash));
+                if went { Offer::None } else { Offer::Whole }
+            }
             Some(Told::None) | None => Offer::None,
         }
     }

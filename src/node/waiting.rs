@@ -5,6 +5,7 @@ use super::draft::Publishing;
 use super::files::DraftKey;
 use super::io::{Answer, Inode, OpError, Reply};
 use super::read::{Spot, torrent_of};
+use super::view::Part;
 use crate::base::limits::{CHUNK_PLAIN, QUIET_TIME, READ_TIME};
 use crate::base::{InfoHash, Instant, Snapshot, Ticket};
 
@@ -43,18 +44,19 @@ const WAITING_MAX: usize = 4_096;
 impl<S: Snapshot> Node<S> {
     /// Waits until a span of a file is here.
     pub(super) fn fetch(&mut self, ticket: Ticket, inode: Inode, offset: u64, length: u32) -> Option<Reply> {
-        let spot = self.spot(inode).and_then(|spot| match spot {
-            Spot::Top => Err(OpError::IsDirectory),
-            Spot::In(id, seen) => Ok((id, seen)),
-        });
-        let (id, seen) = match spot {
-            Ok(spot) => spot,
+        let body = match self.spot(inode) {
+            Ok(Spot::In(circle, seen)) => {
+                let key = DraftKey { circle, object: seen.object, version: seen.version };
+                match self.files.draft(&key) {
+                    Some(draft) => draft.base.as_ref().map(|base| base.body.clone()),
+                    None => self.body(&circle, &seen).ok(),
+                }
+            }
+            Ok(Spot::View(Part::Older(id, object, dot))) => {
+                self.older_part(&id, &object, &dot).ok().map(|(_, body)| body)
+            }
+            Ok(Spot::Top | Spot::View(_)) => return Some(Err(OpError::IsDirectory)),
             Err(error) => return Some(Err(error)),
-        };
-        let key = DraftKey { circle: id, object: seen.object, version: seen.version };
-        let body = match self.files.draft(&key) {
-            Some(draft) => draft.base.as_ref().map(|base| base.body.clone()),
-            None => self.body(&id, &seen).ok(),
         };
         let Some((body, info_hash)) = body.and_then(|body| Some((torrent_of(&body)?, body)).map(|(h, b)| (b, h)))
         else {
@@ -87,6 +89,11 @@ impl<S: Snapshot> Node<S> {
             alone_until: now + ALONE_TIME,
         });
         None
+    }
+
+    /// The torrents that somebody waits for.
+    pub(super) fn awaited(&self) -> impl Iterator<Item = InfoHash> {
+        self.files.fetches.iter().map(|waiting| waiting.info_hash)
     }
 
     /// A piece of this torrent has come: reads that have all they wait for go on, the others are given time anew.

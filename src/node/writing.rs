@@ -275,7 +275,7 @@ impl<S: Snapshot> Node<S> {
     pub(super) fn fsync(&mut self, ticket: Ticket, inode: Inode) -> Option<Reply> {
         let key = match self.spot(inode) {
             Ok(Spot::In(circle, seen)) => DraftKey { circle, object: seen.object, version: seen.version },
-            Ok(Spot::Top) => {
+            Ok(Spot::Top | Spot::View(_)) => {
                 self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
                 return None;
             }

@@ -300,7 +300,13 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
     };
     #[cfg(feature = "mount")]
     mounted::end_killed_node(&config)?;
-    let machine = MachineConfig { fetch, problem: config.problem.clone(), quota: config.quota };
+    let machine = MachineConfig {
+        fetch,
+        problem: config.problem.clone(),
+        quota: config.quota,
+        versions_time: config.versions_time,
+        versions_room: config.versions,
+    };
     let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), machine);
     #[cfg(feature = "panel")]
     if let Err(error @ RunError::State(_)) = &opened
@@ -570,6 +576,11 @@ impl Api {
                     let file = self.core.read(|node| node.export_torrent(&path, announce.as_deref()));
                     return Ok(Outcome::Torrent(file?));
                 }
+                Call::Versions { path } => {
+                    let versions = self.core.read(|node| node.versions(&path)).map_err(ApiError::from)?;
+                    return Ok(Outcome::Versions(Box::new(versions)));
+                }
+                Call::Restore { path, version, to } => Op::Restore { path, version, to },
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
                 Call::Password { text } => return self.password(text.as_deref().map(String::as_str)).await,
                 Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,

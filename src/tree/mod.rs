@@ -12,6 +12,7 @@
 
 mod census;
 mod directory;
+mod history;
 mod names;
 mod object;
 mod path;
@@ -30,12 +31,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::directory::Table;
+use self::history::{Had, History};
 use self::object::{Object, PackedBody, PackedContent, PackedTorrent, PlaceVersion, Runs, Staged};
 use self::register::Stamp;
 use self::slab::{Slab, Slot, TableSlot};
 use crate::base::{CircleId, EpochId, InfoHash, MemberKey, ObjectId, RecordHash, WallTime};
 use crate::wire::record::{Body, Chain, Content, Context, Dot, Place, Value, root_of};
 
+pub use self::history::{Deletion, Older, Trace};
 pub use self::path::{Attributes, BodyVersion};
 
 /// One version of one register, as its record and its commit tell it.
@@ -109,6 +112,7 @@ pub struct Tree {
     /// By inode, the bodies that show beside their objects.
     conflicts: BTreeMap<u64, (Slot, Dot)>,
     torrents: BTreeSet<(InfoHash, Slot)>,
+    history: History,
     authors: BTreeMap<MemberKey, String>,
     epochs: Vec<EpochId>,
     epoch_numbers: BTreeMap<EpochId, u32>,
@@ -138,6 +142,7 @@ impl Tree {
             orphans: BTreeSet::new(),
             conflicts: BTreeMap::new(),
             torrents: BTreeSet::new(),
+            history: History::default(),
             authors: BTreeMap::new(),
             epochs: Vec::new(),
             epoch_numbers: BTreeMap::new(),
@@ -196,12 +201,16 @@ impl Tree {
             Value::Body(body) => {
                 let content = self.pack(&body.content);
                 let version = PackedBody::new(stamp, record, context, &body, content);
+                let had = Had::of(&self.objects[slot], &version);
                 if !self.objects[slot].body.knows(&version) {
                     self.change(slot, |object| {
                         object.body.apply(version);
                         object.unstage_body();
                     });
                 }
+                self.remember(slot, had);
+                self.note_gone(slot);
+                self.note_orphan(slot);
             }
         }
         self.finish_with(slot)
@@ -338,6 +347,7 @@ impl Tree {
             self.hide_conflicts(slot, key);
         }
         let before = Before::of(&self.objects[slot]);
+        self.unnote_gone(slot);
         let cycle = self.mend_cycle(slot);
         let parents = self.objects[slot].parents();
         for parent in &parents {

@@ -271,7 +271,72 @@ impl Replica {
     fn assert_right(&self) {
         let right = self.listing();
         assert_eq!(listing_of(&self.tree, 3), right);
+        self.assert_nothing_lost();
     }
+
+    /// No body that anybody wrote disappears from both the tree and what no longer shows; and what no longer shows is
+    /// found under the root, if it ever had a place. What is now a file and now a directory, nobody honest wrote.
+    fn assert_nothing_lost(&self) {
+        let found = history_of(&self.tree);
+        let mut places = BTreeSet::new();
+        let mut written = BTreeSet::new();
+        let mut kinds = BTreeMap::new();
+        for version in &self.oracle.versions {
+            match &version.value {
+                Value::Place(_) => drop(places.insert(version.object)),
+                Value::Body(body) if *kinds.entry(version.object).or_insert(body.kind) != body.kind => return,
+                Value::Body(body) if body.kind != Kind::Directory => {
+                    written.insert((version.object, version.dot));
+                }
+                Value::Body(_) => {}
+            }
+        }
+        for (object, dot) in &written {
+            let slot = self.tree.slot(object).expect("it was applied");
+            let shows = self.tree.objects[slot].visible().any(|body| body.stamp.dot() == *dot);
+            let older = self.tree.older(object).iter().any(|older| older.dot == *dot);
+            assert_eq!(older, !shows, "a body either shows or is an older one");
+            let staged = self.tree.is_staged(object);
+            if older && self.tree.objects[slot].winner().is_some() && places.contains(object) && !staged {
+                assert!(found.contains_key(&(*object, *dot)), "an older body is found from the root");
+            }
+        }
+        assert!(found.keys().all(|key| written.contains(key)), "what nobody wrote is no older body");
+        for (object, dot) in found.keys() {
+            let older = self.tree.by_older_inode(Tree::older_inode(object, dot)).expect("its number leads to it");
+            assert_eq!((older.object, older.dot), (*object, *dot));
+            assert_eq!(self.tree.by_trace_inode(Tree::trace_inode(object)), Some(*object));
+        }
+    }
+}
+
+/// All older bodies that a walk from the root finds, with their paths.
+fn history_of(tree: &Tree) -> BTreeMap<(ObjectId, Dot), Vec<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    let mut open = vec![(Vec::new(), tree.trace_root().directories)];
+    while let Some((path, directories)) = open.pop() {
+        let names = tree.trace_names(&directories, None, usize::MAX);
+        let (mut paged, mut after) = (Vec::new(), None);
+        while let Some(next) = tree.trace_names(&directories, after.as_deref(), 1).pop() {
+            after = Some(next.clone());
+            paged.push(next);
+        }
+        assert_eq!(paged, names, "pages are parts of the whole");
+        for name in names {
+            let trace = tree.trace(&directories, &name);
+            let path: Vec<Vec<u8>> = path.iter().cloned().chain([name]).collect();
+            for older in trace.files.iter().flat_map(|file| tree.older(file)) {
+                found.insert((older.object, older.dot), path.clone());
+            }
+            for object in trace.files.iter().chain(&trace.directories) {
+                assert_eq!(tree.last_path(object).as_ref(), Some(&path));
+            }
+            if !trace.directories.is_empty() {
+                open.push((path, trace.directories));
+            }
+        }
+    }
+    found
 }
 
 fn name(rng: &mut Rng) -> Name {
@@ -348,6 +413,7 @@ fn replicas_converge(seed: u64, steps: usize) -> super::Counts {
         replica.assert_right();
     }
     let right = listing_of(&replicas[0].tree, 7);
+    let history = history_of(&replicas[0].tree);
     let mut all = replicas[0].oracle.versions.clone();
     for _ in 0..2 {
         shuffle(&mut rng, &mut all);
@@ -356,6 +422,7 @@ fn replicas_converge(seed: u64, steps: usize) -> super::Counts {
             fresh.tree.apply(version.clone());
         }
         assert_eq!(listing_of(&fresh.tree, 2), right, "another order of arrival shows another tree");
+        assert_eq!(history_of(&fresh.tree), history, "another order of arrival remembers otherwise");
         assert_eq!(fresh.tree.len(), replicas[0].tree.len());
         assert_eq!(fresh.tree.object_count(), replicas[0].tree.object_count());
     }
@@ -426,7 +493,7 @@ fn nonsense_converges(seed: u64, count: usize) {
             replica.apply(version);
             replica.assert_right();
         }
-        let listing = replica.listing();
+        let listing = (replica.listing(), history_of(&replica.tree));
         assert_eq!(right.get_or_insert_with(|| listing.clone()), &listing);
         shuffle(&mut rng, &mut versions);
     }

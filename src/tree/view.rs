@@ -34,6 +34,7 @@ impl Tree {
                 self.attach(slot, parent, directory);
             }
         }
+        self.note_gone(slot);
         self.note_orphan(slot);
         let object = &self.objects[slot];
         if object.attached.is_none()
@@ -45,7 +46,7 @@ impl Tree {
     }
 
     /// The directory that an object belongs in, if it has a place.
-    fn parent_of(&self, slot: Slot) -> Option<Slot> {
+    pub(super) fn parent_of(&self, slot: Slot) -> Option<Slot> {
         let object = &self.objects[slot];
         let parent = object.winner()?.parent;
         Some(if object.cut || !self.takes_others(parent) { Slot::ROOT } else { parent })
@@ -124,11 +125,11 @@ impl Tree {
         }
     }
 
-    /// Remembers who shows under the root only until its directory is known.
+    /// Remembers who shows, or was last seen, under the root only until its directory is known.
     pub(super) fn note_orphan(&mut self, slot: Slot) {
         let object = &self.objects[slot];
         let Some(parent) = object.winner().map(|winner| winner.parent) else { return };
-        if object.attached.is_some() && !self.takes_others(parent) {
+        if (object.attached.is_some() || self.is_gone(slot)) && !self.takes_others(parent) {
             self.orphans.insert((parent, slot));
         } else {
             self.orphans.remove(&(parent, slot));
@@ -138,6 +139,7 @@ impl Tree {
     /// Queues everything that is or should be attached to an object that begins or ceases to be a directory.
     pub(super) fn queue_children(&mut self, slot: Slot) {
         self.work.queue.extend(self.orphans.range((slot, Slot::ROOT)..=(slot, Slot::LAST)).map(|(_, child)| *child));
+        self.work.queue.extend(self.gone_children(slot));
         if let Some(table) = self.objects[slot].table {
             let claimants = self.tables[table].claims.values().flat_map(|claim| claim.slots());
             self.work.queue.extend(claimants.filter(|child| self.objects[*child].attached == Some(slot)));

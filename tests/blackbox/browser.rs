@@ -100,6 +100,19 @@ fn a_phone_uses_the_page() {
     browser.click("#list .acts .danger");
     wait_until("it is gone from the friend's", LIMIT, || !b.friends("beach.jpg").exists());
 
+    // What is deleted for everybody is put back all the same, and goes again.
+    browser.click("#deleted");
+    browser.wait("/beach.jpg/.test(document.querySelector('#older-list').textContent)");
+    browser.shoot("5-deleted");
+    browser.click("#older-list button");
+    wait_until("the friend has it again", LIMIT, || fs::read(b.friends("beach.jpg")).is_ok_and(|read| read == bytes));
+    browser.wait("/Nothing was deleted/.test(document.querySelector('#older-words').textContent)");
+    browser.click("#older-close");
+    browser.wait("document.querySelector('#list b') && document.querySelector('#older').hidden");
+    browser.click("#list .dots");
+    browser.click("#list .acts .danger");
+    wait_until("it is gone from the friend's", LIMIT, || !b.friends("beach.jpg").exists());
+
     // A film plays while it is fetched, and from where one wants.
     let film = world.path().join("film.webm");
     let film_text = film.to_string_lossy().into_owned();

@@ -21,3 +21,4 @@ mod pairing;
 mod posix;
 mod secrecy;
 mod stock;
+mod versions;

@@ -90,7 +90,9 @@ impl World {
             if machine.removed || !wants_all || self.lost_anything() {
                 continue;
             }
-            let wanted: u64 = node.status().circles.iter().map(|circle| circle.wanted_torrents).sum();
+            // What everybody has let go is nowhere.
+            let lacking = node.lacking().into_iter().filter(|id| self.is_shown(id) || self.is_held(id));
+            let wanted = lacking.count();
             if wanted > 0 {
                 return Some(format!("{} still wants {wanted} torrents: {:?}", machine.name, node.transfers()));
             }
@@ -104,7 +106,28 @@ impl World {
         self.check_closed();
         self.check_secrecy();
         self.check_forks();
+        self.check_versions();
         self.check_restart();
+    }
+
+    /// No body that anybody wrote disappears from both the tree and the older versions, which are the same on all.
+    fn check_versions(&mut self) {
+        let mut expected = None;
+        for at in self.readers() {
+            let machine = &self.machines[at];
+            let Some(node) = &machine.node else { continue };
+            let lost = node.lost_bodies(CIRCLE);
+            if !lost.is_empty() {
+                self.broken(&format!("{} shows {lost:?} neither in the tree nor among older versions", machine.name));
+            }
+            let older = node.older_listing(CIRCLE);
+            let (count, gone) = (older.len() as u64, node.collected());
+            if *expected.get_or_insert_with(|| older.clone()) != older {
+                self.broken(&format!("{} has other older versions than others", machine.name));
+            }
+            *self.counts.entry("older versions".into()).or_default() += count;
+            *self.counts.entry("older versions let go".into()).or_default() += gone;
+        }
     }
 
     /// Every file reads back, the same on all.

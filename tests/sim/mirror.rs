@@ -27,6 +27,18 @@ impl World {
         self.rng.chance(2, 3).then(|| 70_000 + self.rng.below(3_000_000))
     }
 
+    /// True when a file of somebody's shows a torrent.
+    pub fn is_shown(&self, info_hash: &InfoHash) -> bool {
+        let readers = self.machines.iter().filter(|machine| machine.role.is_some_and(Role::reads));
+        readers.filter_map(|machine| machine.node.as_ref()).any(|node| node.shows(info_hash))
+    }
+
+    /// True when somebody who may read has all of it.
+    pub fn is_held(&self, info_hash: &InfoHash) -> bool {
+        let readers = self.machines.iter().filter(|machine| machine.role.is_some_and(Role::reads));
+        readers.map(|machine| &machine.disk.store).any(|store| is_whole(store, info_hash))
+    }
+
     fn cache(&self, at: usize) -> Option<CacheStatus> {
         self.machines[at].node.as_ref()?.status().cache
     }
@@ -60,6 +72,10 @@ impl World {
             *self.counts.entry("evictions told".into()).or_default() += 1;
             let met = self.machines[at].met.iter().filter(|(_, when)| **when + TELL_US >= self.now);
             let members = met.map(|(at, _)| &self.machines[*at]).filter(|other| other.role.is_some_and(Role::reads));
+            // An older version is not kept for ever by anybody.
+            if !self.is_shown(info_hash) {
+                continue;
+            }
             if !members.map(|member| &member.disk.store).any(|store| is_whole(store, info_hash)) {
                 self.broken(&format!("{} lets the last copy of {info_hash} go", self.machines[at].name));
             }
@@ -99,7 +115,7 @@ impl World {
     }
 }
 
-fn is_whole(store: &super::disk::Store, info_hash: &InfoHash) -> bool {
+pub(super) fn is_whole(store: &super::disk::Store, info_hash: &InfoHash) -> bool {
     let stored = store.get(Table::Torrents, &torrent_key(info_hash)).ok().flatten();
     stored.is_some_and(|bytes| TorrentEntry::decode(&bytes).is_ok_and(|entry| entry.have.is_none()))
 }

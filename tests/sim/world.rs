@@ -229,12 +229,15 @@ impl World {
         let address = SocketAddr::from(([10, 0, 0, at as u8 + 1], 7_000));
         self.addresses.insert(address, at);
         let fetch = if self.rng.chance(1, 4) { Fetch::OnDemand } else { Fetch::Everything };
+        // Some let older versions go while the world runs.
+        let versions_time = self.rng.chance(1, 2).then(|| Duration::from_secs(1 + self.rng.below(12)));
+        let versions_room = self.rng.chance(1, 3).then(|| self.rng.below(600_000));
         let wall_offset = if self.rng.chance(1, 4) { 0 } else { 1_700_000_000 + self.rng.below(1_000_000) as i64 };
         self.machines.push(Machine {
             name: name.into(),
             disk,
             node: None,
-            config: NodeConfig { fetch, quota, ..NodeConfig::default() },
+            config: NodeConfig { fetch, quota, versions_time, versions_room, ..NodeConfig::default() },
             run: 0,
             booted: 0,
             wall_offset: wall_offset * 1_000_000_000,

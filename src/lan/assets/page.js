@@ -394,7 +394,7 @@
     if (entry.kind === 'file') {
       var save = make('a', 'button', 'Save');
       save.href = address(entry.href) + '?save';
-      add(acts, save);
+      add(acts, save, button('Versions', '', function () { showVersions(entry); }));
     }
     add(acts, button('Delete', 'danger', function () { remove(entry); }));
     var dots = button('\u22ef', 'dots', function () { acts.hidden = !acts.hidden; });
@@ -463,6 +463,67 @@
   };
 
   get('more').onclick = function () { load(true); };
+
+  // --- what was: older versions of a file, and what was deleted here
+
+  var PLACES = {
+    here: '', friends: 'with friends', partly: 'partly here', gone: 'nobody who is online has it'
+  };
+
+  function inTree(name) { return path.map(readable).concat(name === undefined ? [] : [name]).join('/'); }
+
+  function moment(date) {
+    var parsed = new Date(date);
+    return isNaN(parsed) ? date : parsed.toLocaleString();
+  }
+
+  function showOlder(title, empty, lines) {
+    get('older-title').textContent = title;
+    get('older-words').textContent = lines.length ? '' : empty;
+    var list = clear(get('older-list'));
+    lines.forEach(function (line) { add(list, line); });
+    get('older').hidden = false;
+    window.scrollTo(0, 0);
+  }
+
+  function olderLine(name, facts, place, back) {
+    var about = facts.concat(PLACES[place] ? [PLACES[place]] : []).join(', ');
+    var row = add(make('div', 'row'), add(make('div', 'text'), make('b', '', name), make('span', 'quiet', about)));
+    return add(make('li'), add(row, button('Put back', '', back)));
+  }
+
+  function putBack(asked, again) {
+    request('POST', '/v1/restore', asked, function (wrong) {
+      notice(wrong || 'It is back.');
+      load(false);
+      if (!wrong) { again(); }
+    });
+  }
+
+  function showVersions(entry) {
+    var file = inTree(entry.name);
+    request('POST', '/v1/versions', { path: file }, function (wrong, answer) {
+      if (wrong) { return notice(wrong); }
+      showOlder(entry.name, 'It has no older versions.', answer.versions.map(function (version) {
+        return olderLine(moment(version.date), ['by ' + version.author, size(version.size)], version.place, function () {
+          putBack({ path: file, version: version.number }, function () { showVersions(entry); });
+        });
+      }));
+    });
+  }
+
+  function showDeleted() {
+    request('POST', '/v1/versions', { path: inTree() }, function (wrong, answer) {
+      if (wrong) { return notice(wrong); }
+      showOlder('Deleted files', 'Nothing was deleted here.', answer.deleted.map(function (file) {
+        var facts = [moment(file.date), 'by ' + file.author, size(file.size)];
+        return olderLine(file.path, facts, file.place, function () { putBack({ path: file.path }, showDeleted); });
+      }));
+    });
+  }
+
+  get('deleted').onclick = showDeleted;
+  get('older-close').onclick = function () { get('older').hidden = true; };
 
   // --- previews: cameras put a small picture into the head of each photo, and no more than that is fetched
 
@@ -763,6 +824,7 @@
     if (tab === 'files') {
       path = parts.slice(1).filter(function (part) { return part && part !== '.' && part !== '..'; });
       entries = [];
+      get('older').hidden = true;
       load(false);
     }
     if (tab === 'box') {

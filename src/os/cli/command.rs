@@ -92,6 +92,20 @@ pub enum Command {
         /// `HOST:PORT` of its tracker.
         announce: Option<String>,
     },
+    /// Tells a file's older versions, or what was deleted below a directory.
+    Versions {
+        /// In the tree or below the mount; empty means everything.
+        path: String,
+    },
+    /// Puts an older version back.
+    Restore {
+        /// In the tree or below the mount.
+        path: String,
+        /// Its number; `None` means the newest.
+        version: Option<u64>,
+        /// Another path.
+        to: Option<String>,
+    },
     /// Sets the password for WebDAV, or forgets it.
     Password {
         /// Forgets it.
@@ -185,7 +199,7 @@ impl Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 20] = [
+pub(super) const COMMANDS: [Spec; 22] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
@@ -199,6 +213,8 @@ pub(super) const COMMANDS: [Spec; 20] = [
     Spec::new("remove", &["circle"], Some("MEMBER")),
     Spec { second: Some("DIR"), ..Spec::new("guest", &["circle"], Some("NAME")) },
     Spec { second: Some("FILE"), ..Spec::new("export-torrent", &["announce"], Some("PATH")) },
+    Spec::new("versions", &[], Some("[PATH]")),
+    Spec { second: Some("[VERSION]"), ..Spec::new("restore", &["to"], Some("PATH")) },
     Spec::new("password", &["forget"], None),
     Spec::new("press", &[], Some("[SECONDS]")),
     Spec::new("status", &[], None),
@@ -243,6 +259,7 @@ struct Line {
     operand: Option<String>,
     second: Option<String>,
     announce: Option<String>,
+    to: Option<String>,
     help: bool,
     version: bool,
     json: bool,
@@ -335,6 +352,7 @@ impl Line {
                 check_host(&host).map_err(|why| self.wrong(why))?;
                 self.announce.replace(host).is_some()
             }
+            "to" => self.to.replace(self.text(flag, parser)?).is_some(),
             "problem" => self.node.problem.replace(self.text(flag, parser)?).is_some(),
             "role" => {
                 let word = self.text(flag, parser)?;
@@ -429,7 +447,9 @@ impl Line {
             (_, operand) => operand.unwrap_or_default(),
         };
         let second = match (spec.second, self.second.take()) {
-            (Some(what), None) => return Err(self.wrong(format!("`dustfs {}` needs its {what}", spec.name))),
+            (Some(what), None) if !what.starts_with('[') => {
+                return Err(self.wrong(format!("`dustfs {}` needs its {what}", spec.name)));
+            }
             (_, second) => second.unwrap_or_default(),
         };
         Ok(match spec.name {
@@ -450,6 +470,8 @@ impl Line {
                 Command::Guest { name: self.label("name", &operand)?, directory: second.into(), circle: self.circle }
             }
             "export-torrent" => Command::ExportTorrent { path: operand, file: second.into(), announce: self.announce },
+            "versions" => Command::Versions { path: operand },
+            "restore" => Command::Restore { version: self.version_number(&second)?, path: operand, to: self.to },
             "password" => Command::Password { forget: self.forget },
             "press" => Command::Press(self.milliseconds(&operand)?),
             "status" => Command::Status,
@@ -461,6 +483,14 @@ impl Line {
             "self-test" => Command::SelfTest { skip: self.skip },
             _ => Command::Stop,
         })
+    }
+
+    fn version_number(&self, text: &str) -> Result<Option<u64>, UsageError> {
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let number = u64::from_str(text).ok().filter(|number| *number > 0);
+        Ok(Some(number.ok_or_else(|| self.wrong("a version is named by its number in `dustfs versions`"))?))
     }
 
     /// How long a press lasts: nothing means a short one.

@@ -4,12 +4,13 @@ use std::fmt;
 use std::io::Read;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
-pub use super::quota::quota;
+pub use super::quota::{quota, span};
 use crate::wire::statement::check_label;
 
 /// The port that a node listens on unless told otherwise. When it is taken, a node that was not told takes a free one.
@@ -17,7 +18,7 @@ pub const DEFAULT_PORT: u16 = 47_470;
 /// Name of the config file in the state directory.
 pub const CONFIG_FILE: &str = "config.toml";
 /// The keys of the config file.
-pub const KEYS: [&str; 12] = [
+pub const KEYS: [&str; 14] = [
     "allow_other",
     "cache",
     "cache_bytes",
@@ -30,6 +31,8 @@ pub const KEYS: [&str; 12] = [
     "panel",
     "quota",
     "threads",
+    "versions",
+    "versions_time",
 ];
 /// The page's port where an address alone is given.
 pub const PAGE_PORT: u16 = 8_080;
@@ -129,6 +132,10 @@ pub struct NodeConfig {
     pub page_names: Vec<String>,
     /// Bytes that are kept for circles in which the node is a cache; `None` leaves it to the disk.
     pub quota: Option<u64>,
+    /// Bytes that older versions may take; `None` means a tenth of the disk.
+    pub versions: Option<u64>,
+    /// How long older versions are kept; `None` means 30 days.
+    pub versions_time: Option<Duration>,
     /// What is wrong with the box, told by whoever starts the node.
     pub problem: Option<String>,
 }
@@ -173,6 +180,8 @@ pub struct FileConfig {
     page: Option<SocketAddr>,
     page_names: Option<Vec<String>>,
     quota: Option<u64>,
+    versions: Option<u64>,
+    versions_time: Option<Duration>,
 }
 
 /// What is wrong with a config file, all the operator's to mend.
@@ -232,6 +241,8 @@ impl NodeConfig {
             page: flags.page.or(file.page),
             page_names: file.page_names.unwrap_or_default(),
             quota: flags.quota.or(file.quota),
+            versions: file.versions,
+            versions_time: file.versions_time,
             problem: flags.problem,
         }
     }
@@ -315,6 +326,10 @@ impl FileConfig {
             }
             "page_names" => self.page_names = Some(host_names(key, value)?),
             "quota" => self.quota = Some(quota(string(key, value)?).map_err(|why| Wrong::at(value, why))?),
+            "versions" => self.versions = Some(quota(string(key, value)?).map_err(|why| Wrong::at(value, why))?),
+            "versions_time" => {
+                self.versions_time = Some(span(string(key, value)?).map_err(|why| Wrong::at(value, why))?);
+            }
             "cache_bytes" => self.cache_bytes = Some(integer(key, value, CACHE_BYTES_RANGE)?),
             _ => self.threads = Some(integer(key, value, THREADS_RANGE)?),
         }
@@ -556,6 +571,10 @@ mod tests {
             (
                 "panel = \"board.toml\"",
                 "c.toml:1: 'panel' is \"terminal\", \"none\" or the absolute path of a board's map",
+            ),
+            (
+                "versions_time = \"1 month\"",
+                "c.toml:1: \"1 month\" is no time: write a number and s, min, h or d, as 30 d",
             ),
             ("fetch = \"all\"", "c.toml:1: 'fetch' is \"everything\" or \"ondemand\", not \"all\""),
             (

@@ -13,6 +13,8 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("remove") => REMOVE,
         Some("guest") => GUEST,
         Some("export-torrent") => EXPORT_TORRENT,
+        Some("versions") => VERSIONS,
+        Some("restore") => RESTORE,
         Some("password") => PASSWORD,
         Some("press") => PRESS,
         Some("status") => STATUS,
@@ -51,6 +53,9 @@ A network drive (WebDAV), beside the page:
 Rented servers with a stock BitTorrent client:
   guest           certify one
   export-torrent  write a .torrent file for it
+Older versions:
+  versions   a file's older versions, or what was deleted in a directory
+  restore    put one back
 Look:
   status     how the node and its circles are
   friends    who the friends are, and what went to and from each
@@ -129,6 +134,8 @@ The config file is TOML; a flag beats its key. The keys:
   allow_other = false     # lets other users into the mount, as modes allow it
   panel = \"terminal\"
   page = \"127.0.0.1:8080\"
+  versions = \"10 GB\"       # room for older versions (a tenth of the disk)
+  versions_time = \"30 d\"   # kept so long, while the node runs; s, min, h, d
   page_names = [\"attic.example.org\"]   # beside its addresses and NAME.local
 
 Examples:
@@ -188,6 +195,43 @@ Usage: dustfs leave CIRCLE
 
 Examples:
   dustfs leave Skiers
+";
+
+const VERSIONS: &str = "\
+Lists the older versions of a file, the newest first: when and by whom each was
+written, and where its bytes are. Of a directory, lists the files that were
+deleted below it; without PATH, all that were.
+
+Usage: dustfs versions [PATH] [--json]
+
+  PATH  in the tree (Friends/film.mkv) or below the mount; also of a file that
+        is gone
+
+  WHERE is here (on this node), friends (with friends who are online), partly
+  (some of it here), or gone (nobody who is online has it).
+
+The mount has them, too: in .dustfs/versions/ each file is a directory of its
+older versions, which can be looked at and copied.
+
+Examples:
+  dustfs versions Friends/letter.txt
+  dustfs versions Friends
+";
+
+const RESTORE: &str = "\
+Puts an older version of a file back, or a deleted file, or with its files a
+deleted directory. Nothing is copied or sent again; what is replaced becomes an
+older version itself.
+
+Usage: dustfs restore PATH [VERSION] [--to PATH]
+
+  PATH       in the tree (Friends/film.mkv) or below the mount
+  VERSION    its number in `dustfs versions PATH` (default: the newest)
+  --to PATH  put it there, where nothing is yet, in the same circle
+
+Examples:
+  dustfs restore Friends/letter.txt
+  dustfs restore Friends/letter.txt 3 --to Friends/letter-of-may.txt
 ";
 
 const PRESS: &str = "\

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::command::{Command, Globals, InviteFrom};
 use super::config::NodeConfig;
 use super::{CliError, guest, secret, show};
-use crate::lan::api::{Call, CertificateAnswer, CircleAnswer, INVITE_MAX, InviteAnswer, TorrentAnswer};
-use crate::node::status::{Friend, Status, Transfers};
+use crate::lan::api::{Call, CertificateAnswer, CircleAnswer, INVITE_MAX, InviteAnswer, RestoredAnswer, TorrentAnswer};
+use crate::node::status::{Friend, Status, Transfers, Versions};
 use crate::os::http::{Client, ClientError};
 use crate::os::run;
 use crate::os::selftest::{self, ITEMS, Outcome, Tested};
@@ -48,6 +48,12 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         }
         Command::Guest { circle, name, directory } => asking.guest(circle, name, &directory),
         Command::ExportTorrent { path, file, announce } => asking.export_torrent(path, announce, &file),
+        Command::Versions { path } => {
+            let path = if path.is_empty() { path } else { asking.in_tree(path)? };
+            let shown = path.clone();
+            asking.show(&Call::Versions { path }, |versions: &Versions| show::versions(&shown, versions))
+        }
+        Command::Restore { path, version, to } => asking.restore(path, version, to),
         Command::Password { forget } => asking.password(forget),
         Command::Press(milliseconds) => asking.press(milliseconds),
         Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
@@ -183,6 +189,15 @@ impl Asking<'_> {
         guest::write(file, &bytes, 0o644)?;
         let told = format!("wrote {}\n", file.display());
         self.print(&json!({}), |_: &Value| told.clone())
+    }
+
+    fn restore(&mut self, path: String, version: Option<u64>, to: Option<String>) -> Result<(), CliError> {
+        let path = self.in_tree(path)?;
+        let to = to.map(|to| self.in_tree(to)).transpose()?;
+        self.show(&Call::Restore { path, version, to }, |answer: &RestoredAnswer| match answer.restored {
+            1 => "put back 1 file\n".into(),
+            files => format!("put back {files} files\n"),
+        })
     }
 
     /// A path below the mount is told as the tree has it.

@@ -1,6 +1,26 @@
-//! Sizes as people write them: `20GB`, `1.5 TiB`, `500 MB`.
+//! Sizes and times as people write them: `20GB`, `1.5 TiB`, `30 d`.
 
 use std::str::FromStr;
+use std::time::Duration;
+
+/// Reads a time: a whole number above 0 and its unit, with or without a space between: seconds (`s`), minutes (`min`),
+/// hours (`h`) or days (`d`, `days`), at most 100 years.
+pub fn span(text: &str) -> Result<Duration, String> {
+    let refused = || format!("{text:?} is no time: write a number and s, min, h or d, as 30 d");
+    let number = text.trim();
+    let unit = number.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(number.len());
+    let (number, unit) = number.split_at(unit);
+    let seconds = match unit {
+        "s" => 1,
+        "min" => 60,
+        "h" => 3_600,
+        "d" | "day" | "days" => 86_400,
+        _ => return Err(refused()),
+    };
+    let number = u64::from_str(number.trim_end()).ok().and_then(|number| number.checked_mul(seconds));
+    let whole = number.filter(|seconds| (1..=LONGEST_S).contains(seconds));
+    whole.map(Duration::from_secs).ok_or_else(refused)
+}
 
 /// Reads a cache's quota, in bytes: a number above 0 and its unit, with or without a space between. `kB` to `TB` are powers
 /// of 1000, `KiB` to `TiB` powers of 1024; the letters' case says nothing.
@@ -39,6 +59,8 @@ const UNITS: [(&str, u64); 9] = [
     ("GiB", 1 << 30),
     ("TiB", 1 << 40),
 ];
+/// A hundred years.
+const LONGEST_S: u64 = 100 * 366 * 86_400;
 /// More than any disk has.
 const MOST: f64 = 1e18;
 
@@ -59,6 +81,17 @@ mod tests {
         ];
         for (text, bytes) in table {
             assert_eq!(quota(text), Ok(bytes), "{text}");
+        }
+    }
+
+    #[test]
+    fn times_have_a_number_and_a_unit() {
+        for (text, seconds) in [("30 d", 2_592_000), ("30 days", 2_592_000), ("2s", 2), ("5 min", 300), (" 1h ", 3_600)]
+        {
+            assert_eq!(span(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "30", "d", "0 s", "-1 s", "1.5 h", "1 month", "99999999999999999999 d", "40000 d"] {
+            assert!(span(text).is_err_and(|why| why.starts_with(&format!("{text:?} is no time"))), "{text}");
         }
     }
 

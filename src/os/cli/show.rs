@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::node::status::{Friend, PairingStatus, SignInStatus, Source, Status, Transfer, Transfers};
+use crate::node::status::{Friend, PairingStatus, SignInStatus, Source, Status, Transfer, Transfers, Versions};
 
 /// The status as a page of words.
 pub fn status(status: &Status) -> String {
@@ -133,6 +133,43 @@ pub fn friends(friends: &[Friend]) -> String {
         ]);
     }
     table.draw()
+}
+
+/// The older versions of a file, the newest first, and what was deleted below a directory.
+pub fn versions(path: &str, versions: &Versions) -> String {
+    use Align::{Left, Right};
+    let mut text = String::new();
+    if !versions.versions.is_empty() {
+        let mut table = Table::new(&[Right, Left, Left, Right, Left]);
+        table.row(["VERSION", "WRITTEN (UTC)", "BY", "SIZE", "WHERE"].map(String::from));
+        for version in &versions.versions {
+            let (date, author) = (date(&version.date), printable(&version.author));
+            table.row([version.number.to_string(), date, author, size(version.size), version.place.to_string()]);
+        }
+        text += &table.draw();
+    }
+    if !versions.deleted.is_empty() {
+        let mut table = Table::new(&[Left, Left, Right, Right, Left, Left]);
+        table.row(["DELETED (UTC)", "BY", "SIZE", "VERSIONS", "WHERE", "PATH"].map(String::from));
+        for file in &versions.deleted {
+            let (date, author, path) = (date(&file.date), printable(&file.author), printable(&file.path));
+            table.row([date, author, size(file.size), file.versions.to_string(), file.place.to_string(), path]);
+        }
+        text += &table.draw();
+    }
+    if versions.more {
+        text.push_str("more was deleted than is listed: name a directory\n");
+    }
+    if text.is_empty() {
+        let what = if path.is_empty() { "the tree".into() } else { printable(path) };
+        text = format!("{what} has no older versions, and nothing was deleted in it\n");
+    }
+    text
+}
+
+/// A moment as people read it.
+fn date(text: &str) -> String {
+    printable(text).replace('T', " ").trim_end_matches('Z').to_owned()
 }
 
 /// The transfers, one in a line and its sources below; with bars where a terminal of `width` columns shows them.
