@@ -344,6 +344,21 @@ fn what_cannot_be_is_refused() {
     assert_eq!(fs::read_dir(a.mount()).expect("listed").count(), 1);
 }
 
+/// `cp` over a program that runs was refused with ETXTBSY, and had emptied the program all the same.
+#[test]
+fn a_program_that_runs_is_not_truncated() {
+    let Some(world) = World::new("a_program_that_runs_is_not_truncated") else { return };
+    let a = world.started("A");
+    let path = a.mount().join("sleep");
+    let length = fs::copy("/bin/sleep", &path).expect("copied");
+    let mut running = Command::new(&path).arg("60").spawn().expect("it runs");
+    let refused = OpenOptions::new().write(true).truncate(true).open(&path);
+    let left = fs::metadata(&path).expect("stat").len();
+    running.kill().and_then(|()| running.wait()).expect("ended");
+    assert_eq!(refused.expect_err("refused").raw_os_error(), Some(Errno::ETXTBSY as i32));
+    assert_eq!(left, length);
+}
+
 #[test]
 fn a_directory_tells_when_its_entries_changed() {
     let Some(world) = World::new("a_directory_tells_when_its_entries_changed") else { return };

@@ -14,7 +14,7 @@ use fuser::{
     ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
     ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use nix::libc::{O_APPEND, O_EXCL, O_TRUNC, S_IFMT, S_IFREG, S_ISGID, S_ISUID, S_IXGRP};
+use nix::libc::{O_APPEND, O_EXCL, S_IFMT, S_IFREG, S_ISGID, S_ISUID, S_IXGRP};
 
 use crate::base::limits::NAME_MAX;
 use crate::node::io::{Answer, Attr, DirEntry, Handle, Inode, Op, OpError, Reply};
@@ -150,9 +150,10 @@ impl Requests {
 }
 
 impl Filesystem for Requests {
+    /// FUSE_ATOMIC_O_TRUNC is not among the capabilities: with it the kernel truncates a program that runs, and only then
+    /// says ETXTBSY.
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
         for capability in [
-            InitFlags::FUSE_ATOMIC_O_TRUNC,
             InitFlags::FUSE_AUTO_INVAL_DATA,
             InitFlags::FUSE_ASYNC_DIO,
             InitFlags::FUSE_PARALLEL_DIROPS,
@@ -324,9 +325,6 @@ impl Filesystem for Requests {
     }
 
     fn open(&self, _: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        if flags.0 & O_TRUNC != 0 {
-            self.kill_privileges(Inode(inode.0));
-        }
         self.ask(open_op(Inode(inode.0), flags), move |answer| match answer {
             Ok(Answer::Opened(handle)) => reply.opened(FileHandle(handle.0), open_flags(flags)),
             Ok(other) => reply.error(unexpected(&other)),
@@ -335,19 +333,15 @@ impl Filesystem for Requests {
     }
 
     fn create(&self, _: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, flags: i32, reply: ReplyCreate) {
-        let (stats, files, reads) = (self.stats.clone(), self.files.clone(), self.reads.clone());
-        let then = self.note_entries(Inode(parent.0));
-        let (parent, name) = (Inode(parent.0), bytes_of(name));
-        let op = Op::Create { parent, name: name.clone(), mode: mode & PERMISSIONS };
+        let (stats, then) = (self.stats.clone(), self.note_entries(Inode(parent.0)));
+        let op = Op::Create { parent: Inode(parent.0), name: bytes_of(name), mode: mode & PERMISSIONS };
         self.ask(op, move |answer| match answer {
             Ok(Answer::Created(attr, handle)) => {
                 then();
                 created(reply, &stats, &attr, handle, OpenFlags(flags));
             }
-            // It came from a friend after the kernel had looked.
-            Err(OpError::Exists) if flags & O_EXCL == 0 => {
-                reads.pool().run(move || open_existing(&*files, stats, parent, &name, OpenFlags(flags), reply));
-            }
+            // It came from a friend after the kernel had looked: the kernel looks again, opens it, and truncates it if need be.
+            Err(OpError::Exists) if flags & O_EXCL == 0 => reply.error(Errno::ESTALE),
             Ok(other) => reply.error(unexpected(&other)),
             Err(error) => reply.error(errno(&error)),
         });
@@ -540,8 +534,7 @@ impl Filesystem for Requests {
 }
 
 fn open_op(inode: Inode, flags: OpenFlags) -> Op {
-    let truncate = flags.0 & O_TRUNC != 0;
-    Op::Open { inode, write: truncate || flags.acc_mode() != OpenAccMode::O_RDONLY, truncate }
+    Op::Open { inode, write: flags.acc_mode() != OpenAccMode::O_RDONLY, truncate: false }
 }
 
 /// Pages stay in the kernel's cache until the file's size or time changes or it is told stale; a reader's close has
@@ -551,28 +544,6 @@ fn open_flags(flags: OpenFlags) -> FopenFlags {
         OpenAccMode::O_RDONLY => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
         _ => FopenFlags::FOPEN_KEEP_CACHE,
     }
-}
-
-fn open_existing(
-    files: &dyn Files,
-    stats: Arc<Stats>,
-    parent: Inode,
-    name: &[u8],
-    flags: OpenFlags,
-    reply: ReplyCreate,
-) {
-    let attr = match files.lookup(parent, name) {
-        Ok(attr) if attr.kind == Kind::File && flags.0 & O_TRUNC != 0 => Attr { size: 0, ..attr },
-        Ok(attr) if attr.kind == Kind::File => attr,
-        Ok(_) => return reply.error(Errno::EEXIST),
-        Err(error) => return reply.error(errno(&error)),
-    };
-    let opened = move |answer| match answer {
-        Ok(Answer::Opened(handle)) => created(reply, &stats, &attr, handle, flags),
-        Ok(other) => reply.error(unexpected(&other)),
-        Err(error) => reply.error(errno(&error)),
-    };
-    files.op(open_op(attr.inode, flags), Box::new(opened));
 }
 
 fn created(reply: ReplyCreate, stats: &Stats, attr: &Attr, handle: Handle, flags: OpenFlags) {
