@@ -21,6 +21,10 @@ pub const SLAB_UNITS: u32 = 262_144;
 pub const NAME_MAX: usize = 255;
 /// POSIX PATH_MAX for symlink targets, in bytes.
 pub const SYMLINK_MAX: usize = 4_095;
+/// Bytes of an extended attribute's name (XATTR_NAME_MAX of Linux).
+pub const XATTR_NAME_MAX: usize = 255;
+/// Bytes of all extended attributes of one object, names and values together.
+pub const XATTRS_MAX: usize = 16_384;
 /// Directories below each other.
 pub const DEPTH_MAX: usize = 512;
 /// Bytes of a node's or circle's name.

@@ -613,13 +613,13 @@ impl ApiError {
 impl From<OpError> for ApiError {
     fn from(error: OpError) -> Self {
         let status = match &error {
-            OpError::NotFound => 404,
+            OpError::NotFound | OpError::NoData => 404,
             OpError::Exists
             | OpError::NotEmpty
             | OpError::NotDirectory
             | OpError::IsDirectory
             | OpError::CrossCircle => 409,
-            OpError::Invalid(_) | OpError::NameTooLong | OpError::BadHandle => 400,
+            OpError::Invalid(_) | OpError::NameTooLong | OpError::BadHandle | OpError::NotSupported => 400,
             OpError::ReadOnly | OpError::NotPermitted(_) => 403,
             OpError::TooLarge => 413,
             OpError::Io(_) => 500,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::base::{CircleId, EpochId, InfoHash, Location, MemberKey, ObjectId, RecordHash};
-use crate::wire::record::{Bytes2, Context, Dot};
+use crate::wire::record::{Bytes2, Context, Dot, Xattrs};
 use crate::wire::{WireError, bencode};
 
 /// A value that is kept as a bencoded dictionary.
@@ -232,6 +232,9 @@ pub struct DraftEntry {
     pub parent: Option<ObjectId>,
     /// Bytes.
     pub size: u64,
+    /// Extended attributes.
+    #[serde(default, skip_serializing_if = "Xattrs::is_empty")]
+    pub xattrs: Xattrs,
 }
 
 impl Value for DraftEntry {

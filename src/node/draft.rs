@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::io::{Inode, Op, OpError, Segment};
 use crate::base::limits::CHUNK_PLAIN;
 use crate::base::{EpochId, Instant, Ticket, WallTime};
-use crate::wire::record::{Body, Content, Context, Dot, Place};
+use crate::wire::record::{Body, Content, Context, Dot, Kind, Place, Xattrs};
 
 /// A body version that is open: shown to readers until the last handle closes, and the base of a draft.
 #[derive(Clone, Debug)]
@@ -34,6 +34,7 @@ pub struct Draft {
     pub size: u64,
     pub mode: u32,
     pub mtime: WallTime,
+    pub xattrs: Xattrs,
     pub chunks: BTreeMap<u32, Chunk>,
     /// Chunks in memory that are newer than what is sealed and not on their way.
     pub unsealed: BTreeSet<u32>,
@@ -81,6 +82,8 @@ pub enum Change {
     Write(Option<u64>, Bytes),
     /// A new size.
     Truncate(u64),
+    /// Zeros from an offset to an end; the file grows if it ends before.
+    Zero(u64, u64),
 }
 
 /// How far publishing has come.
@@ -167,6 +170,7 @@ impl Draft {
             size: 0,
             mode,
             mtime,
+            xattrs: Xattrs::default(),
             chunks: BTreeMap::new(),
             unsealed: BTreeSet::new(),
             sealing: 0,
@@ -185,6 +189,12 @@ impl Draft {
             failed: None,
             garbage: Vec::new(),
         }
+    }
+
+    /// The body that it is with this content.
+    pub fn body(&self, content: Content) -> Body {
+        let (mode, mtime, xattrs) = (self.mode, self.mtime, self.xattrs.clone());
+        Body { kind: Kind::File, mode, mtime, size: self.size, content, xattrs }
     }
 
     /// True when it is not on its way to being published or kept.
@@ -239,6 +249,19 @@ impl Draft {
                     }
                 }
             }
+            Change::Zero(start, end) => {
+                let new_size = self.size.max(*end);
+                if new_size > self.size {
+                    needed.extend(short_last(self.size));
+                }
+                for (chunk, from, to) in spans(*start, (end - start) as usize) {
+                    if from == 0 && to >= length_in(new_size, chunk) {
+                        needed.remove(&chunk);
+                    } else {
+                        needed.insert(chunk);
+                    }
+                }
+            }
             Change::Truncate(size) if *size <= self.size => needed.extend(short_last(*size)),
             Change::Truncate(_) => needed.extend(short_last(self.size)),
         }
@@ -270,6 +293,22 @@ impl Draft {
                     }
                 }
                 (full, data.len())
+            }
+            Change::Zero(start, end) => {
+                if *end > self.size {
+                    self.grow(*end);
+                }
+                let mut full = Vec::new();
+                for (chunk, from, to) in spans(*start, (end - start) as usize) {
+                    if matches!(self.source(chunk), Source::Zeros) {
+                        continue;
+                    }
+                    self.buffer(chunk)[from..to].fill(0);
+                    if to == CHUNK_PLAIN {
+                        full.push(chunk);
+                    }
+                }
+                (full, (end - start) as usize)
             }
             Change::Truncate(size) if *size > self.size => {
                 self.grow(*size);
@@ -411,7 +450,10 @@ mod tests {
             (draft.size, draft.base_size) = (base.len() as u64, base.len() as u64);
             let mut model = base.clone();
             for _ in 0..30 {
-                let change = if rng.chance(1, 4) {
+                let change = if rng.chance(1, 5) {
+                    let start = rng.below(250_000);
+                    Change::Zero(start, start + 1 + rng.below(150_000))
+                } else if rng.chance(1, 4) {
                     Change::Truncate(if rng.chance(1, 4) { draft.size } else { rng.below(250_000) })
                 } else {
                     let mut data = vec![0; rng.below(70_000) as usize + 1];
@@ -428,6 +470,10 @@ mod tests {
                 draft.apply(Instant(1), WallTime(1), &change);
                 match &change {
                     Change::Truncate(size) => model.resize(*size as usize, 0),
+                    Change::Zero(start, end) => {
+                        model.resize(model.len().max(*end as usize), 0);
+                        model[*start as usize..*end as usize].fill(0);
+                    }
                     Change::Write(offset, data) => {
                         let start = offset.map_or(model.len(), |offset| offset as usize);
                         let end = start + data.len();

@@ -12,7 +12,7 @@ use crate::base::limits::{DEPTH_MAX, FILE_MAX, SYMLINK_MAX};
 use crate::base::{CircleId, ObjectId, Snapshot, Ticket};
 use crate::tree::{Changes, Seen};
 use crate::wire::WireError;
-use crate::wire::record::{Body, Content, Context, Dot, Kind, Name, Place, Value};
+use crate::wire::record::{Body, Content, Context, Dot, Kind, Name, Place, Value, Xattrs};
 
 /// What a draft or a pin is of: an object, or the loser of a conflict.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -99,6 +99,20 @@ impl<S: Snapshot> Node<S> {
             Op::Rename { parent, name, new_parent, new_name, no_replace } => {
                 self.rename(parent, &name, new_parent, &new_name, no_replace)
             }
+            Op::Exchange { parent, ref name, new_parent, ref new_name }
+                if self.exchange_waits(ticket, &op, (parent, name), (new_parent, new_name)) =>
+            {
+                return None;
+            }
+            Op::Exchange { parent, name, new_parent, new_name } => {
+                self.exchange((parent, &name), (new_parent, &new_name))
+            }
+            Op::SetXattr { inode, name, value, expect } => self.set_xattr(inode, &name, value, expect),
+            Op::Zero { handle, offset, length, grow } => return self.zero(ticket, handle, offset, length, grow),
+            Op::Grow { handle, size } => return self.grow(ticket, handle, size),
+            Op::CopyRange { from, from_offset, to, to_offset, length } => {
+                self.copy_range((from, from_offset), (to, to_offset), length)
+            }
             Op::SetAttr { inode, size, mode, mtime } => return self.set_attr(ticket, inode, size, mode, mtime),
             Op::Open { inode, write, truncate } => return self.open(ticket, inode, write, truncate),
             Op::Write { handle, offset, data } => return self.write(ticket, handle, offset, data),
@@ -161,9 +175,8 @@ impl<S: Snapshot> Node<S> {
         self.check_depth(&id, &directory)?;
         let object = self.fresh_object();
         let place = Place { parent: directory, name: name.clone(), deleted: None };
-        let body =
-            Body { kind: Kind::File, mode: mode & 0o7777, mtime: self.now.wall, size: 0, content: Content::None };
-        let mut draft = Draft::new(self.now.instant, body.mode, body.mtime);
+        let mut draft = Draft::new(self.now.instant, mode & 0o7777, self.now.wall);
+        let body = draft.body(Content::None);
         draft.number = self.files.draft_number();
         draft.staged = Some(place.clone());
         draft.dirty = true;
@@ -196,7 +209,8 @@ impl<S: Snapshot> Node<S> {
             Some(target) => Content::Inline(target.into()),
             None => Content::None,
         };
-        let body = Body { kind, mode: mode & 0o7777, mtime: self.now.wall, size, content };
+        let (mode, mtime, xattrs) = (mode & 0o7777, self.now.wall, Xattrs::default());
+        let body = Body { kind, mode, mtime, size, content, xattrs };
         let object = self.fresh_object();
         let place = Place { parent: directory, name: name.clone(), deleted: None };
         let known = [(parent, name.as_bytes())];
@@ -302,26 +316,8 @@ impl<S: Snapshot> Node<S> {
             self.materialize(&id, &seen, new_dir, new, &known)?;
             return Ok(Answer::Done);
         }
-        let circle = self.circles.get_mut(&id).ok_or(OpError::NotFound)?;
-        if let Some((_, body)) = circle.tree.staged(&seen.object) {
-            let body = body.clone();
-            let place = Place { parent: new_dir, name: new, deleted: None };
-            let changes = circle.tree.stage(seen.object, place.clone(), body);
-            let key = DraftKey { circle: id, object: seen.object, version: None };
-            if let Some(draft) = self.files.drafts.get_mut(&key) {
-                draft.staged = Some(place);
-            }
-            self.changed_here(&id, changes, &known);
-            return Ok(Answer::Done);
-        }
-        for object in circle.tree.merged(&seen.object) {
-            let circle = self.circles.get(&id).ok_or(OpError::NotFound)?;
-            let (context, dead) = circle.tree.place_context(&object);
-            let deleted = (dead != Context::default()).then_some(dead);
-            let place = Place { parent: new_dir, name: new.clone(), deleted };
-            let (_, changes) = self.author(&id, object, Value::Place(place), context, None)?;
-            self.changed_here(&id, changes, &known);
-        }
+        let objects = self.circles.get(&id).map(|circle| circle.tree.merged(&seen.object)).unwrap_or_default();
+        self.put(&id, &objects, new_dir, new, &known)?;
         Ok(Answer::Done)
     }
 
@@ -362,10 +358,16 @@ impl<S: Snapshot> Node<S> {
     /// Renames of a file that is written to all the time do not wait for an end of it.
     pub(super) fn rename_unpublished(&mut self, renames: Vec<(Ticket, super::Op)>) {
         for (ticket, op) in renames {
-            if let super::Op::Rename { parent, name, new_parent, new_name, no_replace } = op {
-                let reply = self.rename(parent, &name, new_parent, &new_name, no_replace);
-                self.reply(ticket, reply);
-            }
+            let reply = match op {
+                super::Op::Rename { parent, name, new_parent, new_name, no_replace } => {
+                    self.rename(parent, &name, new_parent, &new_name, no_replace)
+                }
+                super::Op::Exchange { parent, name, new_parent, new_name } => {
+                    self.exchange((parent, &name), (new_parent, &new_name))
+                }
+                _ => continue,
+            };
+            self.reply(ticket, reply);
         }
     }
 
@@ -451,7 +453,11 @@ impl<S: Snapshot> Node<S> {
             draft.dirty |= mode.is_some() || mtime.is_some();
             draft.touched = self.now.instant;
         } else {
-            match self.set_published(&id, &seen, mode, mtime) {
+            let set = |body: &mut Body| {
+                body.mode = mode.map_or(body.mode, |mode| mode & 0o7777);
+                body.mtime = mtime.unwrap_or(body.mtime);
+            };
+            match self.set_published(&id, &seen, set) {
                 Ok(now) => seen = now,
                 Err(error) => return Some(Err(error)),
             }
@@ -473,14 +479,13 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    /// New mode and time of a body that is published: a body with the same content. The loser of a conflict becomes a
+    /// New mode, time or extended attributes of a body that is published: a body with the same content. The loser of a conflict becomes a
     /// file of its own by it, lest it win. Returns where the body is now.
     pub(super) fn set_published(
         &mut self,
         id: &CircleId,
         seen: &Seen,
-        mode: Option<u32>,
-        mtime: Option<crate::base::WallTime>,
+        change: impl FnOnce(&mut Body),
     ) -> Result<Seen, OpError> {
         let circle = self.circles.get(id).ok_or(OpError::NotFound)?;
         if seen.object == circle.tree.root() {
@@ -489,8 +494,7 @@ impl<S: Snapshot> Node<S> {
         let version = circle.tree.body(seen).ok_or(OpError::NotFound)?;
         let mut body = version.body.clone();
         let record = version.record;
-        body.mode = mode.map_or(body.mode, |mode| mode & 0o7777);
-        body.mtime = mtime.unwrap_or(body.mtime);
+        change(&mut body);
         if body == version.body {
             return Ok(*seen);
         }

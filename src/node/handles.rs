@@ -102,6 +102,7 @@ impl<S: Snapshot> Node<S> {
         let mut draft = Draft::new(self.now.instant, view.body.mode, view.body.mtime);
         draft.number = self.files.draft_number();
         draft.context = view.context.clone();
+        draft.xattrs = view.body.xattrs.clone();
         draft.size = view.body.size;
         draft.base_size = view.body.size;
         if let Content::Inline(bytes) = &view.body.content {

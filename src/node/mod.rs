@@ -12,6 +12,7 @@ mod circle;
 mod draft;
 mod entries;
 mod epochs;
+mod exchange;
 mod files;
 mod fork;
 #[cfg(feature = "panel")]
@@ -29,6 +30,7 @@ mod peers;
 mod publish;
 mod question;
 mod read;
+mod space;
 mod stock;
 mod stopping;
 mod summary;
@@ -39,6 +41,7 @@ mod vault;
 mod view;
 mod waiting;
 mod writing;
+mod xattr;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -286,8 +289,7 @@ impl<S: Snapshot> Node<S> {
         let mut first = [0; 8];
         first.copy_from_slice(&Sha256::digest([&entropy[..], b"decisions"].concat())[..8]);
         let seed = u64::from_be_bytes(first);
-        let kept = Retention::new(config.versions_time, config.versions_room);
-        let vault = Vault::new(config.quota, kept);
+        let vault = Vault::new(config.quota, Retention::new(config.versions_time, config.versions_room));
         let mut node = Self {
             config,
             now,
@@ -470,9 +472,7 @@ impl<S: Snapshot> Node<S> {
         }
         self.close_commits();
         self.store_partials();
-        if self.ledger.is_dirty() {
-            self.store_uptime();
-        }
+        self.uptime_with_batch();
         self.flush_at = None;
         match self.ledger.begin() {
             Some((batch, sync)) => {

@@ -86,6 +86,28 @@ pub enum Op {
         /// RENAME_NOREPLACE.
         no_replace: bool,
     },
+    /// rename(2) with RENAME_EXCHANGE: each of two entries takes the other's place. Answers [`Answer::Done`].
+    Exchange {
+        /// In this directory.
+        parent: Inode,
+        /// This name,
+        name: Vec<u8>,
+        /// and in this directory
+        new_parent: Inode,
+        /// this name.
+        new_name: Vec<u8>,
+    },
+    /// setxattr(2), removexattr(2). Answers [`Answer::Done`].
+    SetXattr {
+        /// Which.
+        inode: Inode,
+        /// The attribute's name.
+        name: Vec<u8>,
+        /// Its value; `None` removes it.
+        value: Option<Bytes>,
+        /// Refuse unless it is there (XATTR_REPLACE), or is not (XATTR_CREATE).
+        expect: Option<bool>,
+    },
     /// truncate(2), chmod(2), utimensat(2). Answers [`Answer::Entry`].
     SetAttr {
         /// Which.
@@ -114,6 +136,39 @@ pub enum Op {
         offset: Option<u64>,
         /// What.
         data: Bytes,
+    },
+    /// fallocate(2) with FALLOC_FL_ZERO_RANGE: bytes become zeros, those beyond the end with `grow` alone. Takes
+    /// [`Op::ZERO_MAX`] bytes at most. Answers [`Answer::Done`].
+    Zero {
+        /// The open file.
+        handle: Handle,
+        /// First byte.
+        offset: u64,
+        /// How many.
+        length: u64,
+        /// The file grows to hold them all.
+        grow: bool,
+    },
+    /// fallocate(2): the file gets this size if it is smaller. No room is set aside. Answers [`Answer::Entry`].
+    Grow {
+        /// The open file.
+        handle: Handle,
+        /// Bytes.
+        size: u64,
+    },
+    /// copy_file_range(2) without copying: what is written refers to the sealed bytes of another file. Answers
+    /// [`Answer::Written`], often with less than was asked for, or [`OpError::NotSupported`] where bytes have to be copied.
+    CopyRange {
+        /// From this file.
+        from: Inode,
+        /// Its first byte.
+        from_offset: u64,
+        /// To this open file.
+        to: Handle,
+        /// Its first byte.
+        to_offset: u64,
+        /// How many.
+        length: u64,
     },
     /// close(2) of one descriptor: publishes what was written. Answers [`Answer::Done`] at once.
     Flush {
@@ -220,6 +275,11 @@ pub enum Op {
     Shutdown,
 }
 
+impl Op {
+    /// Bytes that one [`Op::Zero`] takes.
+    pub const ZERO_MAX: u64 = 1 << 22;
+}
+
 /// The answer to an operation.
 pub type Reply = Result<Answer, OpError>;
 
@@ -277,6 +337,10 @@ pub enum OpError {
     NotPermitted(String),
     /// EBADF.
     BadHandle,
+    /// ENODATA: there is no such extended attribute.
+    NoData,
+    /// EOPNOTSUPP: it has to be done another way.
+    NotSupported,
     /// EHOSTUNREACH: nobody who holds it is online.
     Unreachable,
     /// ETIMEDOUT: somebody holds it, but nothing came in time.
@@ -308,6 +372,8 @@ impl fmt::Display for OpError {
             }
             OpError::CrossCircle => f.write_str("it would move from one circle to another: copy it instead"),
             OpError::BadHandle => f.write_str("the file is not open"),
+            OpError::NoData => f.write_str("the file has no such extended attribute"),
+            OpError::NotSupported => f.write_str("it cannot be done this way"),
             OpError::Unreachable => f.write_str("nobody who has it is online: try again when a friend is"),
             OpError::TimedOut => f.write_str("friends who have it sent nothing in time: try again"),
             OpError::Interrupted => f.write_str("it was interrupted"),

@@ -14,7 +14,7 @@ use crate::ledger::values::{DraftEntry, Extent, Value as _};
 use crate::seal::chunk::sealed_length;
 use crate::wire::metainfo::{Metainfo, piece_length_for};
 use crate::wire::record::{
-    Body, Bytes2, Content, Context, Dot, Inner, Kind, Name, Outer, Place, PublicInfo, TorrentRef, Value,
+    Body, Bytes2, Content, Context, Dot, Inner, Name, Outer, Place, PublicInfo, TorrentRef, Value,
 };
 
 /// Chunks of zeros that are sealed at once for a file's holes.
@@ -250,7 +250,7 @@ impl<S: Snapshot> Node<S> {
     fn publish_body(&mut self, key: DraftKey, content: Content, torrent: Option<(PublicInfo, InfoHash, Vec<Extent>)>) {
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
         draft.publishing = Publishing::No;
-        let body = Body { kind: Kind::File, mode: draft.mode, mtime: draft.mtime, size: draft.size, content };
+        let body = draft.body(content);
         let (mut staged, context) = (draft.staged.clone(), draft.context.clone());
         let link = draft.link.clone();
         if let Some(link) = &link {
@@ -445,6 +445,7 @@ impl<S: Snapshot> Node<S> {
             name: draft.staged.as_ref().map(|place| Bytes2::from(place.name.as_bytes())),
             parent: draft.staged.as_ref().map(|place| place.parent),
             size: draft.size,
+            xattrs: draft.xattrs.clone(),
         };
         let stored = self.put_draft(&key, &entry);
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
@@ -544,6 +545,7 @@ impl<S: Snapshot> Node<S> {
         draft.context = entry.context;
         draft.size = entry.size;
         draft.base_size = entry.base_size;
+        draft.xattrs = entry.xattrs;
         draft.dirty = true;
         if let (Some(name), Some(parent)) = (entry.name, entry.parent) {
             draft.staged = Some(Place { parent, name: Name::new(&name).ok()?, deleted: None });
@@ -577,17 +579,15 @@ impl<S: Snapshot> Node<S> {
         let epoch = self.circles.get(&key.circle)?.epochs.get(&outer.epoch)?;
         let inner = Inner::decode(&epoch.keys.open_record(&outer.sealed).ok()?).ok()?;
         match inner.value {
-            Value::Body(body) if inner.object == key.object => {
-                Some(View { dot: inner.dot, body, record, context: context.clone() })
-            }
+            // A copy lies on the body of what it is a copy of.
+            Value::Body(body) => Some(View { dot: inner.dot, body, record, context: context.clone() }),
             _ => None,
         }
     }
 
     fn stage_draft(&mut self, key: &DraftKey, draft: &Draft) {
         let Some(place) = draft.staged.clone() else { return };
-        let body =
-            Body { kind: Kind::File, mode: draft.mode, mtime: draft.mtime, size: draft.size, content: Content::None };
+        let body = draft.body(Content::None);
         if let Some(circle) = self.circles.get_mut(&key.circle) {
             circle.tree.stage(key.object, place, body);
         }
@@ -600,14 +600,10 @@ impl<S: Snapshot> Node<S> {
             .drafts
             .iter()
             .filter(|(key, draft)| key.circle == *id && draft.staged.is_some() && !draft.orphan)
-            .map(|(key, draft)| {
-                let place = draft.staged.clone();
-                (key.object, place, draft.mode, draft.mtime)
-            })
+            .map(|(key, draft)| (key.object, draft.staged.clone(), draft.body(Content::None)))
             .collect();
         if let Some(circle) = self.circles.get_mut(id) {
-            for (object, place, mode, mtime) in staged {
-                let body = Body { kind: Kind::File, mode, mtime, size: 0, content: Content::None };
+            for (object, place, body) in staged {
                 if let Some(place) = place {
                     circle.tree.stage(object, place, body);
                 }

@@ -174,7 +174,11 @@ impl<S: Snapshot> Node<S> {
             size: attributes.size,
             mode: attributes.mode,
             mtime: attributes.mtime,
-            links: if attributes.kind == Kind::Directory { 2 } else { 1 },
+            links: match attributes.kind {
+                Kind::Directory => circle.tree.subdirectories(&seen.object).saturating_add(2),
+                // A file that is open and has no name any more has none.
+                _ => u32::from(circle.tree.is_alive(&seen.object)),
+            },
         })
     }
 

@@ -20,28 +20,33 @@ const PARKED_MAX: usize = 256;
 
 impl<S: Snapshot> Node<S> {
     pub(super) fn write(&mut self, ticket: Ticket, handle: Handle, offset: Option<u64>, data: Bytes) -> Option<Reply> {
-        let Some(open) = self.files.handles.get(&handle).filter(|open| open.write) else {
-            return Some(Err(OpError::BadHandle));
-        };
-        let key = open.key;
-        if let Err(error) = self.may_write(&key.circle) {
-            return Some(Err(error));
-        }
         if data.is_empty() {
             return Some(Ok(Answer::Written(0)));
         }
-        self.ensure_draft(&key);
+        let key = match self.writable(handle) {
+            Ok(key) => key,
+            Err(error) => return Some(Err(error)),
+        };
         let Some(draft) = self.files.drafts.get(&key) else { return Some(Err(OpError::BadHandle)) };
-        if let Some(error) = draft.failed.clone() {
-            // What could not be stored stays in memory, and is tried again: nothing more is taken until it could.
-            self.publish(key);
-            return Some(Err(error));
-        }
         let end = offset.unwrap_or(draft.size).saturating_add(data.len() as u64);
         if end > FILE_MAX {
             return Some(Err(OpError::TooLarge));
         }
         self.change(Some(ticket), key, Change::Write(offset, data))
+    }
+
+    /// The draft of a file that is open for writing and takes what is written.
+    pub(super) fn writable(&mut self, handle: Handle) -> Result<DraftKey, OpError> {
+        let key = self.files.handles.get(&handle).filter(|open| open.write).ok_or(OpError::BadHandle)?.key;
+        self.may_write(&key.circle)?;
+        self.ensure_draft(&key);
+        let draft = self.files.drafts.get(&key).ok_or(OpError::BadHandle)?;
+        if let Some(error) = draft.failed.clone() {
+            // What could not be stored stays in memory, and is tried again: nothing more is taken until it could.
+            self.publish(key);
+            return Err(error);
+        }
+        Ok(key)
     }
 
     /// Applies a change, now or when the chunks that it needs are in memory.
@@ -76,6 +81,7 @@ impl<S: Snapshot> Node<S> {
         self.seal_surplus(key);
         let reply = Ok(match change {
             Change::Write(..) => Answer::Written(written as u32),
+            Change::Zero(..) => Answer::Done,
             Change::Truncate(_) => match self.attr_of(&key.circle, &key.seen()) {
                 Ok(attr) => Answer::Entry(attr),
                 Err(error) => return Some(Err(error)),

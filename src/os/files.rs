@@ -9,6 +9,7 @@ use crate::node::io::{Attr, DirEntry, DiskError, Inode, Input, Op, OpError, Read
 use crate::os::core::Core;
 use crate::os::fuse::Files;
 use crate::seal::ChunkKey;
+use crate::wire::record::Xattrs;
 
 /// See the module.
 pub struct CoreFiles(pub Arc<Core>);
@@ -40,6 +41,14 @@ impl Files for CoreFiles {
 
     fn freed(&self) -> u64 {
         self.0.read(|node| node.freed())
+    }
+
+    fn xattrs(&self, inode: Inode) -> Result<Xattrs, OpError> {
+        self.0.read(|node| node.xattrs(inode))
+    }
+
+    fn seek(&self, inode: Inode, offset: u64, data: bool) -> Result<Option<u64>, OpError> {
+        self.0.read(|node| node.seek(inode, offset, data))
     }
 
     fn op(&self, op: Op, done: Box<dyn FnOnce(Reply) + Send>) -> Ticket {

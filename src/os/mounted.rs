@@ -46,7 +46,7 @@ pub fn mount(core: &Arc<Core>, directory: &Path, config: &NodeConfig, mounted: &
         directory: directory.into(),
         threads: config.threads,
         read_only: false,
-        allow_other: false,
+        allow_other: config.allow_other,
         uid: nix::unistd::getuid().as_raw(),
         gid: nix::unistd::getgid().as_raw(),
     };

@@ -369,9 +369,9 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
     log::info!("the node is up at {}{locked}", told.join(", "));
     let state = StateDir::open(&config.state).map_err(|error| RunError::State(error.to_string()))?;
     let key = opened.handed.as_ref().map(|handed| handed.key.clone());
-    let locking = Arc::new(Locking::new(state, opened.stored, key, stop.clone()));
     #[cfg(feature = "lan")]
-    let dav = page.as_ref().map(|_| Arc::new(DavSite::open(&config.state)));
+    let dav = page.as_ref().map(|_| Arc::new(DavSite::open(&config.state, key.clone())));
+    let locking = Arc::new(Locking::new(state, opened.stored, key, stop.clone()));
     let api = Api {
         core: core.clone(),
         #[cfg(feature = "lan")]

@@ -15,7 +15,7 @@ use std::time::Duration;
 /// slabs/        sealed pieces
 /// key           under which the ledger's secrets are sealed, or the slot that a passphrase opens
 /// socket        the API, while a node runs
-/// password      hashes of the password for WebDAV, once there is one
+/// password      hashes of the password for WebDAV, once there is one, sealed
 /// lock          held by the node that runs; its pid
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::oracle::{Listing, Oracle, listing_of};
 use super::{Changes, Seen, Tree, Version};
 use crate::base::{CircleId, InfoHash, MemberKey, ObjectId, RecordHash, Rng, WallTime};
-use crate::wire::record::{Body, Content, Context, Dot, Kind, Name, Place, TorrentRef, Value};
+use crate::wire::record::{Body, Content, Context, Dot, Kind, Name, Place, TorrentRef, Value, Xattrs};
 
 /// One node's tree with all that it was told.
 struct Replica {
@@ -351,7 +351,8 @@ fn new_id(rng: &mut Rng) -> ObjectId {
 
 fn new_body(rng: &mut Rng) -> Body {
     if rng.chance(1, 2) {
-        return Body { kind: Kind::Directory, mode: 0o755, mtime: WallTime(0), size: 0, content: Content::None };
+        let (content, xattrs) = (Content::None, Xattrs::default());
+        return Body { kind: Kind::Directory, mode: 0o755, mtime: WallTime(0), size: 0, content, xattrs };
     }
     file(rng)
 }
@@ -359,7 +360,8 @@ fn new_body(rng: &mut Rng) -> Body {
 fn file(rng: &mut Rng) -> Body {
     let info_hash = InfoHash([rng.below(6) as u8; 20]);
     let content = Content::Torrent(TorrentRef { info_hash, runs: Vec::new(), tags: [0; 32] });
-    Body { kind: Kind::File, mode: 0o644, mtime: WallTime(0), size: 1 + rng.below(9), content }
+    let (size, xattrs) = (1 + rng.below(9), Xattrs::default());
+    Body { kind: Kind::File, mode: 0o644, mtime: WallTime(0), size, content, xattrs }
 }
 
 fn shuffle<T>(rng: &mut Rng, items: &mut [T]) {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::register::{Register, Sibling, Stamp};
 use super::slab::{Slot, TableSlot};
 use crate::base::{InfoHash, ObjectId, RecordHash, WallTime};
-use crate::wire::record::{Body, Context, Dot, Kind, Place};
+use crate::wire::record::{Body, Context, Dot, Kind, Place, Xattrs};
 
 /// A version of a place register.
 pub(super) struct PlaceVersion {
@@ -60,9 +60,15 @@ pub(super) struct PackedBody {
     pub(super) mtime: WallTime,
     pub(super) size: u64,
     pub(super) content: PackedContent,
-    context: Option<Box<Context>>,
+    rare: Option<Box<Rare>>,
     pub(super) mode: u16,
     pub(super) kind: Kind,
+}
+
+/// What only bodies that were written over others, or have extended attributes, have.
+struct Rare {
+    context: Context,
+    xattrs: Xattrs,
 }
 
 /// A body's content with its epochs as numbers.
@@ -102,16 +108,21 @@ impl PackedBody {
         body: &Body,
         content: PackedContent,
     ) -> Self {
+        let plain = context == Context::default() && body.xattrs.is_empty();
         Self {
             stamp,
             record,
             mtime: body.mtime,
             size: body.size,
             content,
-            context: (context != Context::default()).then(|| Box::new(context)),
+            rare: (!plain).then(|| Box::new(Rare { context, xattrs: body.xattrs.clone() })),
             mode: (body.mode & 0o7777) as u16,
             kind: body.kind,
         }
+    }
+
+    pub(super) fn xattrs(&self) -> Xattrs {
+        self.rare.as_ref().map(|rare| rare.xattrs.clone()).unwrap_or_default()
     }
 
     pub(super) fn info_hash(&self) -> Option<InfoHash> {
@@ -128,7 +139,7 @@ impl Sibling for PackedBody {
     }
 
     fn context(&self) -> Option<&Context> {
-        self.context.as_deref()
+        self.rare.as_ref().map(|rare| &rare.context)
     }
 }
 
@@ -152,6 +163,8 @@ pub(super) struct Object {
     pub(super) table: Option<TableSlot>,
     /// Objects attached to it.
     pub(super) live: u32,
+    /// Directories among them.
+    pub(super) live_directories: u32,
     /// Objects whose winning place names it as parent.
     pub(super) pointed: u32,
     /// It was attached as a directory.
@@ -180,6 +193,7 @@ impl Object {
             attached: None,
             table: None,
             live: 0,
+            live_directories: 0,
             pointed: 0,
             as_directory: false,
             was_shown: false,

@@ -9,7 +9,7 @@ use super::register::Sibling;
 use super::slab::{Slot, TableSlot};
 use super::{Seen, Tree};
 use crate::base::{InfoHash, ObjectId, RecordHash, WallTime};
-use crate::wire::record::{Body, Content, Context, Dot, Kind, Name, Place, TorrentRef};
+use crate::wire::record::{Body, Content, Context, Dot, Kind, Name, Place, TorrentRef, Xattrs};
 
 /// A version of a body.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -129,7 +129,14 @@ impl Tree {
             dot: (!staged).then_some(body.stamp.dot()),
             lamport: if staged { 0 } else { body.stamp.lamport },
             context: body.context().cloned().unwrap_or_default(),
-            body: Body { kind: body.kind, mode: body.mode.into(), mtime: body.mtime, size: body.size, content },
+            body: Body {
+                kind: body.kind,
+                mode: body.mode.into(),
+                mtime: body.mtime,
+                size: body.size,
+                content,
+                xattrs: body.xattrs(),
+            },
             record: body.record,
             wall: body.stamp.wall,
         })
@@ -139,6 +146,11 @@ impl Tree {
     pub fn attributes(&self, seen: &Seen) -> Option<Attributes> {
         let body = self.packed(seen)?;
         Some(Attributes { kind: body.kind, mode: body.mode.into(), mtime: body.mtime, size: body.size })
+    }
+
+    /// The extended attributes of what a path led to.
+    pub fn xattrs(&self, seen: &Seen) -> Option<Xattrs> {
+        self.packed(seen).map(PackedBody::xattrs)
     }
 
     /// The directory and the name that something shows under; `None` for the root and for what does not show.
@@ -166,6 +178,13 @@ impl Tree {
     /// True when it shows: it has a place, and a body that lives or, as a directory, something in it that does.
     pub fn is_alive(&self, object: &ObjectId) -> bool {
         self.slot(object).is_some_and(|slot| self.shows(slot))
+    }
+
+    /// Directories that show in a directory.
+    pub fn subdirectories(&self, directory: &ObjectId) -> u32 {
+        let merged = self.merged(directory);
+        let counts = merged.iter().filter_map(|id| self.slot(id)).map(|slot| self.objects[slot].live_directories);
+        counts.fold(0, u32::saturating_add)
     }
 
     /// True when nothing shows in it.

@@ -2,7 +2,7 @@
 
 use super::oracle::listing_of;
 use super::*;
-use crate::wire::record::{Kind, Name};
+use crate::wire::record::{Kind, Name, Xattrs};
 
 const ANN: MemberKey = MemberKey([1; 32]);
 const BOB: MemberKey = MemberKey([2; 32]);
@@ -37,7 +37,7 @@ fn place(parent: ObjectId, name: &str) -> Place {
 }
 
 fn body(kind: Kind, size: u64) -> Body {
-    Body { kind, mode: 0o644, mtime: WallTime(0), size, content: Content::None }
+    Body { kind, mode: 0o644, mtime: WallTime(0), size, content: Content::None, xattrs: Xattrs::default() }
 }
 
 fn version(dot: Dot, object: u8, context: Context, value: Value) -> Version {

@@ -68,6 +68,7 @@ impl Tree {
         object.attached = Some(parent);
         object.as_directory = directory;
         self.objects[parent].live += 1;
+        self.objects[parent].live_directories += u32::from(directory);
         self.alive += 1;
         self.claim(table, slot);
         self.objects[slot].was_shown = true;
@@ -83,8 +84,9 @@ impl Tree {
         let table = self.table_of(parent);
         self.unclaim(table, slot, key);
         self.objects[slot].attached = None;
-        self.objects[slot].as_directory = false;
+        let directory = std::mem::take(&mut self.objects[slot].as_directory);
         self.objects[parent].live -= 1;
+        self.objects[parent].live_directories -= u32::from(directory);
         self.alive -= 1;
         self.work.queue.push(parent);
         self.touch_inode(slot);

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::WireError;
 use super::record::Bytes2;
+use super::xattr::Xattrs;
 use crate::base::limits::{CHUNK_PLAIN, FILE_MAX, INLINE_MAX, SYMLINK_MAX};
 use crate::base::{EpochId, InfoHash, WallTime};
 
@@ -32,6 +33,8 @@ pub struct Body {
     pub size: u64,
     /// Where the bytes are.
     pub content: Content,
+    /// Extended attributes.
+    pub xattrs: Xattrs,
 }
 
 /// Where a body's bytes are.
@@ -58,6 +61,8 @@ pub struct TorrentRef {
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct BodyWire {
+    #[serde(rename = "a", default, skip_serializing_if = "Xattrs::is_empty")]
+    xattrs: Xattrs,
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     inline: Option<Bytes2>,
     #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
@@ -98,6 +103,7 @@ pub(super) fn to_wire(body: &Body) -> BodyWire {
         info_hash: None,
         runs: Vec::new(),
         tags: None,
+        xattrs: body.xattrs.clone(),
     };
     match &body.content {
         Content::None => {}
@@ -158,17 +164,18 @@ pub(super) fn from_wire(wire: BodyWire) -> Result<Body, WireError> {
                 && target.len() as u64 == wire.size => {}
         _ => return refuse("its content does not fit its kind and size"),
     }
-    Ok(Body { kind, mode: wire.mode, mtime: WallTime(wire.mtime), size: wire.size, content })
+    Ok(Body { kind, mode: wire.mode, mtime: WallTime(wire.mtime), size: wire.size, content, xattrs: wire.xattrs })
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use proptest::prelude::*;
 
+    use super::super::xattr::tests::tables;
     use super::*;
 
     fn file(size: u64, content: Content) -> Body {
-        Body { kind: Kind::File, mode: 0o644, mtime: WallTime(-1), size, content }
+        Body { kind: Kind::File, mode: 0o644, mtime: WallTime(-1), size, content, xattrs: Xattrs::default() }
     }
 
     pub(in super::super) fn inline(length: usize) -> Body {
@@ -192,9 +199,10 @@ pub(super) mod tests {
             (1..1_000_u32, 1..1_000_u32).prop_map(|(a, b)| torrent(u64::from(a + b) * CHUNK_PLAIN as u64, &[a, b])),
             proptest::collection::vec(1..=u8::MAX, 1..300).prop_map(|target| symlink(&target)),
         ];
-        (body, 0..0o10_000_u32, any::<i64>()).prop_map(|(body, mode, mtime)| Body {
+        (body, 0..0o10_000_u32, any::<i64>(), tables()).prop_map(|(body, mode, mtime, xattrs)| Body {
             mode,
             mtime: WallTime(mtime),
+            xattrs,
             ..body
         })
     }
@@ -244,6 +252,15 @@ pub(super) mod tests {
         for body in bad {
             assert!(matches!(from_wire(to_wire(&body)), Err(WireError::Malformed(..))), "{body:?}");
         }
+    }
+
+    /// Bodies that were written before there were extended attributes are read, and written, as they were.
+    #[test]
+    fn a_body_without_extended_attributes_is_what_it_was() {
+        let old = b"d1:d1:\x071:ki0e1:mi420e1:si1e1:ti-1ee";
+        let wire: BodyWire = super::super::bencode::decode("a body", old, old.len()).unwrap();
+        assert_eq!(from_wire(wire), Ok(inline(1)));
+        assert_eq!(super::super::bencode::encode(&to_wire(&inline(1))), old);
     }
 
     #[test]

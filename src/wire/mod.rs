@@ -14,6 +14,7 @@ pub mod metainfo;
 pub mod peer;
 pub mod record;
 pub mod statement;
+mod xattr;
 
 use std::fmt;
 

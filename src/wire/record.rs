@@ -17,6 +17,7 @@ use crate::base::{CircleId, EpochId, MemberKey, ObjectId, RecordHash};
 
 pub use super::body::{Body, Content, Kind, TorrentRef};
 pub use super::context::{Chain, Context, Dot};
+pub use super::xattr::Xattrs;
 pub use crate::base::Register;
 
 /// A checked name of one directory entry: 1 to 255 bytes, no `/`, no NUL, neither `.` nor `..`.

@@ -12,6 +12,8 @@ use crate::harness::{Node, Random, World, seed, wait_until, write};
 use crate::secrecy::{Marks, epoch_keys, in_directory, in_memory, search};
 
 const LIMIT: Duration = Duration::from_secs(60);
+/// `dustfs:for the drive`.
+const DRIVE: &str = "Authorization: Basic ZHVzdGZzOmZvciB0aGUgZHJpdmU=";
 const PASSPHRASE: &[u8] = b"correct horse battery\n";
 
 fn state_of(node: &Node) -> String {
@@ -194,6 +196,10 @@ fn the_page_of_a_locked_box_takes_the_passphrase_alone() {
     assert_eq!(post(&web, "/v1/passphrase", "{\"old\":null,\"new\":\"correct horse\"}").0, 200);
     assert_eq!(post(&web, "/v1/passphrase", "{\"old\":null,\"new\":\"another horse\"}").0, 403);
     assert_eq!(web.get("/v1/status").json()["passphrase"], true);
+    let ran = a.run_with_input(&["password"], b"for the drive\n");
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let drive = |web: &Web| web.ask("PROPFIND", "/dav/", &["Depth: 0", DRIVE], b"").status;
+    assert_eq!(drive(&web), 207);
     assert_eq!(post(&web, "/v1/lock", "{}").0, 200);
     wait_until("it is locked", LIMIT, || web.get("/v1/status").status == 423);
 
@@ -217,6 +223,7 @@ fn the_page_of_a_locked_box_takes_the_passphrase_alone() {
     web.cookie = Some(format!("Cookie: {cookie}"));
     wait_until("it is back, and who unlocked is signed in", LIMIT, || web.get("/v1/status").status == 200);
     assert_eq!(web.get("/files/file").body, b"text");
+    assert_eq!(drive(&web), 207, "the drive's password is there again");
 
     // Guesses are bounded, also with the right one among them.
     assert_eq!(post(&web, "/v1/lock", "{}").0, 200);
@@ -225,6 +232,8 @@ fn the_page_of_a_locked_box_takes_the_passphrase_alone() {
         assert_eq!(post(&web, "/v1/unlock", "{\"passphrase\":\"another horse\"}").0, 403);
     }
     assert_eq!(post(&web, "/v1/unlock", "{\"passphrase\":\"correct horse\"}").0, 429);
+    let ran = a.run_with_input(&["password"], b"for a thief\n");
+    assert!(ran.code == Some(1) && ran.err.contains("the box is locked"), "{ran:?}");
     let ran = a.run_with_input(&["unlock"], b"correct horse\n");
     assert_eq!(ran.code, Some(0), "who is at the box is not kept out: {ran:?}");
     assert!(File::open(a.mount().join("file")).is_ok());

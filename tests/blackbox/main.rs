@@ -5,11 +5,13 @@
 //! `DUSTFS_SEED=N` draws the same bytes again.
 
 mod absent;
+mod attributes;
 mod bad_input;
 mod browser;
 mod cache;
 mod circle;
 mod commands;
+mod conformance;
 mod crash;
 mod dav;
 mod harness;

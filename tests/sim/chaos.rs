@@ -11,7 +11,7 @@ use dustfs::seal::{CircleKey, EpochKeys, Suite};
 use dustfs::wire::commit::{Commit, Entry};
 use dustfs::wire::control::{Commits, Control};
 use dustfs::wire::record::{
-    Body, Bytes2, Content, Context, Dot, Inner, Kind, Name, Outer, Place, Register, Value, record_hash, root_of,
+    Body, Bytes2, Content, Context, Dot, Inner, Kind, Name, Outer, Place, Register, Value, Xattrs, record_hash, root_of,
 };
 use dustfs::wire::statement::Role;
 
@@ -378,6 +378,7 @@ impl World {
             mtime: dustfs::base::WallTime(0),
             size: 6,
             content: Content::Inline(Bytes::from_static(b"forged")),
+            xattrs: Xattrs::default(),
         };
         let mut records = Vec::new();
         let mut entries = Vec::new();

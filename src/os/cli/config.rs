@@ -18,7 +18,8 @@ pub const DEFAULT_PORT: u16 = 47_470;
 /// Name of the config file in the state directory.
 pub const CONFIG_FILE: &str = "config.toml";
 /// The keys of the config file.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 14] = [
+    "allow_other",
     "cache",
     "cache_bytes",
     "fetch",
@@ -121,6 +122,8 @@ pub struct NodeConfig {
     pub cache_bytes: usize,
     /// FUSE threads: 1 to 64.
     pub threads: usize,
+    /// The mount lets other users in, as far as the files' modes do.
+    pub allow_other: bool,
     /// The front panel.
     pub panel: PanelChoice,
     /// Where the page is listened for; nowhere unless somebody says where.
@@ -172,6 +175,7 @@ pub struct FileConfig {
     fetch: Option<Fetch>,
     cache_bytes: Option<usize>,
     threads: Option<usize>,
+    allow_other: Option<bool>,
     panel: Option<PanelChoice>,
     page: Option<SocketAddr>,
     page_names: Option<Vec<String>>,
@@ -232,6 +236,7 @@ impl NodeConfig {
             fetch: flags.fetch.or(file.fetch).unwrap_or_default(),
             cache_bytes: file.cache_bytes.unwrap_or(DEFAULT_CACHE_BYTES),
             threads: file.threads.unwrap_or(DEFAULT_THREADS),
+            allow_other: file.allow_other.unwrap_or(false),
             panel: flags.panel.or(file.panel).unwrap_or_default(),
             page: flags.page.or(file.page),
             page_names: file.page_names.unwrap_or_default(),
@@ -297,9 +302,8 @@ impl FileConfig {
                 }
                 self.mount = Some(mount);
             }
-            "cache" => {
-                self.cache = Some(value.get_ref().as_bool().ok_or_else(|| Wrong::kind(key, "true or false", value))?);
-            }
+            "cache" => self.cache = Some(boolean(key, value)?),
+            "allow_other" => self.allow_other = Some(boolean(key, value)?),
             "fetch" => {
                 let word = string(key, value)?;
                 let fetch = Fetch::from_word(word).ok_or_else(|| {
@@ -371,6 +375,10 @@ fn article(kind: &str) -> String {
 
 pub(in crate::os) fn string<'a>(key: &str, value: &'a Spanned<DeValue<'_>>) -> Result<&'a str, Wrong> {
     value.get_ref().as_str().ok_or_else(|| Wrong::kind(key, "a string", value))
+}
+
+fn boolean(key: &str, value: &Spanned<DeValue<'_>>) -> Result<bool, Wrong> {
+    value.get_ref().as_bool().ok_or_else(|| Wrong::kind(key, "true or false", value))
 }
 
 pub(in crate::os) fn integer(
@@ -463,6 +471,7 @@ mod tests {
     fn a_whole_file_is_read() {
         let text = "# a box\nname = \"attic\"\nlisten = [\"[::]:0\", \"10.0.0.1:99\"]\nmount = \"/srv/dust\"\n\
                     fetch = \"ondemand\"\ncache_bytes = 0x20_0000\nthreads = 4\npanel = \"/b.toml\"\n\
+                    allow_other = true\n\
                     page = \"0.0.0.0:80\"\npage_names = [\"attic.example.org\"]\nquota = \"20 GB\"\n";
         let config = NodeConfig::merge("/s".into(), NodeFlags::default(), parse(text));
         assert_eq!(config.name.as_deref(), Some("attic"));
@@ -470,6 +479,7 @@ mod tests {
         assert!(!config.listen_is_default && !config.cache);
         assert_eq!(config.mount, Some("/srv/dust".into()));
         assert_eq!((config.fetch, config.cache_bytes, config.threads), (Fetch::OnDemand, 2 << 20, 4));
+        assert!(config.allow_other);
         assert_eq!(config.panel, PanelChoice::Board("/b.toml".into()));
         assert_eq!(config.page, Some("0.0.0.0:80".parse().unwrap()));
         assert_eq!(config.page_names, ["attic.example.org"]);
@@ -521,7 +531,7 @@ mod tests {
             "c.toml:3: there is no key 'muont': did you mean 'mount'?"
         );
         let far = error("# x\nzzzzzzzzz = 1");
-        assert!(far.starts_with("c.toml:2: there is no key 'zzzzzzzzz': the keys are cache, cache_bytes,"), "{far}");
+        assert!(far.starts_with("c.toml:2: there is no key 'zzzzzzzzz': the keys are allow_other, cache,"), "{far}");
         assert!(error("[mount]\nx = 1").starts_with("c.toml:1: 'mount' must be a string, not a table"));
         assert!(error("\n[nmae]\nx = 1").starts_with("c.toml:2: there is no key 'nmae': did you mean 'name'?"));
     }
@@ -530,6 +540,7 @@ mod tests {
     fn a_wrong_value_is_refused_with_its_line() {
         let table = [
             ("\ncache = 1", "c.toml:2: 'cache' must be true or false, not an integer"),
+            ("allow_other = \"yes\"", "c.toml:1: 'allow_other' must be true or false, not a string"),
             ("threads = \"2\"", "c.toml:1: 'threads' must be an integer, not a string"),
             ("threads = 0", "c.toml:1: 'threads' must be 1 to 64"),
             ("threads = -1", "c.toml:1: 'threads' must be 1 to 64"),

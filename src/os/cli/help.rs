@@ -131,6 +131,7 @@ The config file is TOML; a flag beats its key. The keys:
   fetch = \"everything\"
   cache_bytes = 4194304   # the ledger's memory, 1 MiB to 1 GiB
   threads = 2             # of the mount, 1 to 64
+  allow_other = false     # lets other users into the mount, as modes allow it
   panel = \"terminal\"
   page = \"127.0.0.1:8080\"
   versions = \"10 GB\"       # room for older versions (a tenth of the disk)
@@ -380,7 +381,6 @@ Options:
 Examples:
   dustfs lock
   dustfs lock --change
-  dustfs lock < file-with-a-new-passphrase
 ";
 
 const UNLOCK: &str = "\

@@ -25,6 +25,8 @@ pub(super) fn errno(error: &OpError) -> Errno {
         OpError::CrossCircle => Errno::EXDEV,
         OpError::NotPermitted(_) => Errno::EPERM,
         OpError::BadHandle => Errno::EBADF,
+        OpError::NoData => Errno::ENODATA,
+        OpError::NotSupported => Errno::EOPNOTSUPP,
         OpError::Unreachable => Errno::EHOSTUNREACH,
         OpError::TimedOut => Errno::ETIMEDOUT,
         OpError::Interrupted => Errno::EINTR,
@@ -56,7 +58,7 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    /// What stat(2) shows.
+    /// What stat(2) shows of what the tree tells.
     pub(super) fn attr(&self, attr: &Attr) -> FileAttr {
         let time = system_time(attr.mtime);
         FileAttr {
@@ -107,7 +109,7 @@ pub(super) fn wall_time(time: TimeOrNow) -> WallTime {
     }
 }
 
-fn system_time(time: WallTime) -> SystemTime {
+pub(super) fn system_time(time: WallTime) -> SystemTime {
     let distance = Duration::from_nanos(time.0.unsigned_abs());
     let shown = if time.0 < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
     // A 32-bit system may have no such time.
@@ -142,6 +144,8 @@ mod tests {
             (OpError::CrossCircle, nix::libc::EXDEV),
             (OpError::NotPermitted(String::new()), nix::libc::EPERM),
             (OpError::BadHandle, nix::libc::EBADF),
+            (OpError::NoData, nix::libc::ENODATA),
+            (OpError::NotSupported, nix::libc::EOPNOTSUPP),
             (OpError::Unreachable, nix::libc::EHOSTUNREACH),
             (OpError::TimedOut, nix::libc::ETIMEDOUT),
             (OpError::Interrupted, nix::libc::EINTR),

@@ -7,7 +7,9 @@
 //! What the kernel caches is forgotten by [`StaleSender`]: entries and attributes stay in it for a minute, pages until
 //! they are told stale. Whoever changes the tree by another way than this mount has to tell it.
 //!
-//! Hard links are refused with EPERM, which is what link(2) says of a file system that has none.
+//! What cannot be is refused with the errno that its man page gives: hard links, device nodes, FIFOs, sockets and other
+//! owners with EPERM; extended attributes outside `user.` and ways of fallocate(2) that move bytes with EOPNOTSUPP; leases
+//! and file flags by the kernel. Locks of both kinds are the kernel's own, and so hold on one machine.
 
 mod answer;
 mod directory;
@@ -17,9 +19,12 @@ mod parked;
 mod pool;
 mod read;
 mod requests;
+mod space;
 mod stale;
+mod stat;
 #[cfg(test)]
 mod tests;
+mod xattr;
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -34,6 +39,7 @@ use fuser::{BackgroundSession, Session, SessionACL};
 use crate::base::Ticket;
 use crate::node::io::{Attr, DirEntry, DiskError, Inode, Op, OpError, ReadPlan, Reply, Segment};
 use crate::seal::ChunkKey;
+use crate::wire::record::Xattrs;
 
 pub use error::MountError;
 pub use mount::{abort_path, is_dead, unmount_path};
@@ -67,6 +73,17 @@ pub trait Files: Send + Sync + 'static {
     /// Counts how often space of the vault was given up. Where it is the same before a plan was made and after its
     /// segments were read, nothing else was written to them between.
     fn freed(&self) -> u64;
+
+    /// The extended attributes of a file or directory.
+    fn xattrs(&self, _: Inode) -> Result<Xattrs, OpError> {
+        Ok(Xattrs::default())
+    }
+
+    /// lseek(2): the first byte of data, or of a hole, from `offset` on; `None` beyond the end.
+    fn seek(&self, inode: Inode, offset: u64, data: bool) -> Result<Option<u64>, OpError> {
+        let size = self.attr(inode)?.size;
+        Ok((offset < size).then_some(if data { offset } else { size }))
+    }
 
     /// Asks the node. `done` is called exactly once, at once on this thread or later on another; it
     /// does not wait, and asks nothing here.

@@ -14,7 +14,7 @@ use fuser::{
     ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl,
     ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use nix::libc::{O_APPEND, O_EXCL, O_TRUNC, S_IFMT, S_IFREG};
+use nix::libc::{O_APPEND, O_EXCL, O_TRUNC, S_IFMT, S_IFREG, S_ISGID, S_ISUID, S_IXGRP};
 
 use crate::base::limits::NAME_MAX;
 use crate::node::io::{Answer, Attr, DirEntry, Handle, Inode, Op, OpError, Reply};
@@ -24,12 +24,13 @@ use super::answer::{Owner, PERMISSIONS, errno, file_type, unexpected, wall_time}
 use super::directory::{Directories, Place};
 use super::read::{Read, Reads};
 use super::stale::StaleSender;
+use super::stat::Stats;
 use super::{End, Files, MountConfig, lock};
 
 /// What answers the kernel.
 pub(super) struct Requests {
     files: Arc<dyn Files>,
-    owner: Owner,
+    stats: Arc<Stats>,
     reads: Arc<Reads>,
     directories: Directories,
     stale: StaleSender,
@@ -41,7 +42,7 @@ impl Requests {
         Self {
             reads: Arc::new(Reads::new(files.clone())),
             files,
-            owner: Owner { uid: config.uid, gid: config.gid },
+            stats: Arc::new(Stats::new(Owner { uid: config.uid, gid: config.gid })),
             directories: Directories::default(),
             stale,
             end,
@@ -52,26 +53,62 @@ impl Requests {
         self.reads.clone()
     }
 
-    fn ask(&self, op: Op, done: impl FnOnce(Reply) + Send + 'static) {
+    pub(super) fn files(&self) -> &Arc<dyn Files> {
+        &self.files
+    }
+
+    pub(super) fn stats(&self) -> &Arc<Stats> {
+        &self.stats
+    }
+
+    pub(super) fn ask(&self, op: Op, done: impl FnOnce(Reply) + Send + 'static) {
         let _answering = self.stale.answering();
         self.files.op(op, Box::new(done));
     }
 
-    fn ask_done(&self, op: Op, reply: ReplyEmpty) {
+    /// Asks, and does `then` before the kernel hears that it went well.
+    pub(super) fn ask_done(&self, op: Op, reply: ReplyEmpty, then: impl FnOnce() + Send + 'static) {
         self.ask(op, |answer| match answer {
-            Ok(Answer::Done) => reply.ok(),
+            Ok(Answer::Done) => {
+                then();
+                reply.ok();
+            }
             Ok(other) => reply.error(unexpected(&other)),
             Err(error) => reply.error(errno(&error)),
         });
     }
 
-    fn ask_entry(&self, op: Op, reply: ReplyEntry) {
-        let owner = self.owner;
+    fn ask_entry(&self, op: Op, reply: ReplyEntry, then: impl FnOnce() + Send + 'static) {
+        let stats = self.stats.clone();
         self.ask(op, move |answer| match answer {
-            Ok(Answer::Entry(attr)) => reply.entry(&KEPT, &owner.attr(&attr), GENERATION),
+            Ok(Answer::Entry(attr)) => {
+                then();
+                reply.entry(&KEPT, &stats.show(&attr), GENERATION);
+            }
             Ok(other) => reply.error(unexpected(&other)),
             Err(error) => reply.error(errno(&error)),
         });
+    }
+
+    /// What notes that the entries of a directory changed.
+    fn note_entries(&self, directory: Inode) -> impl FnOnce() + Send + use<> {
+        let (stats, attr) = (self.stats.clone(), self.files.attr(directory));
+        move || attr.iter().for_each(|attr| stats.entries_changed(attr))
+    }
+
+    /// What notes that an entry got another place.
+    fn note_moved(&self, parent: Inode, name: &[u8]) -> impl FnOnce() + Send + use<> {
+        let (stats, attr) = (self.stats.clone(), self.files.lookup(parent, name));
+        move || attr.iter().for_each(|attr| stats.changed(attr, None, false))
+    }
+
+    /// Whoever writes to a file does not leave it with its writer's rights: the kernel leaves that to us.
+    fn kill_privileges(&self, inode: Inode) {
+        if let Ok(Attr { kind: Kind::File, mode, .. }) = self.files.attr(inode)
+            && let Some(mode) = without_privileges(mode)
+        {
+            self.files.op(Op::SetAttr { inode, size: None, mode: Some(mode), mtime: None }, Box::new(drop));
+        }
     }
 
     /// Hands the lines of a directory from an offset on to `add`, with the offset of the next, until it says 'full'.
@@ -121,6 +158,8 @@ impl Filesystem for Requests {
             InitFlags::FUSE_PARALLEL_DIROPS,
             InitFlags::FUSE_DO_READDIRPLUS,
             InitFlags::FUSE_READDIRPLUS_AUTO,
+            // Without it each write would be preceded by a question for the file's capabilities.
+            InitFlags::FUSE_HANDLE_KILLPRIV_V2,
         ] {
             // An older kernel does without.
             let _ = config.add_capabilities(capability);
@@ -140,7 +179,7 @@ impl Filesystem for Requests {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let _answering = self.stale.answering();
         match self.files.lookup(Inode(parent.0), name.as_bytes()) {
-            Ok(attr) => reply.entry(&KEPT, &self.owner.attr(&attr), GENERATION),
+            Ok(attr) => reply.entry(&KEPT, &self.stats.show(&attr), GENERATION),
             // Not kept, so that a friend's new file shows at once.
             Err(error) => reply.error(errno(&error)),
         }
@@ -149,23 +188,23 @@ impl Filesystem for Requests {
     fn getattr(&self, _: &Request, inode: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
         let _answering = self.stale.answering();
         match self.files.attr(Inode(inode.0)) {
-            Ok(attr) => reply.attr(&KEPT, &self.owner.attr(&attr)),
+            Ok(attr) => reply.attr(&KEPT, &self.stats.show(&attr)),
             Err(error) => reply.error(errno(&error)),
         }
     }
 
     fn setattr(
         &self,
-        request: &Request,
+        _: &Request,
         inode: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
         gid: Option<u32>,
         size: Option<u64>,
-        _: Option<TimeOrNow>,
+        atime: Option<TimeOrNow>,
         mtime: Option<TimeOrNow>,
         _: Option<SystemTime>,
-        handle: Option<FileHandle>,
+        _: Option<FileHandle>,
         _: Option<SystemTime>,
         _: Option<SystemTime>,
         _: Option<SystemTime>,
@@ -173,21 +212,26 @@ impl Filesystem for Requests {
         reply: ReplyAttr,
     ) {
         // All files have one owner, so nothing but what is so already can be asked for.
-        if uid.is_some_and(|uid| uid != self.owner.uid) || gid.is_some_and(|gid| gid != self.owner.gid) {
+        let owner = self.stats.owner();
+        if uid.is_some_and(|uid| uid != owner.uid) || gid.is_some_and(|gid| gid != owner.gid) {
             return reply.error(Errno::EPERM);
         }
-        if mode.is_none() && size.is_none() && mtime.is_none() {
-            return self.getattr(request, inode, handle, reply);
-        }
-        let op = Op::SetAttr {
-            inode: Inode(inode.0),
-            size,
-            mode: mode.map(|mode| mode & PERMISSIONS),
-            mtime: mtime.map(wall_time),
+        let inode = Inode(inode.0);
+        let before = self.files.attr(inode).ok();
+        // A kernel that leaves it to us says with a new owner, but not with a new size, that a file loses privileges.
+        let file = before.filter(|attr| attr.kind == Kind::File && (size.is_some() || uid.is_some() || gid.is_some()));
+        let mode = mode.map(|mode| mode & PERMISSIONS).or(file.and_then(|attr| without_privileges(attr.mode)));
+        let stats = self.stats.clone();
+        let told = move |attr: &Attr| {
+            stats.changed(attr, atime, mtime.is_some());
+            stats.show(attr)
         };
-        let owner = self.owner;
+        if let (None, None, None, Some(attr)) = (mode, size, mtime, before) {
+            return reply.attr(&KEPT, &told(&attr));
+        }
+        let op = Op::SetAttr { inode, size, mode, mtime: mtime.map(wall_time) };
         self.ask(op, move |answer| match answer {
-            Ok(Answer::Entry(attr)) => reply.attr(&KEPT, &owner.attr(&attr)),
+            Ok(Answer::Entry(attr)) => reply.attr(&KEPT, &told(&attr)),
             Ok(other) => reply.error(unexpected(&other)),
             Err(error) => reply.error(errno(&error)),
         });
@@ -205,10 +249,12 @@ impl Filesystem for Requests {
             return reply.error(Errno::EPERM);
         }
         let op = Op::Create { parent: Inode(parent.0), name: bytes_of(name), mode: mode & PERMISSIONS };
-        let (owner, files, reads) = (self.owner, self.files.clone(), self.reads.clone());
+        let (stats, files, reads) = (self.stats.clone(), self.files.clone(), self.reads.clone());
+        let then = self.note_entries(Inode(parent.0));
         self.ask(op, move |answer| match answer {
             Ok(Answer::Created(attr, handle)) => {
-                reply.entry(&KEPT, &owner.attr(&attr), GENERATION);
+                then();
+                reply.entry(&KEPT, &stats.show(&attr), GENERATION);
                 reads.pool().run(move || {
                     files.op(Op::Flush { handle }, Box::new(drop));
                     files.op(Op::Release { handle }, Box::new(drop));
@@ -221,20 +267,24 @@ impl Filesystem for Requests {
 
     fn mkdir(&self, _: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, reply: ReplyEntry) {
         let op = Op::Mkdir { parent: Inode(parent.0), name: bytes_of(name), mode: mode & PERMISSIONS };
-        self.ask_entry(op, reply);
+        self.ask_entry(op, reply, self.note_entries(Inode(parent.0)));
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.ask_done(Op::Unlink { parent: Inode(parent.0), name: bytes_of(name) }, reply);
+        let parent = Inode(parent.0);
+        self.ask_done(Op::Unlink { parent, name: bytes_of(name) }, reply, self.note_entries(parent));
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.ask_done(Op::Rmdir { parent: Inode(parent.0), name: bytes_of(name) }, reply);
+        let parent = Inode(parent.0);
+        self.ask_done(Op::Rmdir { parent, name: bytes_of(name) }, reply, self.note_entries(parent));
     }
 
     fn symlink(&self, _: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
         let target = bytes_of(target.as_os_str());
-        self.ask_entry(Op::Symlink { parent: Inode(parent.0), name: bytes_of(name), target }, reply);
+        let parent = Inode(parent.0);
+        let op = Op::Symlink { parent, name: bytes_of(name), target };
+        self.ask_entry(op, reply, self.note_entries(parent));
     }
 
     fn rename(
@@ -247,17 +297,26 @@ impl Filesystem for Requests {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        if !RenameFlags::RENAME_NOREPLACE.contains(flags) {
+        let (parent, new_parent) = (Inode(parent.0), Inode(new_parent.0));
+        let (name, new_name) = (bytes_of(name), bytes_of(new_name));
+        let exchange = flags == RenameFlags::RENAME_EXCHANGE;
+        let no_replace = flags == RenameFlags::RENAME_NOREPLACE;
+        if !exchange && !no_replace && !flags.is_empty() {
             return reply.error(Errno::EINVAL);
         }
-        let op = Op::Rename {
-            parent: Inode(parent.0),
-            name: bytes_of(name),
-            new_parent: Inode(new_parent.0),
-            new_name: bytes_of(new_name),
-            no_replace: flags.contains(RenameFlags::RENAME_NOREPLACE),
+        let moved = self.note_moved(parent, &name);
+        let other = exchange.then(|| self.note_moved(new_parent, &new_name));
+        let (from, to) = (self.note_entries(parent), self.note_entries(new_parent));
+        let op = match exchange {
+            true => Op::Exchange { parent, name, new_parent, new_name },
+            false => Op::Rename { parent, name, new_parent, new_name, no_replace },
         };
-        self.ask_done(op, reply);
+        self.ask_done(op, reply, move || {
+            moved();
+            other.into_iter().for_each(|other| other());
+            from();
+            to();
+        });
     }
 
     fn link(&self, _: &Request, _: INodeNo, _: INodeNo, _: &OsStr, reply: ReplyEntry) {
@@ -265,6 +324,9 @@ impl Filesystem for Requests {
     }
 
     fn open(&self, _: &Request, inode: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        if flags.0 & O_TRUNC != 0 {
+            self.kill_privileges(Inode(inode.0));
+        }
         self.ask(open_op(Inode(inode.0), flags), move |answer| match answer {
             Ok(Answer::Opened(handle)) => reply.opened(FileHandle(handle.0), open_flags(flags)),
             Ok(other) => reply.error(unexpected(&other)),
@@ -273,14 +335,18 @@ impl Filesystem for Requests {
     }
 
     fn create(&self, _: &Request, parent: INodeNo, name: &OsStr, mode: u32, _: u32, flags: i32, reply: ReplyCreate) {
-        let (owner, files, reads) = (self.owner, self.files.clone(), self.reads.clone());
+        let (stats, files, reads) = (self.stats.clone(), self.files.clone(), self.reads.clone());
+        let then = self.note_entries(Inode(parent.0));
         let (parent, name) = (Inode(parent.0), bytes_of(name));
         let op = Op::Create { parent, name: name.clone(), mode: mode & PERMISSIONS };
         self.ask(op, move |answer| match answer {
-            Ok(Answer::Created(attr, handle)) => created(reply, owner, &attr, handle, OpenFlags(flags)),
+            Ok(Answer::Created(attr, handle)) => {
+                then();
+                created(reply, &stats, &attr, handle, OpenFlags(flags));
+            }
             // It came from a friend after the kernel had looked.
             Err(OpError::Exists) if flags & O_EXCL == 0 => {
-                reads.pool().run(move || open_existing(&*files, owner, parent, &name, OpenFlags(flags), reply));
+                reads.pool().run(move || open_existing(&*files, stats, parent, &name, OpenFlags(flags), reply));
             }
             Ok(other) => reply.error(unexpected(&other)),
             Err(error) => reply.error(errno(&error)),
@@ -304,7 +370,7 @@ impl Filesystem for Requests {
     fn write(
         &self,
         _: &Request,
-        _: INodeNo,
+        inode: INodeNo,
         handle: FileHandle,
         offset: u64,
         data: &[u8],
@@ -313,6 +379,9 @@ impl Filesystem for Requests {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
+        if write.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+            self.kill_privileges(Inode(inode.0));
+        }
         // What was written through a mapping belongs where it was, and comes by any handle.
         let append = flags.0 & O_APPEND != 0 && !write.contains(WriteFlags::FUSE_WRITE_CACHE);
         let op = Op::Write {
@@ -328,7 +397,7 @@ impl Filesystem for Requests {
     }
 
     fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        self.ask_done(Op::Flush { handle: Handle(handle.0) }, reply);
+        self.ask_done(Op::Flush { handle: Handle(handle.0) }, reply, || ());
     }
 
     fn release(
@@ -341,15 +410,15 @@ impl Filesystem for Requests {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        self.ask_done(Op::Release { handle: Handle(handle.0) }, reply);
+        self.ask_done(Op::Release { handle: Handle(handle.0) }, reply, || ());
     }
 
     fn fsync(&self, _: &Request, inode: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.ask_done(Op::Fsync { inode: Inode(inode.0) }, reply);
+        self.ask_done(Op::Fsync { inode: Inode(inode.0) }, reply, || ());
     }
 
     fn fsyncdir(&self, _: &Request, inode: INodeNo, _: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.ask_done(Op::Fsync { inode: Inode(inode.0) }, reply);
+        self.ask_done(Op::Fsync { inode: Inode(inode.0) }, reply, || ());
     }
 
     fn opendir(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
@@ -372,7 +441,7 @@ impl Filesystem for Requests {
             // What is gone since it was listed is left out.
             let Ok(attr) = self.files.attr(entry.inode) else { return false };
             let name = OsStr::from_bytes(&entry.name);
-            reply.add(INodeNo(entry.inode.0), next, name, &KEPT, &self.owner.attr(&attr), GENERATION)
+            reply.add(INodeNo(entry.inode.0), next, name, &KEPT, &self.stats.show(&attr), GENERATION)
         });
         match listed {
             Ok(()) => reply.ok(),
@@ -392,45 +461,43 @@ impl Filesystem for Requests {
         reply.statfs(blocks(total), free, free, 0, 0, STATFS_BLOCK, NAME_MAX as u32, STATFS_BLOCK);
     }
 
-    // ENOSYS makes the kernel answer the following by itself from then on: EOPNOTSUPP for extended attributes (so no
-    // write costs a request for a file's capabilities), its own seeking, copying and polling.
-
-    fn getxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn getxattr(&self, _: &Request, inode: INodeNo, name: &OsStr, room: u32, reply: ReplyXattr) {
+        self.answer_getxattr(Inode(inode.0), name, room, reply);
     }
 
-    fn listxattr(&self, _: &Request, _: INodeNo, _: u32, reply: ReplyXattr) {
-        reply.error(Errno::ENOSYS);
+    fn listxattr(&self, _: &Request, inode: INodeNo, room: u32, reply: ReplyXattr) {
+        self.answer_listxattr(Inode(inode.0), room, reply);
     }
 
-    fn setxattr(&self, _: &Request, _: INodeNo, _: &OsStr, _: &[u8], _: i32, _: u32, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
+    fn setxattr(&self, _: &Request, inode: INodeNo, name: &OsStr, value: &[u8], flags: i32, _: u32, reply: ReplyEmpty) {
+        self.answer_setxattr(Inode(inode.0), name, value, flags, reply);
     }
 
-    fn removexattr(&self, _: &Request, _: INodeNo, _: &OsStr, reply: ReplyEmpty) {
-        reply.error(Errno::ENOSYS);
+    fn removexattr(&self, _: &Request, inode: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.answer_removexattr(Inode(inode.0), name, reply);
     }
 
-    fn lseek(&self, _: &Request, _: INodeNo, _: FileHandle, _: i64, _: i32, reply: ReplyLseek) {
-        reply.error(Errno::ENOSYS);
+    fn lseek(&self, _: &Request, inode: INodeNo, _: FileHandle, offset: i64, whence: i32, reply: ReplyLseek) {
+        self.answer_lseek(Inode(inode.0), offset, whence, reply);
     }
 
     fn copy_file_range(
         &self,
         _: &Request,
-        _: INodeNo,
+        from: INodeNo,
         _: FileHandle,
-        _: u64,
+        from_offset: u64,
         _: INodeNo,
-        _: FileHandle,
-        _: u64,
-        _: u64,
+        to: FileHandle,
+        to_offset: u64,
+        length: u64,
         _: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        reply.error(Errno::ENOSYS);
+        self.answer_copy((Inode(from.0), from_offset), (Handle(to.0), to_offset), length, reply);
     }
 
+    // ENOSYS makes the kernel answer it by itself from then on.
     fn poll(
         &self,
         _: &Request,
@@ -444,8 +511,17 @@ impl Filesystem for Requests {
         reply.error(Errno::ENOSYS);
     }
 
-    fn fallocate(&self, _: &Request, _: INodeNo, _: FileHandle, _: u64, _: u64, _: i32, reply: ReplyEmpty) {
-        reply.error(Errno::EOPNOTSUPP);
+    fn fallocate(
+        &self,
+        _: &Request,
+        inode: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        self.answer_fallocate(Inode(inode.0), Handle(handle.0), (offset, length), mode, reply);
     }
 
     fn ioctl(
@@ -477,7 +553,14 @@ fn open_flags(flags: OpenFlags) -> FopenFlags {
     }
 }
 
-fn open_existing(files: &dyn Files, owner: Owner, parent: Inode, name: &[u8], flags: OpenFlags, reply: ReplyCreate) {
+fn open_existing(
+    files: &dyn Files,
+    stats: Arc<Stats>,
+    parent: Inode,
+    name: &[u8],
+    flags: OpenFlags,
+    reply: ReplyCreate,
+) {
     let attr = match files.lookup(parent, name) {
         Ok(attr) if attr.kind == Kind::File && flags.0 & O_TRUNC != 0 => Attr { size: 0, ..attr },
         Ok(attr) if attr.kind == Kind::File => attr,
@@ -485,15 +568,23 @@ fn open_existing(files: &dyn Files, owner: Owner, parent: Inode, name: &[u8], fl
         Err(error) => return reply.error(errno(&error)),
     };
     let opened = move |answer| match answer {
-        Ok(Answer::Opened(handle)) => created(reply, owner, &attr, handle, flags),
+        Ok(Answer::Opened(handle)) => created(reply, &stats, &attr, handle, flags),
         Ok(other) => reply.error(unexpected(&other)),
         Err(error) => reply.error(errno(&error)),
     };
     files.op(open_op(attr.inode, flags), Box::new(opened));
 }
 
-fn created(reply: ReplyCreate, owner: Owner, attr: &Attr, handle: Handle, flags: OpenFlags) {
-    reply.created(&KEPT, &owner.attr(attr), GENERATION, FileHandle(handle.0), open_flags(flags));
+fn created(reply: ReplyCreate, stats: &Stats, attr: &Attr, handle: Handle, flags: OpenFlags) {
+    reply.created(&KEPT, &stats.show(attr), GENERATION, FileHandle(handle.0), open_flags(flags));
+}
+
+/// The mode that a file is left with whose writer is not its owner; `None` when it is the one that it has. Without the bit
+/// for the group to run it, the other one means something else.
+fn without_privileges(mode: u32) -> Option<u32> {
+    let group = if mode & S_IXGRP != 0 { S_ISGID } else { 0 };
+    let left = mode & !(S_ISUID | group);
+    (left != mode).then_some(left)
 }
 
 fn bytes_of(name: &OsStr) -> Vec<u8> {

@@ -23,26 +23,34 @@ use crate::lan::password::Password;
 use crate::lan::response::Response;
 use crate::node::io::OpError;
 use crate::os::state::{private_file, sync_parent};
+use crate::seal::StateKey;
 use crate::wire::record::Kind;
 
 /// WebDAV's part of the page's listener.
 pub struct DavSite {
     dav: Mutex<Dav>,
-    /// The file of the password, or of what is kept of it.
+    /// The file of the password, or of what is kept of it, sealed.
     file: PathBuf,
+    /// Seals it; `None` while the box is locked, and WebDAV closed.
+    key: Option<StateKey>,
     /// One change of the file at a time.
     writing: tokio::sync::Mutex<()>,
     /// Whether there is a password.
     is_open: watch::Sender<bool>,
 }
 
+/// As which the state key seals the file.
+const LABEL: &str = "the password for WebDAV";
+
 impl DavSite {
     /// Reads what is kept in the state directory.
-    pub fn open(state: &Path) -> Self {
+    pub fn open(state: &Path, state_key: Option<StateKey>) -> Self {
         let file = state.join("password");
         let password = match fs::read(&file) {
+            _ if state_key.is_none() => None,
             Ok(kept) => {
-                let password = Password::from_file(&kept);
+                let opened = state_key.as_ref().and_then(|key| key.open(LABEL, &kept).ok());
+                let password = opened.and_then(|opened| Password::from_file(&opened));
                 if password.is_none() {
                     log::error!("{} is damaged: set the password anew on the page", file.display());
                 }
@@ -58,7 +66,8 @@ impl DavSite {
         // Without randomness there are no nonces, and nobody gets in.
         let password = password.filter(|_| getrandom::fill(&mut key).is_ok());
         let is_open = watch::Sender::new(password.is_some());
-        Self { dav: Mutex::new(Dav::new(password, key)), file, writing: tokio::sync::Mutex::default(), is_open }
+        let (dav, writing) = (Mutex::new(Dav::new(password, key)), tokio::sync::Mutex::default());
+        Self { dav, file, key: state_key, writing, is_open }
     }
 
     /// Whether there is a password, without which nobody gets in; follows every change.
@@ -103,14 +112,16 @@ impl DavSite {
     /// Sets the password, or takes it away.
     ///
     /// # Errors
-    /// 400 for one that is refused, 500 when it cannot be kept.
+    /// 400 for one that is refused, 423 while the box is locked, 500 when it cannot be kept.
     pub async fn change(&self, text: Option<&str>) -> Result<(), ApiError> {
         let failed = |why: io::Error| ApiError::new(500, format!("the password cannot be kept: {why}"));
         let _one = self.writing.lock().await;
         match text {
             Some(text) => {
+                let key = self.key.as_ref().ok_or(OpError::Locked)?;
                 let password = Password::new(text, entropy()?)?;
-                self.keep(Some(password.to_file())).await.map_err(failed)?;
+                let sealed = key.seal(LABEL, entropy()?, &password.to_file());
+                self.keep(Some(sealed)).await.map_err(failed)?;
                 lock(&self.dav).set_password(Some(password));
             }
             None => {

@@ -356,6 +356,16 @@ impl Tree {
         Ok(())
     }
 
+    fn exchange(&mut self, one: (Inode, &[u8]), other: (Inode, &[u8])) -> Result<(), OpError> {
+        let first = *self.directory(one.0)?.entries.get(one.1).ok_or(OpError::NotFound)?;
+        let second = *self.directory(other.0)?.entries.get(other.1).ok_or(OpError::NotFound)?;
+        for ((parent, name), inode) in [(one, second), (other, first)] {
+            self.directory(parent)?.entries.insert(name.to_vec(), inode);
+            self.nodes.get_mut(&inode).expect("its name was there").parent = parent;
+        }
+        Ok(())
+    }
+
     fn apply(&mut self, op: Op) -> Reply {
         Ok(match op {
             Op::Create { parent, name, mode } => {
@@ -381,6 +391,17 @@ impl Tree {
             Op::Rename { parent, name, new_parent, new_name, no_replace } => {
                 self.rename((parent, &name), (new_parent, &new_name), no_replace)?;
                 Answer::Done
+            }
+            Op::Exchange { parent, name, new_parent, new_name } => {
+                self.exchange((parent, &name), (new_parent, &new_name))?;
+                Answer::Done
+            }
+            Op::Grow { handle, size } => {
+                let inode = self.handles.get(&handle).ok_or(OpError::BadHandle)?;
+                let node = self.nodes.get_mut(inode).ok_or(OpError::NotFound)?;
+                node.data.resize(node.data.len().max(size as usize), 0);
+                node.attr.size = node.data.len() as u64;
+                Answer::Entry(node.attr)
             }
             Op::SetAttr { inode, size, mode, mtime } => {
                 let node = self.nodes.get_mut(&inode).ok_or(OpError::NotFound)?;

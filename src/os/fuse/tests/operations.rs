@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, renameat2};
 use nix::sys::stat::{Mode, SFlag, mknod};
 
 use super::fake::Stored;
@@ -133,7 +133,12 @@ fn renames() {
         fs::write(&b, "b").expect("written");
         let rename = |flags| renameat2(AT_FDCWD, &a, AT_FDCWD, &b, flags);
         assert_eq!(rename(RenameFlags::RENAME_NOREPLACE), Err(Errno::EEXIST));
-        assert_eq!(rename(RenameFlags::RENAME_EXCHANGE), Err(Errno::EINVAL));
+        assert_eq!(rename(RenameFlags::RENAME_WHITEOUT), Err(Errno::EINVAL));
+        for (ours, theirs) in [("b", "a"), ("a", "b")] {
+            rename(RenameFlags::RENAME_EXCHANGE).expect("exchanged");
+            assert_eq!(fs::read_to_string(&a).expect("read"), ours);
+            assert_eq!(fs::read_to_string(&b).expect("read"), theirs);
+        }
         let held = File::open(&b).expect("opened");
         fs::rename(&a, &b).expect("replaced");
         assert_eq!(fs::read_to_string(&b).expect("read"), "a");
@@ -225,9 +230,14 @@ fn what_is_not_there_is_refused_in_a_way_that_programs_take() {
         assert_eq!(mknod(&mounted.path("fifo"), SFlag::S_IFIFO, Mode::S_IRWXU, 0), Err(Errno::EPERM));
 
         let file = File::options().read(true).write(true).open(&path).expect("opened");
-        let allocated = nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, 4_096);
-        assert_eq!(allocated, Err(Errno::EOPNOTSUPP));
-        file.set_len(10_000).expect("grown");
+        let allocate = |flags, length| nix::fcntl::fallocate(&file, flags, 0, length);
+        assert_eq!(allocate(FallocateFlags::empty(), 10_000), Ok(()));
+        assert_eq!(allocate(FallocateFlags::empty(), 4_096), Ok(()));
+        assert_eq!(allocate(FallocateFlags::FALLOC_FL_KEEP_SIZE, 20_000), Ok(()));
+        assert_eq!(allocate(FallocateFlags::empty(), 1 << 20), Ok(()), "it fits");
+        file.set_len(10_000).expect("shrunk");
+        assert_eq!(allocate(FallocateFlags::empty(), (1 << 29) + 10_001), Err(Errno::ENOSPC));
+        assert_eq!(allocate(FallocateFlags::FALLOC_FL_COLLAPSE_RANGE, 4_096), Err(Errno::EOPNOTSUPP));
         let seek = |whence| nix::unistd::lseek(&file, 100, whence);
         assert_eq!(seek(nix::unistd::Whence::SeekData), Ok(100));
         assert_eq!(seek(nix::unistd::Whence::SeekHole), Ok(10_000));
