@@ -13,7 +13,7 @@ use super::vault::State;
 use super::{Effect, Node};
 use crate::base::{CircleId, ObjectId, RecordHash, Snapshot, Ticket, WallTime};
 use crate::tree::{Older, Seen, Trace, Version};
-use crate::wire::record::{Body, Context, Dot, Inner, Kind, Name, Outer, Place, Register, Value};
+use crate::wire::record::{Body, Content, Context, Dot, Inner, Kind, Name, Outer, Place, Register, Value, Xattrs};
 
 /// Deleted files that one answer names.
 const DELETED_TOLD: usize = 10_000;
@@ -312,15 +312,8 @@ impl<S: Snapshot> Node<S> {
     fn make_directory(&mut self, id: &CircleId, parent: ObjectId, name: Name) -> Result<ObjectId, OpError> {
         let object = self.fresh_object();
         let place = Value::Place(Place { parent, name, deleted: None });
-        let content = crate::wire::record::Content::None;
-        let body = Body {
-            kind: Kind::Directory,
-            mode: 0o755,
-            mtime: self.now.wall,
-            size: 0,
-            content,
-            xattrs: Default::default(),
-        };
+        let (content, xattrs) = (Content::None, Xattrs::default());
+        let body = Body { kind: Kind::Directory, mode: 0o755, mtime: self.now.wall, size: 0, content, xattrs };
         for value in [place, Value::Body(body)] {
             let (_, changes) = self.author(id, object, value, Context::default(), None)?;
             self.tree_changed(id, changes);

@@ -183,7 +183,13 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// A batch goes to the disk: it takes the powered-on time with it, if that is old.
-    pub(super) fn store_uptime(&mut self) {
+    pub(super) fn uptime_with_batch(&mut self) {
+        if self.ledger.is_dirty() {
+            self.store_uptime();
+        }
+    }
+
+    fn store_uptime(&mut self) {
         let now = self.uptime_ms();
         if now >= self.uptime.written_ms + UPTIME_WITH_MS {
             self.uptime.written_ms = now;

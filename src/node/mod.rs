@@ -19,6 +19,7 @@ mod fork;
 mod front;
 mod handles;
 mod history;
+mod identity;
 mod invite;
 mod keeping;
 mod leave;
@@ -52,24 +53,22 @@ use sha2::{Digest, Sha256};
 
 use self::circle::Circle;
 use self::files::Files;
+use self::identity::Me;
+pub use self::identity::{StartError, new_identity};
 use self::io::{
     Action, Answer, DiskError, DiskRequest, Done, Input, Op, OpError, Reply, Segment, Stale, Trust, TrustedCircle,
 };
 use self::peers::Peers;
 use self::vault::Vault;
-use crate::base::{
-    CircleId, ConnId, InfoHash, Instant, Now, ObjectId, Rng, Snapshot, StoreError, Table, Ticket, TransportKey,
-};
+use crate::base::{CircleId, ConnId, InfoHash, Instant, Now, ObjectId, Rng, Snapshot, Ticket, TransportKey};
 use crate::keep::Retention;
-use crate::ledger::values::{Identity, MEMBER_LABEL, Value};
-use crate::ledger::{Ledger, keys};
+use crate::ledger::Ledger;
 use crate::pair::{Button, Inviter};
 use crate::roster::address::AddressBook;
 use crate::roster::dial::DialPlan;
-use crate::seal::{MemberSecret, StateKey, TransportSecret};
+use crate::seal::StateKey;
 use crate::swarm::Swarm;
-use crate::wire::record::{Bytes2, Dot};
-use crate::wire::statement::Device;
+use crate::wire::record::Dot;
 
 /// What a member fetches by itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -145,28 +144,6 @@ pub struct Node<S> {
     started: crate::base::WallTime,
 }
 
-/// Who this node is.
-struct Me {
-    /// `None` while the node is locked.
-    secrets: Option<Secrets>,
-    transport: TransportSecret,
-    device: Device,
-}
-
-/// What a locked node has not.
-struct Secrets {
-    /// Seals what is kept.
-    state: StateKey,
-    member: MemberSecret,
-}
-
-impl Me {
-    /// Signs what this member says, and opens what is sealed to it.
-    fn member(&self) -> Result<&MemberSecret, OpError> {
-        self.secrets.as_ref().map(|secrets| &secrets.member).ok_or(OpError::Locked)
-    }
-}
-
 /// What a disk request was for.
 enum Asked {
     Commit,
@@ -197,65 +174,6 @@ const JOIN_TIME: Duration = Duration::from_secs(20);
 /// After a commit failed it is tried again this much later.
 const RETRY_TIME: Duration = Duration::from_secs(5);
 
-/// Makes a new identity to be stored by the batch that is returned with it. The seeds and the nonce are the operating
-/// system's entropy.
-pub fn new_identity(
-    name: &str,
-    member: [u8; 32],
-    transport: [u8; 32],
-    state: &StateKey,
-    nonce: [u8; 12],
-) -> crate::base::Batch {
-    let identity = Identity {
-        name: name.into(),
-        key: MemberSecret::from_seed(member).public(),
-        member: Bytes2::from(state.seal(MEMBER_LABEL, nonce, &member)),
-        transport: Bytes2::from(&transport[..]),
-    };
-    let mut batch = crate::base::Batch::default();
-    batch.put(Table::Meta, keys::IDENTITY, identity.encode());
-    batch
-}
-
-/// Why a node cannot start.
-#[derive(Debug)]
-pub enum StartError {
-    /// The ledger cannot be read.
-    Store(StoreError),
-    /// The ledger holds no identity: `dustfs init` was not run.
-    NoIdentity,
-    /// Something in the ledger is not what was written.
-    Broken(String),
-}
-
-impl std::fmt::Display for StartError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            StartError::Store(error) => error.fmt(f),
-            StartError::NoIdentity => {
-                f.write_str("the state directory holds no node: run `dustfs init --name NAME` first")
-            }
-            StartError::Broken(why) => {
-                write!(f, "the ledger is broken: {why}: keep a copy of the state directory, and pair this node anew")
-            }
-        }
-    }
-}
-
-impl std::error::Error for StartError {}
-
-impl From<StoreError> for StartError {
-    fn from(error: StoreError) -> Self {
-        StartError::Store(error)
-    }
-}
-
-impl From<crate::wire::WireError> for StartError {
-    fn from(error: crate::wire::WireError) -> Self {
-        StartError::Broken(error.to_string())
-    }
-}
-
 impl<S: Snapshot> Node<S> {
     /// Reads what is durable and starts from it. `entropy` is 32 bytes of the operating system's, fresh for each start.
     /// Without the state key the node is locked: it keeps and serves ciphertext, and can read and sign nothing.
@@ -266,38 +184,19 @@ impl<S: Snapshot> Node<S> {
         entropy: [u8; 32],
         state: Option<StateKey>,
     ) -> Result<Self, StartError> {
-        let identity = store.get(Table::Meta, keys::IDENTITY)?.ok_or(StartError::NoIdentity)?;
-        let identity = Identity::decode(&identity)?;
-        let seed = |bytes: &[u8]| {
-            <[u8; 32]>::try_from(bytes).map_err(|_| StartError::Broken("a key in it is not 32 bytes".into()))
-        };
-        let secrets = match state {
-            Some(state) => {
-                let opened = state.open(MEMBER_LABEL, &identity.member);
-                let opened = opened.map_err(|error| StartError::Broken(error.to_string()))?;
-                let member = MemberSecret::from_seed(seed(&opened)?);
-                if member.public() != identity.key {
-                    return Err(StartError::Broken("the member key is another than the one that is named".into()));
-                }
-                Some(Secrets { state, member })
-            }
-            None => None,
-        };
-        let transport = TransportSecret::from_seed(seed(&identity.transport)?);
-        let device = Device { member: identity.key, transport: transport.public(), name: identity.name };
-        let button = Button::new(device.clone());
+        let me = Me::load(&store, state)?;
+        let button = Button::new(me.device.clone());
         let mut first = [0; 8];
         first.copy_from_slice(&Sha256::digest([&entropy[..], b"decisions"].concat())[..8]);
         let seed = u64::from_be_bytes(first);
-        let kept = Retention::new(config.versions_time, config.versions_room);
-        let vault = Vault::new(config.quota, kept);
+        let vault = Vault::new(config.quota, Retention::new(config.versions_time, config.versions_room));
         let mut node = Self {
             config,
             now,
             rng: Rng::new(seed),
             fresh: (entropy, 0),
             ledger: Ledger::new(store),
-            me: Me { secrets, transport, device },
+            me,
             circles: BTreeMap::new(),
             vault,
             swarm: Swarm::new(seed),
@@ -473,9 +372,7 @@ impl<S: Snapshot> Node<S> {
         }
         self.close_commits();
         self.store_partials();
-        if self.ledger.is_dirty() {
-            self.store_uptime();
-        }
+        self.uptime_with_batch();
         self.flush_at = None;
         match self.ledger.begin() {
             Some((batch, sync)) => {
