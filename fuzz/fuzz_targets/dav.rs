@@ -96,7 +96,7 @@ fn answer(dav: &mut Dav, head: &str, body: &[u8], number: u8) {
                 assert!(step < 10_000, "it does not end");
                 match change.want(&Tree) {
                     // This tree does not change, so that what empties it would never end.
-                    Want::Ask(_) if step > 40 => change.answered(Err(OpError::NotFound)),
+                    Want::Ask(_) if step > 40 => change.answered(Err(OpError::ReadOnly)),
                     Want::Ask(Op::Mkdir { .. }) => change.answered(Tree.attr(Inode(4)).map(Answer::Entry)),
                     Want::Ask(_) => change.answered(Ok(Answer::Done)),
                     Want::Copy(..) => change.copied(Response::json(201, "{}")),
