@@ -100,25 +100,31 @@ fn marks(random: &mut Random) -> Marks {
     ]
 }
 
-/// The epoch keys of a node's circles, which its ledger holds sealed under the key of its key file.
-pub fn epoch_keys(node: &Node) -> Vec<Vec<u8>> {
+/// The secrets of a node's circles, which its ledger holds sealed under the key of its key file; some perhaps twice.
+pub fn circle_secrets(node: &Node) -> Vec<CircleSecrets> {
     const BEFORE: &[u8] = b"7:secrets";
     let file = fs::read(node.state().join("key")).expect("a key file");
     let Ok(StoredKey::Plain(state)) = StoredKey::decode(&file) else { panic!("{} is not unlocked", node.name()) };
     let ledger = fs::read(node.state().join("ledger.redb")).expect("a ledger");
-    let mut keys = Vec::new();
+    let mut found = Vec::new();
     for at in find_all(&ledger, BEFORE) {
         let rest = &ledger[at + BEFORE.len()..];
         let Some(colon) = rest.iter().take(6).position(|byte| *byte == b':') else { continue };
         let length = std::str::from_utf8(&rest[..colon]).ok().and_then(|digits| digits.parse::<usize>().ok());
         let Some(sealed) = length.and_then(|length| rest.get(colon + 1..colon + 1 + length)) else { continue };
-        let Ok(opened) = state.open(CIRCLE_LABEL, sealed) else { continue };
-        for epoch in CircleSecrets::decode(&opened).expect("a circle's keys").keys {
-            if !keys.contains(&epoch.key.to_vec()) {
-                keys.push(epoch.key.to_vec());
-            }
+        if let Ok(opened) = state.open(CIRCLE_LABEL, sealed) {
+            found.push(CircleSecrets::decode(&opened).expect("a circle's keys"));
         }
     }
+    found
+}
+
+/// The epoch keys of a node's circles.
+pub fn epoch_keys(node: &Node) -> Vec<Vec<u8>> {
+    let epochs = circle_secrets(node).into_iter().flat_map(|secrets| secrets.keys);
+    let mut keys: Vec<Vec<u8>> = epochs.map(|epoch| epoch.key.to_vec()).collect();
+    keys.sort();
+    keys.dedup();
     keys
 }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{Node, Random, World, must, random_file, seed, system, wait_until, write};
+use crate::secrecy::circle_secrets;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
@@ -360,10 +361,8 @@ fn strangers_are_no_stock_clients() {
     assert!(right["bytes"].as_u64() > Some(68), "{right}");
 }
 
-/// The seed of the root of the owner's circle, as the ledger holds it.
+/// The seed of the root of the owner's circle, which a keeper's ledger holds sealed.
 fn root_seed(node: &Node) -> Vec<u8> {
-    const BEFORE: &[u8] = b"4:root32:";
-    let ledger = fs::read(node.state().join("ledger.redb")).expect("a ledger");
-    let at = ledger.windows(BEFORE.len()).position(|window| window == BEFORE).expect("a keeper's ledger");
-    ledger[at + BEFORE.len()..][..32].to_vec()
+    let seed = circle_secrets(node).into_iter().find_map(|secrets| secrets.root);
+    seed.expect("a keeper's ledger").into_vec()
 }
