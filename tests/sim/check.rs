@@ -90,8 +90,10 @@ impl World {
             if machine.removed || !wants_all || self.lost_anything() {
                 continue;
             }
-            // What everybody has let go is nowhere.
-            let lacking = node.lacking().into_iter().filter(|id| self.is_shown(id) || self.is_held(id));
+            // What everybody has let go is nowhere; keep times of seconds are over before somebody who was cut off, and holds
+            // nothing of a file, has changed its mode.
+            let lacking = node.lacking().into_iter();
+            let lacking = lacking.filter(|id| self.is_held(id) || !self.lets_go && self.is_shown(id));
             let wanted = lacking.count();
             if wanted > 0 {
                 return Some(format!("{} still wants {wanted} torrents: {:?}", machine.name, node.transfers()));

@@ -177,6 +177,8 @@ pub struct World {
     pub counts: BTreeMap<String, u64>,
     pub work_left: u32,
     pub chaos_state: Chaos,
+    /// Machines let older versions go while the world runs.
+    pub lets_go: bool,
 }
 
 /// Steps of one machine in one virtual second, above which it is held to run in circles.
@@ -188,9 +190,11 @@ const DISK_LOAD: usize = 4_096;
 
 impl World {
     pub fn new(seed: u64, record: bool, print: bool) -> Self {
+        let mut rng = Rng::new(seed ^ 0x6475_7374_6673);
         Self {
             seed,
-            rng: Rng::new(seed ^ 0x6475_7374_6673),
+            lets_go: rng.chance(1, 2),
+            rng,
             now: 0,
             queue: BTreeMap::new(),
             pushed: 0,
@@ -229,9 +233,9 @@ impl World {
         let address = SocketAddr::from(([10, 0, 0, at as u8 + 1], 7_000));
         self.addresses.insert(address, at);
         let fetch = if self.rng.chance(1, 4) { Fetch::OnDemand } else { Fetch::Everything };
-        // Some let older versions go while the world runs.
-        let versions_time = self.rng.chance(1, 2).then(|| Duration::from_secs(1 + self.rng.below(12)));
-        let versions_room = self.rng.chance(1, 3).then(|| self.rng.below(600_000));
+        let (lets_go, rng) = (self.lets_go, &mut self.rng);
+        let versions_time = (lets_go && rng.chance(2, 3)).then(|| Duration::from_secs(1 + rng.below(12)));
+        let versions_room = (lets_go && rng.chance(1, 3)).then(|| rng.below(600_000));
         let wall_offset = if self.rng.chance(1, 4) { 0 } else { 1_700_000_000 + self.rng.below(1_000_000) as i64 };
         self.machines.push(Machine {
             name: name.into(),
