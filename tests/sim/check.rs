@@ -146,7 +146,7 @@ impl World {
                 let shown = String::from_utf8_lossy(&path).into_owned();
                 let content = match model::read_whole(node, &machine.disk, inode) {
                     Ok(Ok(content)) => content,
-                    Ok(Err(Missing::After(_))) if self.lost_anything() => continue,
+                    Ok(Err(Missing::After(_))) if self.lost_anything() || self.lets_go => continue,
                     Ok(Err(Missing::After(at))) => {
                         self.broken(&format!("{} cannot fetch {shown} from byte {at} on", machine.name))
                     }
@@ -158,7 +158,7 @@ impl World {
                 }
                 let hash = model::hash(&content);
                 // Who changed a file's mode before it knew of the removal has published those bytes anew.
-                let late = self.model.cut_off_by(&hash).filter(|by| !self.model.is_touched_beside(*by, inode));
+                let late = self.model.cut_off_by(&hash).filter(|by| !self.model.is_republished_beside(*by, &hash));
                 if late.is_some_and(|by| self.machines[by].removed) {
                     self.broken(&format!("{}: {shown} was written by a member after its removal", machine.name));
                 }

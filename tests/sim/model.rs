@@ -144,6 +144,12 @@ impl Model {
         }
     }
 
+    /// Somebody else changed the attributes of a file that held this once, also where it shows beside another now.
+    pub fn is_republished_beside(&self, machine: usize, hash: &Hash) -> bool {
+        let held = self.versions.iter().filter(|(_, versions)| versions.iter().any(|version| version.0 == *hash));
+        held.into_iter().any(|(inode, _)| self.is_touched_beside(machine, *inode))
+    }
+
     /// Somebody else changed the file's attributes.
     pub fn is_touched_beside(&self, machine: usize, inode: u64) -> bool {
         self.touched.range((inode, 0)..=(inode, usize::MAX)).any(|(_, by)| *by != machine)
