@@ -82,22 +82,22 @@ impl EpochKeys {
 
     /// Seals a record's inner part: `nonce | ciphertext | tag`. `nonce` is fresh entropy, never used before.
     pub fn seal_record(&self, nonce: [u8; 12], inner: &[u8]) -> Vec<u8> {
-        seal(&self.0.record, nonce, inner)
+        gcm::seal_with_nonce(&self.0.record, nonce, inner)
     }
 
     /// Opens what [`EpochKeys::seal_record`] made.
     pub fn open_record(&self, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        open("a record", &self.0.record, sealed)
+        gcm::open_with_nonce("a record", &self.0.record, sealed)
     }
 
     /// Seals local state at rest, such as a draft's small writes: `nonce | ciphertext | tag`, `nonce` as for records.
     pub fn seal_draft(&self, nonce: [u8; 12], bytes: &[u8]) -> Vec<u8> {
-        seal(&self.0.draft, nonce, bytes)
+        gcm::seal_with_nonce(&self.0.draft, nonce, bytes)
     }
 
     /// Opens what [`EpochKeys::seal_draft`] made.
     pub fn open_draft(&self, sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-        open("a draft", &self.0.draft, sealed)
+        gcm::open_with_nonce("a draft", &self.0.draft, sealed)
     }
 
     /// The tag by which commits name a register: HMAC-SHA-256, its first 16 bytes. Every tag of a circle is made by
@@ -111,21 +111,6 @@ impl EpochKeys {
         }]);
         let whole = mac.finalize().into_bytes();
         RegisterTag::from_slice(&whole[..RegisterTag::LENGTH]).expect("cut to its length")
-    }
-}
-
-fn seal(key: &[u8; 32], nonce: [u8; gcm::NONCE], plaintext: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(gcm::NONCE + plaintext.len() + gcm::TAG);
-    out.extend_from_slice(&nonce);
-    out.extend_from_slice(plaintext);
-    gcm::seal(key, &nonce, &mut out, gcm::NONCE);
-    out
-}
-
-fn open(what: &'static str, key: &[u8; 32], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
-    match sealed.split_first_chunk::<{ gcm::NONCE }>() {
-        Some((nonce, rest)) if rest.len() >= gcm::TAG => gcm::open(what, key, nonce, rest),
-        _ => Err(SealError::TooShort(what, sealed.len(), gcm::NONCE + gcm::TAG)),
     }
 }
 

@@ -35,6 +35,23 @@ pub(super) fn open(
     Ok(plaintext)
 }
 
+/// Seals as `nonce | ciphertext | tag`.
+pub(super) fn seal_with_nonce(key: &[u8; 32], nonce: [u8; NONCE], plaintext: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(NONCE + plaintext.len() + TAG);
+    out.extend_from_slice(&nonce);
+    out.extend_from_slice(plaintext);
+    seal(key, &nonce, &mut out, NONCE);
+    out
+}
+
+/// Opens what [`seal_with_nonce`] made, which is `what`.
+pub(super) fn open_with_nonce(what: &'static str, key: &[u8; 32], sealed: &[u8]) -> Result<Vec<u8>, SealError> {
+    match sealed.split_first_chunk::<NONCE>() {
+        Some((nonce, rest)) if rest.len() >= TAG => open(what, key, nonce, rest),
+        _ => Err(SealError::TooShort(what, sealed.len(), NONCE + TAG)),
+    }
+}
+
 // Made anew each time, because ring does not zero its keys.
 fn cipher(key: &[u8; 32]) -> LessSafeKey {
     LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key).expect("the cipher takes 32 bytes"))

@@ -35,16 +35,12 @@ impl StateKey {
 
     /// Seals a secret that is kept as `label`. `nonce` is fresh entropy, never used before.
     pub fn seal(&self, label: &'static str, nonce: [u8; gcm::NONCE], secret: &[u8]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(gcm::NONCE + secret.len() + gcm::TAG);
-        out.extend_from_slice(&nonce);
-        out.extend_from_slice(secret);
-        gcm::seal(&self.derive(label), &nonce, &mut out, gcm::NONCE);
-        out
+        gcm::seal_with_nonce(&self.derive(label), nonce, secret)
     }
 
     /// Opens what was sealed as `label`.
     pub fn open(&self, label: &'static str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        open(label, &self.derive(label), sealed)
+        gcm::open_with_nonce(label, &self.derive(label), sealed).map(Zeroizing::new)
     }
 
     fn derive(&self, label: &str) -> Zeroizing<[u8; 32]> {
@@ -127,10 +123,7 @@ impl KeySlot {
             return Err(SealError::Passphrase);
         }
         let hashed = hash(passphrase, cost, &salt)?;
-        let mut sealed = Vec::with_capacity(gcm::NONCE + 32 + gcm::TAG);
-        sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(key.bytes());
-        gcm::seal(&hashed, &nonce, &mut sealed, gcm::NONCE);
+        let sealed = gcm::seal_with_nonce(&hashed, nonce, key.bytes());
         Ok(Self { cost, salt, sealed })
     }
 
@@ -141,7 +134,7 @@ impl KeySlot {
     /// is tried.
     pub fn open(&self, passphrase: &Passphrase) -> Result<StateKey, SealError> {
         let hashed = hash(passphrase, self.cost, &self.salt)?;
-        let opened = open("the key slot", &hashed, &self.sealed)?;
+        let opened = Zeroizing::new(gcm::open_with_nonce("the key slot", &hashed, &self.sealed)?);
         match opened.first_chunk::<32>() {
             Some(key) if opened.len() == 32 => Ok(StateKey::new(*key)),
             _ => Err(SealError::TooShort("the key slot", opened.len(), 32)),
@@ -160,13 +153,6 @@ fn hash(passphrase: &Passphrase, cost: Cost, salt: &[u8; 16]) -> Result<Zeroizin
         .hash_password_into_with_memory(passphrase.text().as_bytes(), salt, &mut hashed[..], &mut memory[..])
         .map_err(|_| SealError::Passphrase)?;
     Ok(hashed)
-}
-
-fn open(what: &'static str, key: &[u8; 32], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
-    match sealed.split_first_chunk::<{ gcm::NONCE }>() {
-        Some((nonce, rest)) if rest.len() >= gcm::TAG => gcm::open(what, key, nonce, rest).map(Zeroizing::new),
-        _ => Err(SealError::TooShort(what, sealed.len(), gcm::NONCE + gcm::TAG)),
-    }
 }
 
 const SALT: &[u8] = b"dustfs state 1";
