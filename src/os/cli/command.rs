@@ -106,6 +106,16 @@ pub enum Command {
         /// Another path.
         to: Option<String>,
     },
+    /// Checks the vault.
+    Check {
+        /// Hash everything.
+        full: bool,
+    },
+    /// Copies the state to another disk, while no node runs.
+    CopyState {
+        /// The new state directory.
+        to: PathBuf,
+    },
     /// Sets the password for WebDAV, or forgets it.
     Password {
         /// Forgets it.
@@ -199,7 +209,7 @@ impl Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 22] = [
+pub(super) const COMMANDS: [Spec; 24] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
@@ -215,6 +225,8 @@ pub(super) const COMMANDS: [Spec; 22] = [
     Spec { second: Some("FILE"), ..Spec::new("export-torrent", &["announce"], Some("PATH")) },
     Spec::new("versions", &[], Some("[PATH]")),
     Spec { second: Some("[VERSION]"), ..Spec::new("restore", &["to"], Some("PATH")) },
+    Spec::new("check", &["full"], None),
+    Spec::new("copy-state", &[], Some("DIR")),
     Spec::new("password", &["forget"], None),
     Spec::new("press", &[], Some("[SECONDS]")),
     Spec::new("status", &[], None),
@@ -272,6 +284,7 @@ struct Line {
     minutes: Option<u32>,
     watch: bool,
     forget: bool,
+    full: bool,
     change: bool,
     always: bool,
     skip: Vec<&'static str>,
@@ -322,6 +335,7 @@ impl Line {
         let again = match flag {
             "watch" => std::mem::replace(&mut self.watch, true),
             "forget" => std::mem::replace(&mut self.forget, true),
+            "full" => std::mem::replace(&mut self.full, true),
             "change" => std::mem::replace(&mut self.change, true),
             "always" => std::mem::replace(&mut self.always, true),
             "cache" => std::mem::replace(&mut self.node.cache, true),
@@ -472,6 +486,8 @@ impl Line {
             "export-torrent" => Command::ExportTorrent { path: operand, file: second.into(), announce: self.announce },
             "versions" => Command::Versions { path: operand },
             "restore" => Command::Restore { version: self.version_number(&second)?, path: operand, to: self.to },
+            "copy-state" => Command::CopyState { to: operand.into() },
+            "check" => Command::Check { full: self.full },
             "password" => Command::Password { forget: self.forget },
             "press" => Command::Press(self.milliseconds(&operand)?),
             "status" => Command::Status,
