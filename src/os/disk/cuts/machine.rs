@@ -26,6 +26,8 @@ use crate::seal::{StateKey, Suite};
 pub(super) const STATE: &str = "/state";
 
 thread_local! {
+    /// A fault of ours that the cuts must find: commits do not wait for the slabs' sync.
+    pub(super) static HASTY: Cell<bool> = const { Cell::new(false) };
     /// How often redb had to read a whole ledger on this thread.
     pub(super) static REPAIRS: Cell<usize> = const { Cell::new(0) };
 }
@@ -103,9 +105,10 @@ impl Machine {
         let at = rng.below(self.asked.len() as u64) as usize;
         let (ticket, request) = self.asked.remove(at).expect("it is one of them");
         let done = match request {
-            DiskRequest::Commit { batch, sync } => {
-                Done::Committed(make_durable(&self.ledger, &self.slabs, &batch, &sync))
-            }
+            DiskRequest::Commit { batch, sync } => Done::Committed(match HASTY.get() {
+                false => make_durable(&self.ledger, &self.slabs, &batch, &sync),
+                true => self.ledger.commit(&batch),
+            }),
             request => self.worker.work(request),
         };
         self.tell(Input::Disk { ticket, done });
