@@ -312,6 +312,10 @@ impl<S: Snapshot> Node<S> {
             self.reload_tree(id);
         }
         self.name_authors(id);
+        // After a removal nothing can be written until there is a new epoch.
+        if matches!(saying, Saying::Remove { .. } | Saying::Role { .. } | Saying::Epoch { .. }) {
+            self.name_what_was_cut(id);
+        }
         self.plan_epoch(id);
         let circle = &self.circles[id];
         if before != who(&circle.roster) {
@@ -357,6 +361,7 @@ impl<S: Snapshot> Node<S> {
             }
             if !self.is_locked() {
                 self.load_drafts(&id)?;
+                self.name_what_was_cut(&id);
             }
             self.plan_epoch(&id);
         }

@@ -9,6 +9,7 @@ pub mod status;
 
 mod author;
 mod circle;
+mod cut;
 mod draft;
 mod entries;
 mod epochs;
