@@ -24,6 +24,7 @@ mod identity;
 mod invite;
 mod keeping;
 mod leave;
+mod mass;
 mod mirror;
 mod moved;
 mod op;
