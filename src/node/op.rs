@@ -219,6 +219,14 @@ pub enum Op {
         /// Another path in the same circle, where nothing is yet; `None` means where it was.
         to: Option<String>,
     },
+    /// A keeper says what becomes of a mass change that is held back, see [`super::status::HeldChange`]. Answers
+    /// [`Answer::Restored`] when that would survive a power cut.
+    Held {
+        /// Which.
+        id: String,
+        /// What it replaced comes back; else it may go with time.
+        undo: bool,
+    },
     /// Somebody who opened the page asks to sign in. Answers [`Answer::Done`] when a press at the box allows it; it is
     /// refused with words when nobody does, or another question is pending.
     SignIn {

@@ -587,6 +587,7 @@ impl Api {
                     let versions = self.core.read(|node| node.versions(&path)).map_err(ApiError::from)?;
                     return Ok(Outcome::Versions(Box::new(versions)));
                 }
+                Call::Held { id, undo } => Op::Held { id, undo },
                 Call::Restore { path, version, to } => Op::Restore { path, version, to },
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
                 Call::Password { text } => return self.password(text.as_deref().map(String::as_str)).await,

@@ -16,6 +16,7 @@ mod conformance;
 mod crash;
 mod dav;
 mod harness;
+mod held;
 mod locked;
 mod page;
 mod pairing;

@@ -106,6 +106,13 @@ pub enum Command {
         /// Another path.
         to: Option<String>,
     },
+    /// Tells which mass changes are held back, or says what becomes of one.
+    Held {
+        /// Of which something is said; `None` tells all.
+        change: Option<String>,
+        /// What it replaced comes back; else it was meant.
+        undo: bool,
+    },
     /// Checks the vault.
     Check {
         /// Hash everything.
@@ -209,7 +216,7 @@ impl Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 24] = [
+pub(super) const COMMANDS: [Spec; 25] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
@@ -225,6 +232,7 @@ pub(super) const COMMANDS: [Spec; 24] = [
     Spec { second: Some("FILE"), ..Spec::new("export-torrent", &["announce"], Some("PATH")) },
     Spec::new("versions", &[], Some("[PATH]")),
     Spec { second: Some("[VERSION]"), ..Spec::new("restore", &["to"], Some("PATH")) },
+    Spec::new("held", &["accept", "undo"], Some("[CHANGE]")),
     Spec::new("check", &["full"], None),
     Spec::new("copy-state", &[], Some("DIR")),
     Spec::new("password", &["forget"], None),
@@ -286,6 +294,8 @@ struct Line {
     forget: bool,
     full: bool,
     change: bool,
+    accept: bool,
+    undo: bool,
     always: bool,
     skip: Vec<&'static str>,
     node: NodeFlags,
@@ -337,6 +347,8 @@ impl Line {
             "forget" => std::mem::replace(&mut self.forget, true),
             "full" => std::mem::replace(&mut self.full, true),
             "change" => std::mem::replace(&mut self.change, true),
+            "accept" => std::mem::replace(&mut self.accept, true),
+            "undo" => std::mem::replace(&mut self.undo, true),
             "always" => std::mem::replace(&mut self.always, true),
             "cache" => std::mem::replace(&mut self.node.cache, true),
             "mount" => self.node.mount.replace(self.value(flag, parser)?.into()).is_some(),
@@ -486,6 +498,13 @@ impl Line {
             "export-torrent" => Command::ExportTorrent { path: operand, file: second.into(), announce: self.announce },
             "versions" => Command::Versions { path: operand },
             "restore" => Command::Restore { version: self.version_number(&second)?, path: operand, to: self.to },
+            "held" => {
+                let change = Some(operand).filter(|change| !change.is_empty());
+                if usize::from(self.accept) + usize::from(self.undo) != usize::from(change.is_some()) {
+                    return Err(self.wrong("a change is followed by either --accept or --undo"));
+                }
+                Command::Held { change, undo: self.undo }
+            }
             "copy-state" => Command::CopyState { to: operand.into() },
             "check" => Command::Check { full: self.full },
             "password" => Command::Password { forget: self.forget },
