@@ -308,7 +308,13 @@ impl<S: Snapshot> Node<S> {
     /// How the check stands that runs, or how the last one ended; `None` when there was none since the start.
     pub fn check_status(&self) -> Option<CheckStatus> {
         let check = self.care.check.as_ref()?;
-        let damaged = check.damaged.iter().take(NAMED).map(|(info_hash, pieces)| self.damage_of(info_hash, *pieces));
+        let mut found = check.damaged.clone();
+        for (info_hash, torrent) in self.vault.torrents.iter().filter(|(_, torrent)| torrent.damaged) {
+            // Found by a check or a read before, and not mended since.
+            let State::Partial(partial) = &torrent.state else { continue };
+            found.entry(*info_hash).or_insert_with(|| u64::from(partial.have.len() - partial.have.count()));
+        }
+        let damaged = found.iter().take(NAMED).map(|(info_hash, pieces)| self.damage_of(info_hash, *pieces));
         Some(CheckStatus {
             running: check.running,
             full: check.full,

@@ -71,7 +71,7 @@ impl World {
         let mut rotten: BTreeMap<usize, BTreeSet<InfoHash>> = BTreeMap::new();
         let mut left = ROTTEN;
         for (id, holders) in whole {
-            if left == 0 || !self.rng.chance(1, 3) {
+            if left == 0 || !self.rng.chance(2, 3) {
                 continue;
             }
             let (at, place) = holders[self.rng.below(holders.len() as u64) as usize];

@@ -290,9 +290,9 @@ Usage: dustfs copy-state DIR [--state DIR]
 
   DIR  the new state directory, made if it is not there
 
-Start the node with --state DIR, and let `dustfs check --full` read everything.
-Then delete the old directory: two nodes that are one and the same must never
-run.
+Start the node with --state DIR, and let a full check read everything (see
+`dustfs help check`). Then delete the old directory: two nodes that are one and
+the same must never run.
 
 Examples:
   dustfs copy-state /mnt/large/dustfs
