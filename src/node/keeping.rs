@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::io::Segment;
-use super::read::torrent_of;
+use super::read::{Spot, torrent_of};
 use super::vault::{CHUNK_UNITS, State, Vault};
 use super::{Asked, Effect, Node, StartError};
 use crate::base::limits::{CHUNK_SEALED, UNIT};
@@ -269,6 +269,12 @@ impl<S: Snapshot> Node<S> {
         let torrents = self.vault.torrents.iter();
         let lacking = torrents.filter(|(_, torrent)| torrent.wanted && !matches!(torrent.state, State::Whole));
         lacking.map(|(info_hash, _)| *info_hash).collect()
+    }
+
+    /// The torrent that a published file is in, for the simulator.
+    pub fn torrent_at(&self, inode: super::io::Inode) -> Option<InfoHash> {
+        let Spot::In(id, seen) = self.spot(inode).ok()? else { return None };
+        torrent_of(&self.circles.get(&id)?.tree.body(&seen)?.body)
     }
 
     /// Torrents that were let go since the start, because no file showed them any more.
