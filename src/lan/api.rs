@@ -1,8 +1,9 @@
 //! The JSON API as a machine: a request's method, path and body in, a checked [`Call`] out; an [`Outcome`] or an
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
-//! `GET /v1/status`, `/v1/friends`, `/v1/transfers`; `POST /v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`,
-//! `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/held`, `/v1/password`, `/v1/press`,
+//! `GET /v1/status`, `/v1/friends`, `/v1/transfers`, `/v1/check`; `POST /v1/check/start`, `/v1/invite`, `/v1/join`,
+//! `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/held`,
+//! `/v1/password`, `/v1/press`,
 //! `/v1/unmount`, `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`,
 //! the remedy where there is one.
 
@@ -16,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::base::TransportKey;
 use crate::node::io::{Answer, OpError};
-use crate::node::status::{Friend, Status, Transfers, Versions};
+use crate::node::status::{CheckStatus, Friend, Status, Transfers, Versions};
 use crate::seal::state::Passphrase;
 use crate::wire::statement::{Role, check_label};
 
@@ -41,6 +42,13 @@ pub enum Call {
     Friends,
     /// Answered by [`Outcome::Transfers`].
     Transfers,
+    /// How a check of the vault stands. Answered by [`Outcome::Check`].
+    Check,
+    /// Begins a check of the vault. Answered by [`Outcome::Done`].
+    StartCheck {
+        /// Hash everything.
+        full: bool,
+    },
     /// Opens an invite. Answered by [`Outcome::Invite`].
     Invite {
         /// To which circle; `None` lets the node choose, see [`crate::node::io::Op::Invite`].
@@ -148,6 +156,8 @@ impl Call {
             Call::Status => ("GET", "/v1/status"),
             Call::Friends => ("GET", "/v1/friends"),
             Call::Transfers => ("GET", "/v1/transfers"),
+            Call::Check => ("GET", "/v1/check"),
+            Call::StartCheck { .. } => ("POST", "/v1/check/start"),
             Call::Invite { .. } => ("POST", "/v1/invite"),
             Call::Join { .. } => ("POST", "/v1/join"),
             Call::Found { .. } => ("POST", "/v1/found"),
@@ -171,7 +181,10 @@ impl Call {
     /// The body that asks for this; `None` for those that have none.
     pub fn body(&self) -> Option<Value> {
         match self {
-            Call::Status | Call::Friends | Call::Transfers | Call::Unmount | Call::Lock | Call::Stop => None,
+            Call::Status | Call::Friends | Call::Transfers | Call::Check | Call::Unmount | Call::Lock | Call::Stop => {
+                None
+            }
+            Call::StartCheck { full } => Some(json!({ "full": full })),
             Call::Invite { circle, role, minutes } => {
                 Some(json!({ "circle": circle, "role": role, "minutes": minutes }))
             }
@@ -198,9 +211,11 @@ impl Call {
 /// The one method that `path` is asked for by; `None` when nothing is there.
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
-        "status" | "friends" | "transfers" => Some("GET"),
-        "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "versions" | "restore"
-        | "held" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
+        "status" | "friends" | "transfers" | "check" => Some("GET"),
+        "check/start" | "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "versions"
+        | "restore" | "held" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => {
+            Some("POST")
+        }
         _ => None,
     }
 }
@@ -218,6 +233,11 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
         "status" => nothing(body).map(|()| Call::Status),
         "friends" => nothing(body).map(|()| Call::Friends),
         "transfers" => nothing(body).map(|()| Call::Transfers),
+        "check" => nothing(body).map(|()| Call::Check),
+        "check/start" => {
+            let CheckBody { full } = parse(body)?;
+            Ok(Call::StartCheck { full })
+        }
         "invite" => invite(body),
         "join" => join(body),
         "found" => {
@@ -276,6 +296,12 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckBody {
+    full: bool,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -490,6 +516,8 @@ pub enum Outcome {
     Friends(Vec<Friend>),
     /// The transfers.
     Transfers(Transfers),
+    /// How a check stands.
+    Check(Box<CheckStatus>),
     /// An invite's text, as `{"invite": TEXT}`.
     Invite(String),
     /// A circle's name, as `{"circle": NAME}`.
@@ -559,6 +587,7 @@ pub fn render(result: &Result<Outcome, ApiError>) -> (u16, String) {
         Ok(Outcome::Status(status)) => serde_json::to_string(status),
         Ok(Outcome::Friends(friends)) => serde_json::to_string(friends),
         Ok(Outcome::Transfers(transfers)) => serde_json::to_string(transfers),
+        Ok(Outcome::Check(check)) => serde_json::to_string(check),
         Ok(Outcome::Invite(invite)) => serde_json::to_string(&InviteAnswer { invite: invite.clone() }),
         Ok(Outcome::Circle(circle)) => serde_json::to_string(&CircleAnswer { circle: circle.clone() }),
         Ok(Outcome::Certificate(pem)) => serde_json::to_string(&CertificateAnswer { certificate: pem.clone() }),

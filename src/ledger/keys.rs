@@ -23,6 +23,9 @@ pub const FRONTIER: &[u8] = b"frontier";
 /// The name under which the powered-on time lies in `meta`: milliseconds, eight bytes.
 pub const UPTIME: &[u8] = b"uptime";
 
+/// The name under which `meta` keeps how far the scrub has come.
+pub const SCRUB: &[u8] = b"scrub";
+
 /// Key in `statements`.
 pub fn statement(circle: &CircleId, hash: &StatementHash) -> Vec<u8> {
     [&circle.0[..], &hash.0].concat()

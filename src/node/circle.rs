@@ -374,7 +374,8 @@ impl<S: Snapshot> Node<S> {
         }
         self.loaded();
         self.start_vault();
-        self.reclaim()?;
+        self.reclaim();
+        self.load_scrub()?;
         self.tell_trust();
         self.plan_dials();
         self.actions.retain(|action| !matches!(action, super::Action::Invalidate(_)));

@@ -44,6 +44,9 @@ impl<S: Snapshot> Node<S> {
                     }
                 }
             };
+            if entry.damaged {
+                self.vault.queue.push_back(info_hash);
+            }
             self.vault.torrents.insert(
                 info_hash,
                 Torrent {
@@ -53,7 +56,8 @@ impl<S: Snapshot> Node<S> {
                     length,
                     also: Vec::new(),
                     wanted: false,
-                    asked: false,
+                    asked: entry.damaged,
+                    damaged: entry.damaged,
                     base: None,
                     state,
                 },
@@ -75,7 +79,7 @@ impl<S: Snapshot> Node<S> {
             State::Partial(partial) => Some(partial.extents.clone()),
             State::Absent => None,
         };
-        torrent.state = State::Whole;
+        (torrent.state, torrent.damaged) = (State::Whole, false);
         if let Some(before) = before {
             self.give_up(&before, length);
         }
@@ -101,6 +105,7 @@ impl<S: Snapshot> Node<S> {
             wanted: self.vault.cache.number(info_hash),
             length: torrent.length,
             kept: self.vault.kept.since(info_hash),
+            damaged: torrent.damaged,
         };
         // Of a torrent that is partly here each piece has its slab synced; the others may lie in slabs yet to be made.
         if entry.have.is_none() {

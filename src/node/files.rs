@@ -128,6 +128,7 @@ impl<S: Snapshot> Node<S> {
             Op::Fsync { inode } => return self.fsync(ticket, inode),
             Op::Held { id, undo } => return self.settle_held(ticket, &id, undo),
             Op::Restore { path, version, to } => return self.restore(ticket, &path, version, to.as_deref()),
+            Op::Doubt { inode, offset, length } => return self.doubt(ticket, inode, offset, length),
             Op::Fetch { inode, offset, length } => return self.fetch(ticket, inode, offset, length),
             _ => Err(OpError::Invalid("it is no operation on files".into())),
         })

@@ -44,7 +44,7 @@ impl Uptime {
 }
 
 /// The units of an extent of a torrent of `length` bytes; of the last chunk only what it takes.
-fn units_of(extent: &Extent, length: u64) -> u32 {
+pub(super) fn units_of(extent: &Extent, length: u64) -> u32 {
     let from = u64::from(extent.chunk) * CHUNK_SEALED as u64;
     let whole = extent.chunks * CHUNK_UNITS;
     match length.checked_sub(from).filter(|_| length > 0) {
@@ -54,7 +54,7 @@ fn units_of(extent: &Extent, length: u64) -> u32 {
     }
 }
 
-fn share_in(shares: &mut Shares, extents: &[Extent], length: u64) {
+pub(super) fn share_in(shares: &mut Shares, extents: &[Extent], length: u64) {
     for extent in extents {
         shares.add(extent.location, units_of(extent, length));
     }
@@ -178,7 +178,7 @@ impl<S: Snapshot> Node<S> {
         Ok(())
     }
 
-    fn uptime_ms(&self) -> u64 {
+    pub(super) fn uptime_ms(&self) -> u64 {
         self.uptime.now_ms(self.now.instant)
     }
 
@@ -194,6 +194,7 @@ impl<S: Snapshot> Node<S> {
         if now >= self.uptime.written_ms + UPTIME_WITH_MS {
             self.uptime.written_ms = now;
             self.ledger.put(Table::Meta, keys::UPTIME.to_vec(), now.to_be_bytes().to_vec());
+            self.store_scrub();
         }
     }
 
@@ -327,7 +328,7 @@ impl<S: Snapshot> Node<S> {
             return Vec::new();
         };
         let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return Vec::new() };
-        (torrent.state, torrent.asked) = (State::Absent, false);
+        (torrent.state, torrent.asked, torrent.damaged) = (State::Absent, false, false);
         let length = torrent.length;
         self.vault.collected += 1;
         self.vault.kept.forget(info_hash);

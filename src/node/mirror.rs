@@ -6,11 +6,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::io::{DiskRequest, Segment};
 use super::vault::{ACTIVE, State, Torrent};
-use super::{Asked, Fetch, Node, StartError};
-use crate::base::limits::{CHUNK_SEALED, SLAB_UNITS, UNIT};
-use crate::base::{CircleId, ConnId, InfoHash, Instant, Location, RecordHash, Snapshot, Table};
+use super::{Asked, Fetch, Node};
+use crate::base::limits::{CHUNK_SEALED, UNIT};
+use crate::base::{CircleId, ConnId, InfoHash, Instant, RecordHash, Snapshot};
 use crate::keep::cache::{Standing, room};
 use crate::keep::holdings::Offer;
 use crate::ledger::values::TorrentEntry;
@@ -23,8 +22,6 @@ use crate::wire::statement::Role;
 const LOOK: Duration = Duration::from_secs(1);
 /// Numbers of wants that wait to be written.
 const RENUMBERED_MAX: usize = 256;
-/// Stretches that are given back by one request.
-const GAPS_AT_ONCE: usize = 1_024;
 
 impl<S: Snapshot> Node<S> {
     /// True where this node keeps ciphertext for others and so fetches all of it.
@@ -107,37 +104,6 @@ impl<S: Snapshot> Node<S> {
                 self.put_torrent(&info_hash, &extents, None);
             }
         }
-    }
-
-    /// At the start of a node that is a cache and nothing else, gives back what no entry names: between the ledger's
-    /// commit and the slabs a power cut leaves bytes of what went, and of what was never noted.
-    pub(super) fn reclaim(&mut self) -> Result<(), StartError> {
-        if !self.circles.keys().all(|circle| self.is_cached(circle)) {
-            return Ok(());
-        }
-        let mut taken = Vec::new();
-        for entry in self.stored_torrents()? {
-            let length = self.metainfo(&entry.circle, &entry.record).map_or(u64::MAX, |meta| meta.length);
-            for extent in entry.extents {
-                let from = u64::from(extent.chunk) * CHUNK_SEALED as u64;
-                let bytes = length.saturating_sub(from).min(u64::from(extent.chunks) * CHUNK_SEALED as u64);
-                taken.push((extent.location, bytes.div_ceil(UNIT as u64) as u32));
-            }
-        }
-        taken.sort_unstable();
-        for gaps in gaps(&taken).chunks(GAPS_AT_ONCE) {
-            self.ask(Asked::Punch, DiskRequest::Punch { segments: gaps.to_vec() });
-        }
-        Ok(())
-    }
-
-    fn stored_torrents(&self) -> Result<Vec<TorrentEntry>, StartError> {
-        let mut entries = Vec::new();
-        self.ledger.range(Table::Torrents, &[], &[0xff; 21], &mut |_, value| {
-            entries.push(TorrentEntry::decode(value));
-            true
-        })?;
-        Ok(entries.into_iter().collect::<Result<_, _>>()?)
     }
 
     /// Somebody came or went, or told what it holds.
@@ -228,7 +194,7 @@ impl<S: Snapshot> Node<S> {
             return;
         };
         if let Some(torrent) = self.vault.torrents.get_mut(info_hash) {
-            torrent.state = State::Absent;
+            (torrent.state, torrent.damaged) = (State::Absent, false);
         }
         self.vault.layouts.remove(info_hash);
         self.vault.dirty.remove(info_hash);
@@ -263,43 +229,5 @@ impl<S: Snapshot> Node<S> {
             State::Absent | State::Whole => 0,
         };
         self.vault.torrents.values().map(|torrent| missing(&torrent.state)).sum()
-    }
-}
-
-/// What lies between stretches of so many units, in their order, from the first slab's begin on. What lies behind the last
-/// is left: the next pieces are written there.
-fn gaps(taken: &[(Location, u32)]) -> Vec<Segment> {
-    let (mut at, mut gaps) = (Location { slab: 0, unit: 0 }, Vec::new());
-    for (location, units) in taken {
-        while at < *location {
-            let same = at.slab == location.slab;
-            let end = if same { location.unit } else { SLAB_UNITS };
-            if at.unit < end {
-                gaps.push(Segment::at(at, (end - at.unit) * UNIT as u32));
-            }
-            at = if same { *location } else { Location { slab: at.slab + 1, unit: 0 } };
-        }
-        at = at.max(Location { slab: location.slab, unit: location.unit + units });
-    }
-    gaps
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(slab: u32, unit: u32) -> Location {
-        Location { slab, unit }
-    }
-
-    #[test]
-    fn gaps_are_what_nobody_has_below_the_end() {
-        let gap = |slab, from: u32, to: u32| Segment::at(at(slab, from), (to - from) * UNIT as u32);
-        assert_eq!(gaps(&[]), []);
-        assert_eq!(gaps(&[(at(0, 0), 16), (at(0, 16), 1)]), []);
-        assert_eq!(gaps(&[(at(0, 4), 2), (at(0, 5), 3), (at(0, 10), 1)]), [gap(0, 0, 4), gap(0, 8, 10)]);
-        assert_eq!(gaps(&[(at(0, 0), SLAB_UNITS), (at(1, 0), 1)]), []);
-        let far = [(at(0, 0), 1), (at(2, 7), 1)];
-        assert_eq!(gaps(&far), [gap(0, 1, SLAB_UNITS), gap(1, 0, SLAB_UNITS), gap(2, 0, 7)]);
     }
 }

@@ -8,6 +8,7 @@ pub mod io;
 pub mod status;
 
 mod author;
+mod care;
 mod circle;
 mod cut;
 mod draft;
@@ -32,7 +33,10 @@ mod pairing;
 mod peers;
 mod publish;
 mod question;
+mod quick;
 mod read;
+mod reclaim;
+mod scrub;
 mod space;
 mod stock;
 mod stopping;
@@ -53,6 +57,7 @@ use bytes::Bytes;
 use core::net::SocketAddr;
 use sha2::{Digest, Sha256};
 
+use self::care::Care;
 use self::circle::Circle;
 use self::files::Files;
 use self::identity::Me;
@@ -61,6 +66,7 @@ use self::io::{
     Action, Answer, DiskError, DiskRequest, Done, Input, Op, OpError, Reply, Segment, Stale, Trust, TrustedCircle,
 };
 use self::peers::Peers;
+pub use self::scrub::ScrubRate;
 use self::vault::Vault;
 use crate::base::{CircleId, ConnId, InfoHash, Instant, Now, ObjectId, Rng, Snapshot, Ticket, TransportKey};
 use crate::keep::Retention;
@@ -95,6 +101,8 @@ pub struct NodeConfig {
     pub versions_time: Option<Duration>,
     /// Bytes that they may take; `None` means a tenth of the disk.
     pub versions_room: Option<u64>,
+    /// How fast everything that is here is hashed by and by.
+    pub scrub: ScrubRate,
 }
 
 /// The node. `S` is what is durable: redb in a running node, memory in the simulator.
@@ -142,6 +150,7 @@ pub struct Node<S> {
     /// When torrents that the disk failed on are tried again.
     retry_starved_at: Option<Instant>,
     uptime: keeping::Uptime,
+    care: Care,
     /// The date at the start: the time of roots, which have no record.
     started: crate::base::WallTime,
 }
@@ -155,6 +164,8 @@ enum Asked {
     Fill(files::DraftKey, u32),
     Hash(files::DraftKey, u64),
     Punch,
+    Measure,
+    Verify(Box<care::Doubted>),
 }
 
 /// What waits for a batch to be durable.
@@ -228,6 +239,7 @@ impl<S: Snapshot> Node<S> {
             listening: Vec::new(),
             retry_starved_at: None,
             uptime: keeping::Uptime::default(),
+            care: Care::default(),
             started: now.wall,
         };
         node.load()?;
@@ -298,6 +310,7 @@ impl<S: Snapshot> Node<S> {
             self.sync_timeout(),
             self.mirror_timeout(),
             self.keep_timeout(),
+            self.scrub_timeout(),
             self.inviter.poll_timeout(self.now.instant),
             self.question.poll_timeout(),
             #[cfg(feature = "panel")]
@@ -350,6 +363,7 @@ impl<S: Snapshot> Node<S> {
         self.feed_swarm();
         self.drain_swarm();
         self.keep_due();
+        self.care_due();
         #[cfg(feature = "panel")]
         self.gestures_due();
         self.pairing_due();
@@ -467,6 +481,8 @@ impl<S: Snapshot> Node<S> {
             (Asked::Fill(key, chunk), Done::Unsealed(result)) => self.chunk_filled(key, chunk, result),
             (Asked::Hash(key, number), Done::Hashed(result)) => self.draft_hashed(key, number, result),
             (Asked::Punch, Done::Punched(_)) => {}
+            (Asked::Measure, Done::Measured(measured)) => self.measured(measured),
+            (Asked::Verify(doubted), Done::Hashed(result)) => self.verified(&doubted, &result),
             (_, done) => log::error!("the disk gave an answer of another kind than was asked: {done:?}"),
         }
         self.punch_due();
@@ -475,7 +491,9 @@ impl<S: Snapshot> Node<S> {
     /// Punches what nothing that was asked of the disk before may still read.
     fn punch_due(&mut self) {
         while let Some((asked_by_then, _)) = self.punches.front() {
-            let reads = |asked: &Asked| matches!(asked, Asked::Upload(_) | Asked::Fill(..) | Asked::Hash(..));
+            let reads = |asked: &Asked| {
+                matches!(asked, Asked::Upload(_) | Asked::Fill(..) | Asked::Hash(..) | Asked::Verify(_))
+            };
             if self.asked.range(..=*asked_by_then).any(|(_, asked)| reads(asked)) {
                 return;
             }
@@ -572,7 +590,7 @@ impl<S: Snapshot> Node<S> {
             return Some(Err(OpError::Stopping));
         }
         let is_for_locked = match &op {
-            Op::Shutdown | Op::SignIn { .. } | Op::Leave { .. } => true,
+            Op::Shutdown | Op::SignIn { .. } | Op::Leave { .. } | Op::Check { .. } => true,
             #[cfg(feature = "panel")]
             Op::Panel(_) => true,
             _ => false,
@@ -582,6 +600,7 @@ impl<S: Snapshot> Node<S> {
         }
         match op {
             Op::Shutdown => self.shutdown(ticket),
+            Op::Check { full } => Some(self.begin_check(full)),
             Op::SignIn { code } => {
                 let other = self.pairing_pending().then_some("pairing");
                 self.sign_in(ticket, code, other)

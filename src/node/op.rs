@@ -194,6 +194,22 @@ pub enum Op {
         /// How many.
         length: u32,
     },
+    /// A read of these bytes failed although they are here. Answers [`Answer::Done`] when they were hashed: what is damaged
+    /// is missing from then on, and the caller plans its read anew.
+    Doubt {
+        /// The file.
+        inode: Inode,
+        /// First byte.
+        offset: u64,
+        /// How many.
+        length: u32,
+    },
+    /// Looks over the vault: the ledger against the slabs, and with `full` every piece by its hash. Answers [`Answer::Done`]
+    /// when it has begun; [`Node::check_status`](crate::node::Node::check_status) tells how it stands.
+    Check {
+        /// Hash everything.
+        full: bool,
+    },
     /// Puts an older version back, by reference. Answers [`Answer::Restored`] when that would survive a power cut.
     Restore {
         /// The file, or the deleted directory, in the tree as `Friends/film`.

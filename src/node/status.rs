@@ -45,6 +45,9 @@ pub struct Status {
     /// How full it is as a cache; `None` where it is none.
     #[serde(default)]
     pub cache: Option<CacheStatus>,
+    /// How the scrub stands; `None` where there is none.
+    #[serde(default)]
+    pub scrub: Option<ScrubStatus>,
     /// How pairing by the button stands.
     #[serde(default)]
     pub pairing: PairingStatus,
@@ -74,6 +77,67 @@ pub struct HeldChange {
     pub files: u64,
     /// This node is a keeper, and may say what becomes of it.
     pub mine_to_settle: bool,
+}
+
+/// How the slow check of everything in the background stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// Bytes that this round has hashed.
+    pub done_bytes: u64,
+    /// Bytes that it has to hash; 0 before it has begun.
+    pub total_bytes: u64,
+    /// Damaged pieces that it has found.
+    pub damaged: u64,
+    /// Powered-on seconds since the last round ended; `None` when none has.
+    pub last_s: Option<u64>,
+    /// Bytes that the last round hashed.
+    pub last_bytes: u64,
+    /// Damaged pieces that it found.
+    pub last_damaged: u64,
+}
+
+/// The answer to `GET /v1/check`: how a check of the vault stands, or how the last one ended.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// It has not ended yet.
+    pub running: bool,
+    /// Every piece is hashed.
+    pub full: bool,
+    /// Bytes that were hashed.
+    pub done_bytes: u64,
+    /// Bytes that are to be; 0 where nothing is hashed.
+    pub total_bytes: u64,
+    /// Torrents of which something is here.
+    pub torrents: u64,
+    /// What was found damaged.
+    pub damaged: Vec<Damage>,
+    /// What else was found, in words.
+    pub notes: Vec<String>,
+    /// Bytes that the slabs take beyond what the ledger names: they are given back at the next start.
+    pub unnamed_bytes: u64,
+}
+
+/// A damaged file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Damage {
+    /// Where it shows, as `Friends/film`; else `torrent` and its info-hash.
+    pub name: String,
+    /// Damaged pieces that the check found.
+    pub pieces: u64,
+    /// What has become of it.
+    pub now: Damaged,
+}
+
+/// What has become of what was damaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Damaged {
+    /// It came anew from friends, or is not here any more.
+    Repaired,
+    /// Friends who are online have it.
+    Fetching,
+    /// Nobody who is online has it.
+    Lost,
 }
 
 /// How full a cache is.

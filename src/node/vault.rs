@@ -76,6 +76,8 @@ pub struct Torrent {
     pub wanted: bool,
     /// A reader asked for it, whatever the policy.
     pub asked: bool,
+    /// Pieces that were here stopped to hash, and have not come anew.
+    pub damaged: bool,
     /// The torrent of the body before, whose pieces may serve again.
     pub base: Option<InfoHash>,
     pub state: State,
@@ -125,7 +127,7 @@ impl Vault {
     }
 
     /// Takes room for a run of chunks of a torrent of `length` bytes, in as few extents as slabs allow.
-    fn take_chunks(&mut self, first: u32, chunks: u32, length: u64, extents: &mut Vec<Extent>) {
+    pub(super) fn take_chunks(&mut self, first: u32, chunks: u32, length: u64, extents: &mut Vec<Extent>) {
         let (mut chunk, end) = (first, first + chunks);
         while chunk < end {
             let left = (SLAB_UNITS - self.next.unit) / CHUNK_UNITS;
@@ -212,6 +214,7 @@ impl<S: Snapshot> Node<S> {
             also: Vec::new(),
             wanted: false,
             asked: false,
+            damaged: false,
             base: None,
             state: State::Absent,
         });
@@ -275,7 +278,7 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    fn has_piece(&self, info_hash: &InfoHash, piece: PieceIndex) -> bool {
+    pub(super) fn has_piece(&self, info_hash: &InfoHash, piece: PieceIndex) -> bool {
         match self.vault.torrents.get(info_hash).map(|torrent| &torrent.state) {
             Some(State::Whole) => true,
             Some(State::Partial(partial)) => partial.have.has(piece),
@@ -413,7 +416,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// Piece length and layout, kept decoded for the next time.
-    fn layout_kept(&mut self, info_hash: &InfoHash) -> Option<(u32, Arc<Vec<Extent>>)> {
+    pub(super) fn layout_kept(&mut self, info_hash: &InfoHash) -> Option<(u32, Arc<Vec<Extent>>)> {
         if let Some(kept) = self.vault.layouts.get(info_hash) {
             return Some(kept.clone());
         }
@@ -493,7 +496,7 @@ impl<S: Snapshot> Node<S> {
 
     /// A piece of a torrent: its hash, and where it lies or will lie. Also of one that rests: a piece of it may have been
     /// on its way to the disk when another failed.
-    fn piece_place(&self, info_hash: &InfoHash, piece: PieceIndex) -> Option<([u8; 20], Vec<Segment>)> {
+    pub(super) fn piece_place(&self, info_hash: &InfoHash, piece: PieceIndex) -> Option<([u8; 20], Vec<Segment>)> {
         let meta = match self.vault.active.get(info_hash) {
             Some(meta) => meta.clone(),
             None => {
@@ -552,6 +555,7 @@ impl<S: Snapshot> Node<S> {
         self.vault.dirty.remove(info_hash);
         let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return };
         let State::Partial(partial) = std::mem::replace(&mut torrent.state, State::Whole) else { return };
+        torrent.damaged = false;
         self.put_torrent(info_hash, &partial.extents, None);
         self.effects.push(Effect::Whole(*info_hash));
         self.vault.cache.stir(self.now.instant);

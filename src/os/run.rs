@@ -306,6 +306,7 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
         quota: config.quota,
         versions_time: config.versions_time,
         versions_room: config.versions,
+        scrub: config.scrub,
     };
     let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), machine);
     #[cfg(feature = "panel")]
@@ -557,6 +558,12 @@ impl Api {
                 Call::Status => return Ok(Outcome::Status(Box::new(self.status()))),
                 Call::Friends => return Ok(Outcome::Friends(self.core.read(|node| node.friends()))),
                 Call::Transfers => return Ok(Outcome::Transfers(self.core.read(|node| node.transfers()))),
+                Call::Check => {
+                    let check = self.core.read(|node| node.check_status());
+                    let none = || ApiError::new(409, "nothing was checked since the node started");
+                    return check.map(|check| Outcome::Check(Box::new(check))).ok_or_else(none);
+                }
+                Call::StartCheck { full } => Op::Check { full },
                 Call::Unmount => return self.unmount().await,
                 Call::Lock => return self.locking.lock().await,
                 Call::Unlock { passphrase, session } => return self.locking.unlock(passphrase, session).await,

@@ -93,9 +93,7 @@ impl State {
             State::SignIn(_) => calm(Digits(2), "sign-in: if the page shows the same code, press"),
             State::CacheMode => calm(Gaps(2), "ready as a cache"),
             State::Locked => calm(Gaps(3), "locked: give the passphrase on the page"),
-            State::MassChange => {
-                fault(Long(3), "much was deleted or overwritten at once: was it meant? see the page")
-            }
+            State::MassChange => fault(Long(3), "much was deleted or overwritten at once: was it meant? see the page"),
             State::DiskFull => fault(Flashes(4), "the disk is full"),
             State::DiskFault => fault(Flashes(5), "the disk fails or is missing"),
             State::Stopping => calm(Long(2), "stopping: leave the power on"),

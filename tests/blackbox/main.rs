@@ -9,6 +9,7 @@ mod attributes;
 mod bad_input;
 mod browser;
 mod cache;
+mod care;
 mod circle;
 mod commands;
 mod conformance;

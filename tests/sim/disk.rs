@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use dustfs::base::limits::{CHUNK_SEALED, UNIT};
 use dustfs::base::{Batch, MemoryStore, Rng, Snapshot, StoreError, Table, Ticket};
-use dustfs::node::io::{DiskError, DiskRequest, Done, Hashed, Segment};
+use dustfs::node::io::{DiskError, DiskRequest, Done, Hashed, Segment, SlabSize};
 use dustfs::seal::ChunkKey;
 use dustfs::seal::piece::{self, PieceHash, TagsHash};
 
@@ -152,6 +152,9 @@ impl Disk {
                     Ok(())
                 }
             }),
+            DiskRequest::Measure { slabs } => {
+                Done::Measured(Ok(slabs.into_iter().map(|s| (s, self.size(s))).collect()))
+            }
             DiskRequest::Punch { segments } => {
                 for segment in &segments {
                     let (from, units) = (segment.offset / UNIT as u64, u64::from(segment.length) / UNIT as u64);
@@ -165,6 +168,13 @@ impl Disk {
                 Done::Punched(Ok(()))
             }
         }
+    }
+
+    fn size(&self, slab: u32) -> Option<SlabSize> {
+        let mut pages = self.pages.range((slab, 0)..(slab + 1, 0));
+        let count = pages.clone().count() as u64;
+        let ((_, last), _) = pages.next_back()?;
+        Some(SlabSize { length: (last + 1) * UNIT as u64, allocated: count * UNIT as u64 })
     }
 
     fn write_error(&self, rng: &mut Rng) -> Option<DiskError> {
@@ -347,7 +357,7 @@ fn spans(request: &DiskRequest) -> (bool, Vec<Segment>) {
         DiskRequest::Read { segments } => (false, segments.clone()),
         DiskRequest::Unseal { segment, .. } => (false, vec![*segment]),
         DiskRequest::Hash { chunks, .. } => (false, chunks.clone()),
-        DiskRequest::Commit { .. } => (false, Vec::new()),
+        DiskRequest::Commit { .. } | DiskRequest::Measure { .. } => (false, Vec::new()),
     }
 }
 

@@ -113,6 +113,16 @@ pub enum Command {
         /// What it replaced comes back; else it was meant.
         undo: bool,
     },
+    /// Checks the vault.
+    Check {
+        /// Hash everything.
+        full: bool,
+    },
+    /// Copies the state to another disk, while no node runs.
+    CopyState {
+        /// The new state directory.
+        to: PathBuf,
+    },
     /// Sets the password for WebDAV, or forgets it.
     Password {
         /// Forgets it.
@@ -206,7 +216,7 @@ impl Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 23] = [
+pub(super) const COMMANDS: [Spec; 25] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
@@ -223,6 +233,8 @@ pub(super) const COMMANDS: [Spec; 23] = [
     Spec::new("versions", &[], Some("[PATH]")),
     Spec { second: Some("[VERSION]"), ..Spec::new("restore", &["to"], Some("PATH")) },
     Spec::new("held", &["accept", "undo"], Some("[CHANGE]")),
+    Spec::new("check", &["full"], None),
+    Spec::new("copy-state", &[], Some("DIR")),
     Spec::new("password", &["forget"], None),
     Spec::new("press", &[], Some("[SECONDS]")),
     Spec::new("status", &[], None),
@@ -280,6 +292,7 @@ struct Line {
     minutes: Option<u32>,
     watch: bool,
     forget: bool,
+    full: bool,
     change: bool,
     accept: bool,
     undo: bool,
@@ -332,6 +345,7 @@ impl Line {
         let again = match flag {
             "watch" => std::mem::replace(&mut self.watch, true),
             "forget" => std::mem::replace(&mut self.forget, true),
+            "full" => std::mem::replace(&mut self.full, true),
             "change" => std::mem::replace(&mut self.change, true),
             "accept" => std::mem::replace(&mut self.accept, true),
             "undo" => std::mem::replace(&mut self.undo, true),
@@ -491,6 +505,8 @@ impl Line {
                 }
                 Command::Held { change, undo: self.undo }
             }
+            "copy-state" => Command::CopyState { to: operand.into() },
+            "check" => Command::Check { full: self.full },
             "password" => Command::Password { forget: self.forget },
             "press" => Command::Press(self.milliseconds(&operand)?),
             "status" => Command::Status,

@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
 pub use super::quota::{quota, span};
+use crate::node::ScrubRate;
 use crate::wire::statement::check_label;
 
 /// The port that a node listens on unless told otherwise. When it is taken, a node that was not told takes a free one.
@@ -18,7 +19,7 @@ pub const DEFAULT_PORT: u16 = 47_470;
 /// Name of the config file in the state directory.
 pub const CONFIG_FILE: &str = "config.toml";
 /// The keys of the config file.
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 15] = [
     "allow_other",
     "cache",
     "cache_bytes",
@@ -30,6 +31,7 @@ pub const KEYS: [&str; 14] = [
     "page_names",
     "panel",
     "quota",
+    "scrub",
     "threads",
     "versions",
     "versions_time",
@@ -136,6 +138,8 @@ pub struct NodeConfig {
     pub versions: Option<u64>,
     /// How long older versions are kept; `None` means 30 days.
     pub versions_time: Option<Duration>,
+    /// How fast everything is hashed by and by.
+    pub scrub: ScrubRate,
     /// What is wrong with the box, told by whoever starts the node.
     pub problem: Option<String>,
 }
@@ -182,6 +186,7 @@ pub struct FileConfig {
     quota: Option<u64>,
     versions: Option<u64>,
     versions_time: Option<Duration>,
+    scrub: Option<ScrubRate>,
 }
 
 /// What is wrong with a config file, all the operator's to mend.
@@ -243,6 +248,7 @@ impl NodeConfig {
             quota: flags.quota.or(file.quota),
             versions: file.versions,
             versions_time: file.versions_time,
+            scrub: file.scrub.unwrap_or_default(),
             problem: flags.problem,
         }
     }
@@ -329,6 +335,13 @@ impl FileConfig {
             "versions" => self.versions = Some(quota(string(key, value)?).map_err(|why| Wrong::at(value, why))?),
             "versions_time" => {
                 self.versions_time = Some(span(string(key, value)?).map_err(|why| Wrong::at(value, why))?);
+            }
+            "scrub" => {
+                let rate = match string(key, value)? {
+                    "off" => ScrubRate::Off,
+                    rate => ScrubRate::Bytes(quota(rate).map_err(|why| Wrong::at(value, why))?),
+                };
+                self.scrub = Some(rate);
             }
             "cache_bytes" => self.cache_bytes = Some(integer(key, value, CACHE_BYTES_RANGE)?),
             _ => self.threads = Some(integer(key, value, THREADS_RANGE)?),

@@ -16,6 +16,8 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("versions") => VERSIONS,
         Some("restore") => RESTORE,
         Some("held") => HELD,
+        Some("check") => CHECK,
+        Some("copy-state") => COPY_STATE,
         Some("password") => PASSWORD,
         Some("press") => PRESS,
         Some("status") => STATUS,
@@ -58,6 +60,9 @@ Older versions:
   versions   a file's older versions, or what was deleted in a directory
   restore    put one back
   held       much was deleted or overwritten at once: say whether it was meant
+The disk:
+  check      whether all that is kept here is there and whole
+  copy-state copy the state to a larger disk
 Look:
   status     how the node and its circles are
   friends    who the friends are, and what went to and from each
@@ -138,6 +143,8 @@ The config file is TOML; a flag beats its key. The keys:
   page = \"127.0.0.1:8080\"
   versions = \"10 GB\"       # room for older versions (a tenth of the disk)
   versions_time = \"30 d\"   # kept so long, while the node runs; s, min, h, d
+  scrub = \"2 MB\"           # hashed in the background a second, or \"off\"
+                           # (default: all in about 30 days)
   page_names = [\"attic.example.org\"]   # beside its addresses and NAME.local
 
 Examples:
@@ -252,6 +259,43 @@ Usage: dustfs held [CHANGE (--accept | --undo)]
 Examples:
   dustfs held
   dustfs held 3fa94c01 --undo
+";
+
+const CHECK: &str = "\
+Checks what the node keeps on its disk: that every piece the ledger names lies
+where it says. With --full every piece is read and hashed, which takes as long
+as reading the disk does; the node serves meanwhile. What is damaged is fetched
+again from friends.
+
+Usage: dustfs check [--full] [--json]
+
+  --full  read and hash everything
+
+A slow check of everything goes on by itself while the node runs; `dustfs
+status` shows how far it is and what the last one found.
+
+Exit code 1 tells that something was found.
+
+Examples:
+  dustfs check
+  dustfs check --full
+";
+
+const COPY_STATE: &str = "\
+Copies the node's state to another directory, as on a larger disk, while the
+node does not run. Interrupted, it goes on when it is run again; a copy that is
+not whole starts no node.
+
+Usage: dustfs copy-state DIR [--state DIR]
+
+  DIR  the new state directory, made if it is not there
+
+Start the node with --state DIR, and let `dustfs check --full` read everything.
+Then delete the old directory: two nodes that are one and the same must never
+run.
+
+Examples:
+  dustfs copy-state /mnt/large/dustfs
 ";
 
 const PRESS: &str = "\

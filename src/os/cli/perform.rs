@@ -12,7 +12,8 @@ use super::command::{Command, Globals, InviteFrom};
 use super::config::NodeConfig;
 use super::{CliError, guest, secret, show};
 use crate::lan::api::{Call, CertificateAnswer, CircleAnswer, INVITE_MAX, InviteAnswer, RestoredAnswer, TorrentAnswer};
-use crate::node::status::{Friend, Status, Transfers, Versions};
+use crate::node::status::{CheckStatus, Friend, Status, Transfers, Versions};
+use crate::os::copy::copy_state;
 use crate::os::http::{Client, ClientError};
 use crate::os::run;
 use crate::os::selftest::{self, ITEMS, Outcome, Tested};
@@ -56,6 +57,8 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         Command::Restore { path, version, to } => asking.restore(path, version, to),
         Command::Held { change: None, .. } => asking.show(&Call::Status, |status: &Status| show::held(&status.held)),
         Command::Held { change: Some(id), undo } => asking.settle(id, undo),
+        Command::Check { full } => asking.check(full),
+        Command::CopyState { to } => asking.copy_state(&to),
         Command::Password { forget } => asking.password(forget),
         Command::Press(milliseconds) => asking.press(milliseconds),
         Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
@@ -208,6 +211,50 @@ impl Asking<'_> {
         })
     }
 
+    /// On a terminal, with how far it is.
+    fn copy_state(&mut self, to: &Path) -> Result<(), CliError> {
+        let draws = bars().is_some() && !self.globals.json;
+        let mut line = |done: u64, total: u64| {
+            if draws {
+                // Where nobody sees it, there is nobody to tell.
+                let _ = write!(self.out, "\r\x1b[K{} of {}", show::size(done), show::size(total));
+                let _ = self.out.flush();
+            }
+        };
+        let bytes = copy_state(&self.globals.state, to, &mut line)?;
+        if draws {
+            writeln!(self.out)?;
+        }
+        let (to, size) = (to.display(), show::size(bytes));
+        self.say(&format!(
+            "copied {size} to {to}: start the node with --state {to}, let `dustfs check --full` read it, then delete the old one\n"
+        ))
+    }
+
+    /// Waits until the check has ended; on a terminal, with how far it is.
+    fn check(&mut self, full: bool) -> Result<(), CliError> {
+        self.client.ask(&Call::StartCheck { full })?;
+        let bars = bars().filter(|_| !self.globals.json);
+        loop {
+            let answer = self.client.ask(&Call::Check)?;
+            let check: CheckStatus = decode(&answer)?;
+            if bars.is_some() && check.full {
+                // Over the last picture, to the end of the line (ECMA-48 EL).
+                write!(self.out, "\r\x1b[K{}", show::check_progress(&check))?;
+                self.out.flush()?;
+            }
+            if !check.running {
+                if bars.is_some() && check.full {
+                    writeln!(self.out)?;
+                }
+                self.print(&answer, show::check)?;
+                let found = check.damaged.len() + check.notes.len();
+                return if found == 0 { Ok(()) } else { Err(CliError::Check(found)) };
+            }
+            pause(CHECK_EVERY);
+        }
+    }
+
     /// A path below the mount is told as the tree has it.
     fn in_tree(&self, path: String) -> Result<String, CliError> {
         let absolute = std::path::absolute(&path)?;
@@ -265,6 +312,7 @@ pub(super) fn pause(time: Duration) {
 }
 
 const COLUMNS: usize = 80;
+const CHECK_EVERY: Duration = Duration::from_millis(200);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 

@@ -4,7 +4,8 @@
 use std::fmt::Write;
 
 use crate::node::status::{
-    Friend, HeldChange, PairingStatus, SignInStatus, Source, Status, Transfer, Transfers, Versions,
+    CheckStatus, Damaged, Friend, HeldChange, PairingStatus, ScrubStatus, SignInStatus, Source, Status, Transfer,
+    Transfers, Versions,
 };
 
 /// The status as a page of words.
@@ -27,6 +28,9 @@ pub fn status(status: &Status) -> String {
         let quota = cache.quota_bytes.map_or_else(|| "the disk".into(), size);
         let went = cache.evicted_torrents;
         facts.row(["cache".into(), format!("{} of {quota}, {went} torrents evicted", size(cache.held_bytes))]);
+    }
+    if let Some(scrub) = &status.scrub {
+        facts.row(["scrub".into(), self::scrub(scrub)]);
     }
     if let Some(memory) = status.memory {
         facts.row(["memory".into(), size(memory)]);
@@ -57,6 +61,79 @@ pub fn status(status: &Status) -> String {
     }
     for problem in &status.problems {
         let _ = writeln!(text, "\nproblem: {}", printable(problem));
+    }
+    text
+}
+
+/// How the scrub stands, in one line.
+fn scrub(scrub: &ScrubStatus) -> String {
+    let found = |damaged: u64| match damaged {
+        0 => "nothing damaged".into(),
+        1 => "1 damaged piece".into(),
+        more => format!("{more} damaged pieces"),
+    };
+    let now = match (scrub.done_bytes, scrub.total_bytes) {
+        (0, 0) => "waits".into(),
+        (done, total) => format!("{} of {}, {} so far", size(done), size(total), found(scrub.damaged)),
+    };
+    let last = scrub.last_s.map_or_else(
+        || "no round ended yet".into(),
+        |last| format!("last round {} ago: {}, {}", age(last), size(scrub.last_bytes), found(scrub.last_damaged)),
+    );
+    format!("{now}; {last}")
+}
+
+/// How far a check is, in one line.
+pub fn check_progress(check: &CheckStatus) -> String {
+    let percent = (u128::from(check.done_bytes) * 100).checked_div(u128::from(check.total_bytes)).unwrap_or(100);
+    let damaged = check.damaged.iter().map(|damage| damage.pieces).sum::<u64>();
+    format!("{percent:>3}%  {} of {}, {damaged} damaged", size(check.done_bytes), size(check.total_bytes))
+}
+
+/// What a check found, and what to do.
+pub fn check(check: &CheckStatus) -> String {
+    let mut text = String::new();
+    if !check.damaged.is_empty() {
+        let mut table = Table::new(&[Align::Right, Align::Left, Align::Left]);
+        table.row(["PIECES", "NOW", "DAMAGED"].map(String::from));
+        for damage in &check.damaged {
+            let now = match damage.now {
+                Damaged::Repaired => "repaired",
+                Damaged::Fetching => "fetching",
+                Damaged::Lost => "lost",
+            };
+            table.row([damage.pieces.to_string(), now.into(), printable(&damage.name)]);
+        }
+        text += &table.draw();
+    }
+    for note in &check.notes {
+        let _ = writeln!(text, "found: {}", printable(note));
+    }
+    let hashed = if check.full { format!(", {} hashed", size(check.done_bytes)) } else { String::new() };
+    let _ = match (check.damaged.is_empty(), check.notes.is_empty()) {
+        (true, true) if check.full => writeln!(text, "all is well: {} torrents{hashed}", check.torrents),
+        (true, true) => writeln!(
+            text,
+            "all is well: {} torrents lie where the ledger says; `dustfs check --full` reads them all",
+            check.torrents
+        ),
+        _ => writeln!(text, "{} torrents looked at{hashed}", check.torrents),
+    };
+    if check.damaged.iter().any(|damage| damage.now == Damaged::Fetching) {
+        text.push_str("what is fetched again comes from friends: `dustfs transfers --watch` shows it\n");
+    }
+    if check.damaged.iter().any(|damage| damage.now == Damaged::Lost) {
+        text.push_str("what is lost comes again as soon as a friend who has it is online; a backup of it helps, too\n");
+    }
+    if !check.damaged.is_empty() {
+        text.push_str("a disk that damages what it holds may be dying: look at it, and see `dustfs help check`\n");
+    }
+    if !check.notes.is_empty() && !check.full {
+        text.push_str("`dustfs check --full` reads everything\n");
+    }
+    if check.unnamed_bytes > UNNAMED_TOLD {
+        let unnamed = size(check.unnamed_bytes);
+        let _ = writeln!(text, "{unnamed} that nothing names come free when the node is started anew");
     }
     text
 }
@@ -239,6 +316,9 @@ pub fn transfers(transfers: &Transfers, bars: Option<usize>) -> String {
     }
     text
 }
+
+/// Less is what is just on its way.
+const UNNAMED_TOLD: u64 = 16 << 20;
 
 /// True when everything that is listed is here.
 pub fn complete(transfers: &Transfers) -> bool {
@@ -559,6 +639,14 @@ mod tests {
                 quota_bytes: Some(20 << 30),
                 evicted_torrents: 7,
                 evictions: 9,
+            }),
+            scrub: Some(ScrubStatus {
+                done_bytes: 1 << 30,
+                total_bytes: 8 << 30,
+                damaged: 1,
+                last_s: Some(7_200),
+                last_bytes: 7 << 30,
+                last_damaged: 0,
             }),
             memory: Some(20 << 20),
             pairing: PairingStatus::default(),

@@ -148,7 +148,7 @@ impl Tree {
 
     /// The bytes from `offset`, fetched first where they are not here.
     async fn piece(&self, download: Download, offset: u64, length: u32) -> Result<Bytes, OpError> {
-        for _ in 0..FETCHES {
+        for attempt in 0..FETCHES {
             let core = self.core.clone();
             let permit = self.readers.acquire().await;
             let read = spawn_blocking(move || read_here(&core, &download, offset, length)).await;
@@ -156,6 +156,11 @@ impl Tree {
             match read {
                 Ok(Ok(None)) => {}
                 Ok(Ok(Some(piece))) => return Ok(piece),
+                // What cannot be read may be damaged here, and whole with friends.
+                Ok(Err(OpError::Io(_))) if attempt == 0 => {
+                    self.ask(Op::Doubt { inode: download.inode(), offset, length }).await?;
+                    continue;
+                }
                 Ok(Err(error)) => return Err(error),
                 Err(error) => return Err(OpError::Io(error.to_string())),
             }
