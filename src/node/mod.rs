@@ -316,6 +316,12 @@ impl<S: Snapshot> Node<S> {
         self.circles.values().any(|circle| circle.home)
     }
 
+    /// The directory of the owner's own circle in the root of the tree; empty where the root is that circle.
+    pub fn home_name(&self) -> Option<String> {
+        let home = self.circles.values().find(|circle| circle.home)?;
+        Some(if self.may_change(io::Inode::ROOT).is_ok() { String::new() } else { self.shown_name(home) })
+    }
+
     /// True while the node has no state key: it waits for its passphrase.
     pub fn is_locked(&self) -> bool {
         self.me.secrets.is_none()

@@ -204,6 +204,13 @@ impl Core {
         }
     }
 
+    /// The same of an inode's attributes.
+    pub fn forget_attributes(&self, inode: Inode) {
+        if let Some(send) = self.stale.get() {
+            send(vec![Stale::Inode(inode)]);
+        }
+    }
+
     /// The slabs, for reading on the caller's thread.
     pub fn slabs(&self) -> &Slabs {
         &self.slabs

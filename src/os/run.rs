@@ -30,6 +30,8 @@ use crate::os::handover::{self, Handed};
 use crate::os::http::{Answering, Handler, Server};
 #[cfg(feature = "lan")]
 use crate::os::http::{DavSite, PageConfig, PageServer};
+#[cfg(feature = "mount")]
+use crate::os::import::Imports;
 use crate::os::key;
 use crate::os::locking::{Ending, Locking};
 #[cfg(feature = "mount")]
@@ -381,6 +383,8 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
         directory: config.mount.clone(),
         #[cfg(feature = "mount")]
         mounted: mount.clone(),
+        #[cfg(feature = "mount")]
+        imports: Imports::default(),
     };
     // Dropped to end the servers.
     let (end, ended) = watch::channel(());
@@ -546,6 +550,8 @@ struct Api {
     dav: Option<Arc<DavSite>>,
     #[cfg(feature = "mount")]
     mounted: Mounted,
+    #[cfg(feature = "mount")]
+    imports: Imports,
 }
 
 impl Api {
@@ -581,6 +587,8 @@ impl Api {
                     return Ok(Outcome::Versions(Box::new(versions)));
                 }
                 Call::Restore { path, version, to } => Op::Restore { path, version, to },
+                Call::Import { from, into } => return self.import(&from, into),
+                Call::Imported => return self.imported(),
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
                 Call::Password { text } => return self.password(text.as_deref().map(String::as_str)).await,
                 Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
@@ -663,6 +671,27 @@ impl Api {
             Some(Err(why)) => Err(ApiError::new(409, why)),
             None => Err(ApiError::new(409, "the tree is not mounted")),
         }
+    }
+
+    #[cfg(feature = "mount")]
+    fn import(&self, from: &str, into: Option<String>) -> Result<Outcome, ApiError> {
+        let started = self.imports.start(&self.core, Path::new(from), into, self.mount_point().as_deref())?;
+        Ok(Outcome::Import(Box::new(started)))
+    }
+
+    #[cfg(feature = "mount")]
+    fn imported(&self) -> Result<Outcome, ApiError> {
+        Ok(Outcome::Import(Box::new(self.imports.progress()?)))
+    }
+
+    #[cfg(not(feature = "mount"))]
+    fn import(&self, _: &str, _: Option<String>) -> Result<Outcome, ApiError> {
+        Err(ApiError::new(409, "this build has no mount, and imports nothing"))
+    }
+
+    #[cfg(not(feature = "mount"))]
+    fn imported(&self) -> Result<Outcome, ApiError> {
+        self.import("", None)
     }
 
     #[cfg(not(feature = "mount"))]

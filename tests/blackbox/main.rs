@@ -15,6 +15,7 @@ mod conformance;
 mod crash;
 mod dav;
 mod harness;
+mod import;
 mod locked;
 mod page;
 mod pairing;

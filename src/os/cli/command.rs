@@ -106,6 +106,13 @@ pub enum Command {
         /// Another path.
         to: Option<String>,
     },
+    /// Brings a directory into the tree.
+    Import {
+        /// The directory.
+        from: PathBuf,
+        /// Where to, in the tree or below the mount.
+        into: Option<String>,
+    },
     /// Sets the password for WebDAV, or forgets it.
     Password {
         /// Forgets it.
@@ -199,7 +206,7 @@ impl Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 22] = [
+pub(super) const COMMANDS: [Spec; 23] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
@@ -215,6 +222,7 @@ pub(super) const COMMANDS: [Spec; 22] = [
     Spec { second: Some("FILE"), ..Spec::new("export-torrent", &["announce"], Some("PATH")) },
     Spec::new("versions", &[], Some("[PATH]")),
     Spec { second: Some("[VERSION]"), ..Spec::new("restore", &["to"], Some("PATH")) },
+    Spec { second: Some("[INTO]"), ..Spec::new("import", &[], Some("DIR")) },
     Spec::new("password", &["forget"], None),
     Spec::new("press", &[], Some("[SECONDS]")),
     Spec::new("status", &[], None),
@@ -472,6 +480,7 @@ impl Line {
             "export-torrent" => Command::ExportTorrent { path: operand, file: second.into(), announce: self.announce },
             "versions" => Command::Versions { path: operand },
             "restore" => Command::Restore { version: self.version_number(&second)?, path: operand, to: self.to },
+            "import" => Command::Import { from: operand.into(), into: Some(second).filter(|into| !into.is_empty()) },
             "password" => Command::Password { forget: self.forget },
             "press" => Command::Press(self.milliseconds(&operand)?),
             "status" => Command::Status,

@@ -316,7 +316,7 @@ pub fn printable(text: &str) -> String {
 }
 
 /// At most `width` characters, the last an ellipsis where some were cut.
-fn clip(text: &str, width: usize) -> String {
+pub fn clip(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
