@@ -14,7 +14,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant as SystemInstant};
 
-use bytes::BytesMut;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 
 use crate::base::WallTime;
@@ -332,14 +331,13 @@ impl Job {
 
     /// Brings files in until there are no more.
     fn work(self: &Arc<Self>, tasks: &Mutex<Receiver<Task>>) {
-        let mut buffer = BytesMut::new();
         loop {
             let Ok(task) = lock(tasks).recv() else { return };
             // What is left is taken all the same, so that the walk does not wait for room.
             if self.is_over() {
                 continue;
             }
-            match self.file(&task, &mut buffer) {
+            match self.file(&task) {
                 Ok(Some(written)) => self.name(task, written),
                 Ok(None) => self.done(&task.path, Ok(())),
                 Err(why) => self.done(&task.path, Err(why)),
@@ -348,7 +346,7 @@ impl Job {
     }
 
     /// Writes a file that has no name yet; `None` when there is nothing to do.
-    fn file(&self, task: &Task, buffer: &mut BytesMut) -> Result<Option<Written>, Trouble> {
+    fn file(&self, task: &Task) -> Result<Option<Written>, Trouble> {
         let here = |why: io::Error| Trouble::This(words(&why));
         // What was a file a moment ago may have become a pipe, which nobody would write to.
         let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(&task.path);
@@ -383,7 +381,7 @@ impl Job {
         let opened = self.ask(Op::Unnamed { directory: task.parent, mode: mode_of(&before) }).map_err(trouble)?;
         let Answer::Created(attr, handle) = opened else { return Err(strange()) };
         let mut written = Written { handle, bytes: 0 };
-        match self.fill(&mut file, &before, attr.inode, &mut written, buffer) {
+        match self.fill(&mut file, &before, attr.inode, &mut written) {
             Ok(()) => Ok(Some(written)),
             Err(why) => {
                 let _ = self.ask(Op::Release { handle });
@@ -446,25 +444,20 @@ impl Job {
     }
 
     /// Writes the file's bytes and its time.
-    fn fill(
-        &self,
-        file: &mut File,
-        before: &Metadata,
-        inode: Inode,
-        written: &mut Written,
-        buffer: &mut BytesMut,
-    ) -> Result<(), Trouble> {
+    fn fill(&self, file: &mut File, before: &Metadata, inode: Inode, written: &mut Written) -> Result<(), Trouble> {
         let here = |why: io::Error| Trouble::This(words(&why));
-        loop {
-            buffer.resize(WRITE, 0);
-            let length = read_some(file, buffer).map_err(here)?;
+        // Whether there is more than it had is seen below.
+        while written.bytes < before.len() {
+            let length = (before.len() - written.bytes).min(WRITE);
+            let mut data = Vec::with_capacity(length as usize);
+            let length = file.take(length).read_to_end(&mut data).map_err(here)?;
             if length == 0 {
                 break;
             }
             if self.is_over() {
                 return Err(Trouble::This("the import was given up".into()));
             }
-            let data = buffer.split_to(length).freeze();
+            let data = data.into();
             let (handle, offset) = (written.handle, Some(written.bytes));
             self.ask(Op::Write { handle, offset, data }).map_err(trouble)?;
             written.bytes += length as u64;
@@ -538,20 +531,6 @@ fn spawn(work: impl FnOnce() + Send + 'static) -> io::Result<thread::JoinHandle<
     thread::Builder::new().name("import".into()).stack_size(STACK_BYTES).spawn(work)
 }
 
-/// As much as there is, up to the buffer's length.
-fn read_some(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
-    while length < buffer.len() {
-        match file.read(&mut buffer[length..]) {
-            Ok(0) => break,
-            Ok(more) => length += more,
-            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
-            Err(why) => return Err(why),
-        }
-    }
-    Ok(length)
-}
-
 /// The rest would fail by the same.
 fn trouble(error: OpError) -> Trouble {
     match error {
@@ -588,7 +567,7 @@ const NAMING: usize = 1_024;
 /// Files that wait for a worker.
 const QUEUED: usize = 256;
 /// Bytes that are read and written at once.
-const WRITE: usize = 4 * CHUNK_PLAIN;
+const WRITE: u64 = 4 * CHUNK_PLAIN as u64;
 /// How long files that are hashed yet are waited for, before what is ready is made durable without them.
 const NAMING_PAUSE: Duration = Duration::from_millis(20);
 const STACK_BYTES: usize = 256 * 1024;
