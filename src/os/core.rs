@@ -15,7 +15,7 @@ use tokio::sync::watch;
 
 use crate::base::{CircleId, InfoHash, Instant, Now, Ticket, WallTime};
 use crate::node::Node;
-use crate::node::io::{Action, Announced, Announcement, Inode, Input, Op, OpError, Reply, Stale};
+use crate::node::io::{Action, Announced, Announcement, Attr, Inode, Input, Op, OpError, ReadPart, Reply, Stale};
 use crate::os::disk::{Disk, RedbStore, Slabs};
 use crate::os::net::{Net, Stock};
 use crate::wire::announce::Announce as Asked;
@@ -79,6 +79,10 @@ pub struct Core {
     due: Mutex<Option<Instant>>,
     due_changed: Notify,
 }
+
+/// Attempts of one read while space is given up all the time.
+#[cfg(any(feature = "mount", feature = "lan"))]
+const ATTEMPTS: usize = 16;
 
 #[derive(Default)]
 struct Waiting {
@@ -214,6 +218,57 @@ impl Core {
     /// The slabs, for reading on the caller's thread.
     pub fn slabs(&self) -> &Slabs {
         &self.slabs
+    }
+
+    /// Reads a span of a file on this thread; `None` when not all of it is here.
+    ///
+    /// # Errors
+    /// [`OpError::Interrupted`] once the file is no longer the one that `is_still` takes.
+    #[cfg(any(feature = "mount", feature = "lan"))]
+    pub fn read_here(
+        &self,
+        inode: Inode,
+        offset: u64,
+        length: u32,
+        is_still: impl Fn(&Attr) -> bool,
+    ) -> Result<Option<Bytes>, OpError> {
+        let mut chunk = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let (freed, plan) = self.read(|node| {
+                if !is_still(&node.attr(inode)?) {
+                    return Err(OpError::Interrupted);
+                }
+                Ok((node.freed(), node.plan(inode, offset, length)?))
+            })?;
+            if plan.parts.iter().any(|part| matches!(part, ReadPart::Missing)) {
+                return Ok(None);
+            }
+            let mut out = Vec::with_capacity(length as usize);
+            let filled = plan.parts.iter().try_for_each(|part| self.fill(part, &mut chunk, &mut out));
+            // Otherwise other bytes may have come to lie where the plan says.
+            if self.read(|node| node.freed()) == freed {
+                return filled.map(|()| Some(out.into()));
+            }
+        }
+        Err(OpError::Busy)
+    }
+
+    #[cfg(any(feature = "mount", feature = "lan"))]
+    fn fill(&self, part: &ReadPart, chunk: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), OpError> {
+        match part {
+            ReadPart::Bytes(bytes) => out.extend_from_slice(bytes),
+            ReadPart::Zeros(zeros) => out.resize(out.len() + zeros, 0),
+            ReadPart::Chunk { segment, key, skip, take } => {
+                self.slabs.unseal(*segment, key, chunk).map_err(|error| {
+                    log::error!("a chunk of a file could not be read: {error}");
+                    OpError::from(error)
+                })?;
+                let span = skip.checked_add(*take).and_then(|end| chunk.get(*skip..end));
+                out.extend_from_slice(span.ok_or_else(|| OpError::Io("a chunk is shorter than its file says".into()))?);
+            }
+            ReadPart::Missing => {}
+        }
+        Ok(())
     }
 
     /// Ticks the node whenever it is due; ends never.

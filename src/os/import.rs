@@ -1,32 +1,35 @@
 //! Brings a directory of the machine's into the tree: one thread walks it and makes directories, several read files and
 //! write them where nobody sees them until they are whole.
 //!
-//! What is in the tree with the same size and time is left alone, so that an import that was broken off goes on where it
-//! was when it is given again. It ends by itself when nobody asks for its progress any more.
+//! What is in the tree with the same size and time is left alone, and so is what has the same bytes, so that an import that
+//! was broken off goes on where it was when it is given again. It ends by itself when nobody asks for its progress any more.
 
-use std::fs::{self, DirEntry, File, Metadata, OpenOptions};
+mod source;
+
+use std::fs::{self, DirEntry, File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant as SystemInstant};
 
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
-
 use crate::base::WallTime;
 use crate::base::limits::CHUNK_PLAIN;
-use crate::lan::api::ApiError;
+use crate::lan::api::{ApiError, Call, Outcome};
 use crate::lan::import::{FAILURES_TOLD, Failure, ImportStatus};
 use crate::node::io::{Answer, Attr, Handle, Inode, Op, OpError, Reply};
 use crate::os::core::Core;
-use crate::wire::record::Kind;
+use crate::wire::record::{Kind, Xattrs};
+
+use source::{mode_of, mtime_of, words};
 
 /// The node's imports, one at a time.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Imports {
+    ours: Arc<[PathBuf]>,
     last: Arc<Mutex<Option<Arc<Job>>>>,
 }
 
@@ -42,6 +45,15 @@ struct Job {
     named: Condvar,
     /// The directory of the tree that everything comes into.
     target: OnceLock<Inode>,
+    /// What nothing is brought in from.
+    ours: Vec<PathBuf>,
+}
+
+/// What a directory is to have when everything is in it.
+struct Dated {
+    inode: Inode,
+    mode: u32,
+    mtime: WallTime,
 }
 
 /// A file to be brought in.
@@ -70,26 +82,35 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Imports {
-    /// Begins to bring what is in the directory `from` to `into` in the tree; without one, to a directory of the same name
-    /// in the owner's own circle. `mount` is where this node's tree is mounted.
+    /// None yet. `ours` is what nothing is brought in from: where this node's tree is mounted, and its state.
+    pub fn new<'a>(ours: impl Iterator<Item = &'a PathBuf>) -> Self {
+        Self { ours: ours.cloned().collect(), last: Arc::default() }
+    }
+
+    /// Carries out the calls of the API.
     ///
     /// # Errors
     /// 400 or 404 for a directory that cannot be read, 409 while an import runs, and what the tree answers.
-    pub fn start(
-        &self,
-        core: &Arc<Core>,
-        from: &Path,
-        into: Option<String>,
-        mount: Option<&str>,
-    ) -> Result<ImportStatus, ApiError> {
-        if mount.is_some_and(|mount| from.starts_with(mount)) {
-            return Err(ApiError::bad("it is in the tree already: copy it there"));
+    pub fn answer(&self, core: &Arc<Core>, call: Call) -> Result<Outcome, ApiError> {
+        if let Call::Import { from, into } = call {
+            self.start(core, Path::new(&from), into)?;
         }
-        let mut entries = fs::read_dir(from)
-            .map_err(|why| ApiError::new(404, format!("the node cannot read {}: {}", from.display(), words(&why))))?
-            .peekable();
+        Ok(Outcome::Import(Box::new(self.progress()?)))
+    }
+
+    /// Begins to bring what is in the directory `from` to `into` in the tree; without one, to a directory of the same name
+    /// in the owner's own circle.
+    fn start(&self, core: &Arc<Core>, from: &Path, into: Option<String>) -> Result<(), ApiError> {
+        let unreadable =
+            |why: &io::Error| ApiError::new(404, format!("the node cannot read {}: {}", from.display(), words(why)));
+        let from = &from.canonicalize().map_err(|why| unreadable(&why))?;
+        let ours: Vec<_> = self.ours.iter().filter_map(|ours| ours.canonicalize().ok()).collect();
+        if ours.iter().any(|ours| from.starts_with(ours)) {
+            return Err(ApiError::bad("it is the node's own: copy within the tree instead"));
+        }
+        let mut entries = fs::read_dir(from).map_err(|why| unreadable(&why))?.peekable();
         if let Some(Err(why)) = entries.peek() {
-            return Err(ApiError::new(404, format!("the node cannot read {}: {}", from.display(), words(why))));
+            return Err(unreadable(why));
         }
         let mut last = lock(&self.last);
         if last.as_ref().is_some_and(|job| !lock(&job.status).ended) {
@@ -109,6 +130,7 @@ impl Imports {
             naming: Mutex::default(),
             named: Condvar::default(),
             target: OnceLock::new(),
+            ours,
         });
         let target = job.target(&into)?;
         let _ = job.target.set(target);
@@ -116,15 +138,14 @@ impl Imports {
         let (counting, from) = (job.clone(), from.to_owned());
         let started = spawn(move || job.run(&from, target, &counting));
         started.map_err(|why| ApiError::new(500, format!("no thread can be started: {why}")))?;
-        drop(last);
-        self.progress()
+        Ok(())
     }
 
     /// How the import gets on, or how the last one went.
     ///
     /// # Errors
     /// 404 when there was none since the node's start.
-    pub fn progress(&self) -> Result<ImportStatus, ApiError> {
+    fn progress(&self) -> Result<ImportStatus, ApiError> {
         let job = lock(&self.last).clone().ok_or_else(|| ApiError::new(404, "there is no import"))?;
         *lock(&job.asked) = SystemInstant::now();
         let mut status = lock(&job.status).clone();
@@ -170,7 +191,7 @@ impl Job {
         workers.into_iter().for_each(|worker| drop(worker.join()));
         self.wait_for_names(0);
         // What is put into a directory would change its time.
-        for (inode, mode, mtime) in dated.into_iter().rev() {
+        for Dated { inode, mode, mtime } in dated.into_iter().rev() {
             if !self.is_over() {
                 let _ = self.set(inode, Some(mode), Some(mtime));
             }
@@ -245,7 +266,7 @@ impl Job {
     }
 
     /// Goes through all directories, and hands their files on.
-    fn walk(&self, from: &Path, target: Inode, give: &SyncSender<Task>, dated: &mut Vec<(Inode, u32, WallTime)>) {
+    fn walk(&self, from: &Path, target: Inode, give: &SyncSender<Task>, dated: &mut Vec<Dated>) {
         let mut left = vec![(from.to_owned(), target)];
         while let Some((directory, parent)) = left.pop() {
             let entries = match fs::read_dir(&directory) {
@@ -276,7 +297,7 @@ impl Job {
         parent: Inode,
         give: &SyncSender<Task>,
         left: &mut Vec<(PathBuf, Inode)>,
-        dated: &mut Vec<(Inode, u32, WallTime)>,
+        dated: &mut Vec<Dated>,
     ) {
         let (path, name) = (entry.path(), entry.file_name().into_vec());
         let metadata = match entry.metadata() {
@@ -290,23 +311,36 @@ impl Job {
             return;
         }
         let brought = if kind.is_dir() {
-            self.directory(parent, &name, mode_of(&metadata)).map(|(inode, made)| {
-                dated.push((inode, mode_of(&metadata), mtime_of(&metadata)));
-                left.push((path.clone(), inode));
+            self.enter_directory(&path, parent, &name, &metadata).map(|(dates, made)| {
+                left.push((path.clone(), dates.inode));
+                dated.push(dates);
                 made
             })
         } else if kind.is_symlink() {
             self.symlink(&path, parent, &name, &metadata)
         } else {
-            let what = match kind {
-                kind if kind.is_fifo() => "a named pipe",
-                kind if kind.is_socket() => "a socket",
-                _ => "a device",
-            };
+            let what = source::kind(&metadata);
             Err(Trouble::This(format!("it is {what}, of which a tree of files can hold nothing")))
         };
         let count = |status: &mut ImportStatus, made| if made { status.others += 1 } else { status.there += 1 };
         self.done(&path, brought.map(|made| count(&mut lock(&self.status), made)));
+    }
+
+    fn enter_directory(
+        &self,
+        path: &Path,
+        parent: Inode,
+        name: &[u8],
+        metadata: &Metadata,
+    ) -> Result<(Dated, bool), Trouble> {
+        if self.ours.iter().any(|ours| ours == path) {
+            return Err(Trouble::This("it is the node's own".into()));
+        }
+        let (inode, made) = self.directory(parent, name, mode_of(metadata))?;
+        if let Ok(directory) = source::open(path) {
+            self.set_xattrs(inode, &source::xattrs(&directory).map_err(Trouble::This)?)?;
+        }
+        Ok((Dated { inode, mode: mode_of(metadata), mtime: mtime_of(metadata) }, made))
     }
 
     fn symlink(&self, path: &Path, parent: Inode, name: &[u8], metadata: &Metadata) -> Result<bool, Trouble> {
@@ -348,9 +382,7 @@ impl Job {
     /// Writes a file that has no name yet; `None` when there is nothing to do.
     fn file(&self, task: &Task) -> Result<Option<Written>, Trouble> {
         let here = |why: io::Error| Trouble::This(words(&why));
-        // What was a file a moment ago may have become a pipe, which nobody would write to.
-        let file = OpenOptions::new().read(true).custom_flags(O_NOFOLLOW | O_NONBLOCK).open(&task.path);
-        let mut file = file.map_err(here)?;
+        let mut file = source::open(&task.path).map_err(here)?;
         let before = file.metadata().map_err(here)?;
         if !before.is_file() {
             return Err(Trouble::This("it is no file any more".into()));
@@ -359,10 +391,12 @@ impl Job {
             Ok(there) if there.kind != Kind::File => {
                 return Err(Trouble::This("the tree has something else of that name".into()));
             }
-            Ok(there) if there.size == before.len() && there.mtime == mtime_of(&before) => {
+            Ok(there) if there.size == before.len() && self.is_same(&file, &before, &there) => {
+                self.set_xattrs(there.inode, &source::xattrs(&file).map_err(Trouble::This)?)?;
                 let mode = Some(mode_of(&before)).filter(|mode| *mode != there.mode & 0o7777);
-                if mode.is_some() {
-                    self.set(there.inode, mode, None)?;
+                let mtime = Some(mtime_of(&before)).filter(|mtime| *mtime > there.mtime);
+                if mode.is_some() || mtime.is_some() {
+                    self.set(there.inode, mode, mtime)?;
                 }
                 let mut status = lock(&self.status);
                 status.there += 1;
@@ -469,8 +503,43 @@ impl Job {
         if written.bytes != before.len() || (after.len(), mtime_of(&after)) != (before.len(), mtime_of(before)) {
             return Err(Trouble::This("it changed while it was read: import it again".into()));
         }
+        self.set_xattrs(inode, &source::xattrs(file).map_err(Trouble::This)?)?;
         let mtime = Some(mtime_of(before));
         self.ask(Op::SetAttr { inode, size: None, mode: None, mtime }).map(drop).map_err(trouble)
+    }
+
+    /// True when the tree has this file: by its time, and where that differs by its bytes.
+    fn is_same(&self, file: &File, before: &Metadata, there: &Attr) -> bool {
+        if there.mtime == mtime_of(before) {
+            return true;
+        }
+        let mut theirs = vec![0; COMPARED];
+        let mut at = 0;
+        while at < before.len() && !self.is_over() {
+            let length = (before.len() - at).min(COMPARED as u64) as usize;
+            let theirs = &mut theirs[..length];
+            let ours = self.core.read_here(there.inode, at, length as u32, |now| now == there);
+            match (ours, file.read_exact_at(theirs, at)) {
+                (Ok(Some(ours)), Ok(())) if ours == theirs[..] => at += length as u64,
+                _ => return false,
+            }
+        }
+        at == before.len()
+    }
+
+    /// Sets the extended attributes that the tree's file has not, or has otherwise.
+    fn set_xattrs(&self, inode: Inode, xattrs: &Xattrs) -> Result<(), Trouble> {
+        if xattrs.is_empty() {
+            return Ok(());
+        }
+        let there = self.core.read(|node| node.xattrs(inode)).map_err(trouble)?;
+        for (name, value) in xattrs.names().filter_map(|name| Some((name, xattrs.value(name)?))) {
+            if there.value(name) != Some(value) {
+                let (name, value) = (name.to_vec(), Some(value.clone()));
+                self.ask(Op::SetXattr { inode, name, value, expect: None }).map_err(trouble)?;
+            }
+        }
+        Ok(())
     }
 
     /// Sets modes and time of what the tree has, which the kernel may know already.
@@ -546,24 +615,12 @@ fn strange() -> Trouble {
     Trouble::This("the node gave another answer than was asked for".into())
 }
 
-/// The system's words, without its number.
-fn words(why: &io::Error) -> String {
-    let told = why.to_string();
-    told.split_once(" (os error").map_or(told.clone(), |(words, _)| words.to_lowercase())
-}
-
-fn mode_of(metadata: &Metadata) -> u32 {
-    metadata.mode() & 0o7777
-}
-
-fn mtime_of(metadata: &Metadata) -> WallTime {
-    WallTime(metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec()))
-}
-
 /// Files that are read at once.
 const WORKERS: usize = 4;
 /// Files that wait for their name at once, and share one wait for the disk.
 const NAMING: usize = 1_024;
+/// Bytes of a file that are compared at once.
+const COMPARED: usize = 4 * CHUNK_PLAIN;
 /// Files that wait for a worker.
 const QUEUED: usize = 256;
 /// Bytes that are read and written at once.

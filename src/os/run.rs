@@ -30,8 +30,6 @@ use crate::os::handover::{self, Handed};
 use crate::os::http::{Answering, Handler, Server};
 #[cfg(feature = "lan")]
 use crate::os::http::{DavSite, PageConfig, PageServer};
-#[cfg(feature = "mount")]
-use crate::os::import::Imports;
 use crate::os::key;
 use crate::os::locking::{Ending, Locking};
 #[cfg(feature = "mount")]
@@ -384,7 +382,7 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
         #[cfg(feature = "mount")]
         mounted: mount.clone(),
         #[cfg(feature = "mount")]
-        imports: Imports::default(),
+        imports: super::import::Imports::new(config.mount.iter().chain([&config.state])),
     };
     // Dropped to end the servers.
     let (end, ended) = watch::channel(());
@@ -551,7 +549,7 @@ struct Api {
     #[cfg(feature = "mount")]
     mounted: Mounted,
     #[cfg(feature = "mount")]
-    imports: Imports,
+    imports: super::import::Imports,
 }
 
 impl Api {
@@ -587,8 +585,7 @@ impl Api {
                     return Ok(Outcome::Versions(Box::new(versions)));
                 }
                 Call::Restore { path, version, to } => Op::Restore { path, version, to },
-                Call::Import { from, into } => return self.import(&from, into),
-                Call::Imported => return self.imported(),
+                call @ (Call::Import { .. } | Call::Imported) => return self.import(call),
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
                 Call::Password { text } => return self.password(text.as_deref().map(String::as_str)).await,
                 Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
@@ -674,24 +671,13 @@ impl Api {
     }
 
     #[cfg(feature = "mount")]
-    fn import(&self, from: &str, into: Option<String>) -> Result<Outcome, ApiError> {
-        let started = self.imports.start(&self.core, Path::new(from), into, self.mount_point().as_deref())?;
-        Ok(Outcome::Import(Box::new(started)))
-    }
-
-    #[cfg(feature = "mount")]
-    fn imported(&self) -> Result<Outcome, ApiError> {
-        Ok(Outcome::Import(Box::new(self.imports.progress()?)))
+    fn import(&self, call: Call) -> Result<Outcome, ApiError> {
+        self.imports.answer(&self.core, call)
     }
 
     #[cfg(not(feature = "mount"))]
-    fn import(&self, _: &str, _: Option<String>) -> Result<Outcome, ApiError> {
+    fn import(&self, _: Call) -> Result<Outcome, ApiError> {
         Err(ApiError::new(409, "this build has no mount, and imports nothing"))
-    }
-
-    #[cfg(not(feature = "mount"))]
-    fn imported(&self) -> Result<Outcome, ApiError> {
-        self.import("", None)
     }
 
     #[cfg(not(feature = "mount"))]

@@ -60,6 +60,10 @@ fn some_tree(root: &Path, random: &mut Random) {
     }
     random_file(&root.join("film"), 20 << 20, random).expect("a film");
     write(&root.join(OsStr::from_bytes(b"a \\ \"b\"\t'")), b"odd");
+    for (path, value) in [("film", "4"), ("0", "all")] {
+        let script = "import os, sys; os.setxattr(sys.argv[1], 'user.stars', sys.argv[2].encode())";
+        must(&["python3", "-c", script, text(&root.join(path)), value]);
+    }
     symlink("film", root.join("link")).expect("a link");
     symlink("/nowhere/\u{e4}", root.join("0/dangling")).expect("a link");
     fs::create_dir(root.join("empty")).expect("a directory");
@@ -95,6 +99,15 @@ fn a_directory_comes_in_whole_and_once() {
     let there = a.mount().join("Home/Summer");
     assert_eq!(digest(&there).expect("a tree"), digest(&from).expect("a tree"));
     assert_eq!(told(&there), told(&from));
+    let stars = |path: &str| {
+        must(&[
+            "python3",
+            "-c",
+            "import os, sys; print(end=os.getxattr(sys.argv[1], 'user.stars').decode())",
+            text(&there.join(path)),
+        ])
+    };
+    assert_eq!((stars("film"), stars("0")), ("4".into(), "all".into()));
 
     // Once more it has nothing to do; it survives a power cut, and so does what it knows.
     let status = import(&a, &from, &["Home/Summer/"]);
@@ -108,6 +121,11 @@ fn a_directory_comes_in_whole_and_once() {
     a.start();
     assert_eq!(told(&there), told(&from));
     assert_eq!(import(&a, &from, &[])["there"], all);
+    // So it has where a time alone is another, which it takes.
+    date(&from.join("film"), 30_000);
+    let status = import(&a, &from, &[]);
+    assert_eq!((&status["files"], &status["there"]), (&0.into(), &all.into()), "{status}");
+    assert_eq!(told(&there), told(&from));
 
     // What changed is brought in anew, what is newer in the tree stays, new modes come along.
     write(&from.join("0/0/photo 0 ä.jpg"), b"another");
@@ -168,7 +186,8 @@ fn what_cannot_come_in_is_told_and_the_rest_comes() {
     for (line, why) in [
         (&["import", "/no/such/directory"][..], "/no/such/directory"),
         (&["import", text(&from.join("one"))], "the node cannot read"),
-        (&["import", text(&a.mount()), "again"], "it is in the tree already"),
+        (&["import", text(&a.mount()), "again"], "it is the node's own"),
+        (&["import", text(&a.state().join("slabs")), "again"], "it is the node's own"),
     ] {
         let ran = a.run(line);
         assert!(ran.code == Some(1) && ran.err.contains(why), "{ran:?}");

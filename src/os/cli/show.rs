@@ -500,6 +500,7 @@ mod tests {
             online: 1,
             objects: 10,
             bytes: 1 << 30,
+            unpublished: 0,
             wanted_torrents: 1,
             held_torrents: 3,
             epoch_number: 2,
