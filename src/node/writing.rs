@@ -5,7 +5,7 @@ use bytes::Bytes;
 
 use super::draft::{Change, Publishing, Source};
 use super::files::DraftKey;
-use super::io::{Answer, DiskError, DiskRequest, Handle, Inode, OpError, Reply};
+use super::io::{Answer, ChunkHash, DiskError, DiskRequest, Handle, Inode, OpError, Reply};
 use super::read::{Spot, torrent_of};
 use super::waiting::Waiter;
 use super::{Asked, Effect, Node};
@@ -76,7 +76,7 @@ impl<S: Snapshot> Node<S> {
         }
         let (full, written) = draft.apply(now.instant, now.wall, change);
         for chunk in full {
-            self.seal_chunk(key, chunk);
+            self.seal_chunk(key, chunk, true);
         }
         self.seal_surplus(key);
         let reply = Ok(match change {
@@ -190,12 +190,14 @@ impl<S: Snapshot> Node<S> {
         let surplus = draft.unsealed.len().saturating_sub(OPEN_CHUNKS);
         let surplus: Vec<u32> = draft.unsealed.iter().copied().take(surplus).collect();
         for chunk in surplus {
-            self.seal_chunk(key, chunk);
+            // What is written here and there is likely to be written again.
+            self.seal_chunk(key, chunk, false);
         }
     }
 
-    /// Sends a chunk to be sealed and written to a place of its own.
-    pub(super) fn seal_chunk(&mut self, key: DraftKey, at: u32) {
+    /// Sends a chunk to be sealed and written to a place of its own; `hash` says that it is thought to stay as it is, and
+    /// so is hashed while it is at hand.
+    pub(super) fn seal_chunk(&mut self, key: DraftKey, at: u32, hash: bool) {
         let Some(circle) = self.circles.get(&key.circle) else { return };
         let Some((epoch_id, chunk_key)) = circle.current().map(|(id, epoch)| (id, epoch.keys.chunk_key())) else {
             return;
@@ -203,6 +205,7 @@ impl<S: Snapshot> Node<S> {
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
         let plain = draft.plain_length(at);
         let number = draft.number;
+        let hash = hash && draft.chunks_are_pieces();
         let Some(chunk) = draft.chunks.get_mut(&at) else { return };
         let Some(data) = chunk.data.as_mut() else { return };
         let plaintext = data.share();
@@ -213,14 +216,20 @@ impl<S: Snapshot> Node<S> {
         draft.unsealed.remove(&at);
         draft.sealing += usize::from(chunk.sealing.is_none());
         chunk.sealing = Some(number);
-        chunk.placed = Some(super::draft::Placed { segment, epoch: epoch_id, plain: plain as u32 });
+        chunk.placed = Some(super::draft::Placed { segment, epoch: epoch_id, plain: plain as u32, hash: None });
         self.files.sealing += 1;
         self.files.sealing_bytes += plaintext.len();
-        self.ask(Asked::Chunk(key, at, number), DiskRequest::Seal { segment, key: chunk_key, plaintext });
+        self.ask(Asked::Chunk(key, at, number), DiskRequest::Seal { segment, key: chunk_key, plaintext, hash });
     }
 
     /// The disk sealed a chunk.
-    pub(super) fn chunk_sealed(&mut self, key: DraftKey, at: u32, number: u64, result: Result<(), DiskError>) {
+    pub(super) fn chunk_sealed(
+        &mut self,
+        key: DraftKey,
+        at: u32,
+        number: u64,
+        result: Result<Option<ChunkHash>, DiskError>,
+    ) {
         let mut bytes = CHUNK_PLAIN;
         if let Some(draft) = self.files.drafts.get_mut(&key)
             && let Some(chunk) = draft.chunks.get_mut(&at).filter(|chunk| chunk.sealing == Some(number))
@@ -229,8 +238,14 @@ impl<S: Snapshot> Node<S> {
             draft.sealing -= 1;
             bytes = chunk.placed.map_or(bytes, |placed| placed.plain as usize);
             match &result {
-                Ok(()) if !chunk.dirty && bytes == CHUNK_PLAIN => chunk.data = None,
-                Ok(()) => {}
+                Ok(hash) => {
+                    if let Some(placed) = &mut chunk.placed {
+                        placed.hash = *hash;
+                    }
+                    if !chunk.dirty && bytes == CHUNK_PLAIN {
+                        chunk.data = None;
+                    }
+                }
                 Err(_) => {
                     chunk.dirty = true;
                     chunk.placed = None;
@@ -299,7 +314,7 @@ impl<S: Snapshot> Node<S> {
         let Some(draft) = self.files.drafts.get(&key) else { return };
         if draft.size > INLINE_MAX as u64 {
             for chunk in draft.unsealed.clone() {
-                self.seal_chunk(key, chunk);
+                self.seal_chunk(key, chunk, true);
             }
         }
     }

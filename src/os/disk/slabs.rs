@@ -6,13 +6,15 @@
 use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File};
 use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
+use nix::libc;
 use nix::sys::statvfs::fstatvfs;
 use nix::sys::uio::pwritev;
 
@@ -36,6 +38,8 @@ struct Inner {
     made: AtomicBool,
     /// Slabs of which a sync failed: the kernel forgets what it could not write, and says so once.
     lost: Mutex<BTreeSet<u32>>,
+    /// Bytes written since the disk was last told to begin with them.
+    waiting: AtomicUsize,
     counters: Arc<Counters>,
 }
 
@@ -53,6 +57,7 @@ impl Slabs {
             open: Mutex::default(),
             made: AtomicBool::new(false),
             lost: Mutex::default(),
+            waiting: AtomicUsize::new(0),
             counters,
         })))
     }
@@ -94,7 +99,9 @@ impl Slabs {
     /// Writes `bytes` at `offset`, making the slab if it is not there.
     pub(super) fn write_at(&self, slab: u32, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
         let file = self.file(slab, true)?;
-        file.write_all_at(bytes, offset).map_err(|error| self.failed(Some(slab), &error))
+        file.write_all_at(bytes, offset).map_err(|error| self.failed(Some(slab), &error))?;
+        self.begin_writing(&file, bytes.len());
+        Ok(())
     }
 
     /// Writes all of `parts`, one after the other, at `offset`.
@@ -106,6 +113,7 @@ impl Slabs {
             match pwritev(&file, &parts[..parts.len().min(IOV_MAX)], at) {
                 Ok(0) => return Err(self.failed(Some(slab), &io::ErrorKind::WriteZero.into())),
                 Ok(written) => {
+                    self.begin_writing(&file, written);
                     position += written as u64;
                     IoSlice::advance_slices(&mut parts, written);
                 }
@@ -165,6 +173,19 @@ impl Slabs {
         Ok(())
     }
 
+    /// Has the disk begin with what was written, every few MiB, so that it works while the next is sealed, and a sync has
+    /// little left to wait for. The kernel alone would let a tenth of the memory come together first.
+    fn begin_writing(&self, slab: &File, written: usize) {
+        if self.0.waiting.fetch_add(written, Ordering::Relaxed) + written < WAITING_MAX {
+            return;
+        }
+        self.0.waiting.store(0, Ordering::Relaxed);
+        #[allow(unsafe_code)]
+        // SAFETY: the descriptor is open as long as `slab` is, and no memory is handed over. Neither std nor nix has this
+        // call. It is a hint: what cannot be written is told by the sync.
+        let _ = unsafe { libc::sync_file_range(slab.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
+    }
+
     fn lost(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
         self.0.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -215,6 +236,8 @@ fn bytes(blocks: impl Into<u64>, size: impl Into<u64>) -> u64 {
 
 /// Bytes of a chunk's tag, which ends it.
 pub(super) const TAG: usize = 16;
+/// Bytes that may wait before the disk is told to begin with them.
+const WAITING_MAX: usize = 8 << 20;
 /// Descriptors kept open.
 const DESCRIPTORS_MAX: usize = 64;
 /// POSIX IOV_MAX on Linux.
