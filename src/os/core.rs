@@ -15,7 +15,9 @@ use tokio::sync::watch;
 
 use crate::base::{CircleId, InfoHash, Instant, Now, Ticket, WallTime};
 use crate::node::Node;
-use crate::node::io::{Action, Announced, Announcement, Attr, Inode, Input, Op, OpError, ReadPart, Reply, Stale};
+use crate::node::io::{
+    Action, Announced, Announcement, Attr, Handle, Inode, Input, Op, OpError, ReadPart, Reply, Stale,
+};
 use crate::os::disk::{Disk, RedbStore, Slabs};
 use crate::os::net::{Net, Stock};
 use crate::wire::announce::Announce as Asked;
@@ -169,6 +171,28 @@ impl Core {
 
     /// Asks the node; `done` is called once, at once or later.
     pub fn op(&self, op: Op, done: Done) -> Ticket {
+        self.op_after(|_| (), op, done)
+    }
+
+    /// Writes. A chunk that has to be opened for it is opened on this thread, which the disk's need not be woken for.
+    #[cfg(feature = "mount")]
+    pub fn write(&self, handle: Handle, offset: Option<u64>, data: Bytes, done: Done) -> Ticket {
+        let needed = self.read(|node| node.needed_chunk(handle, offset, &data));
+        let opened = needed.and_then(|needed| {
+            let mut plain = Vec::new();
+            // What cannot be read is read again on the disk's thread, and told by it.
+            self.slabs.unseal(needed.segment, &needed.chunk_key, &mut plain).ok()?;
+            Some((needed, plain.into()))
+        });
+        let offer = |node: &mut Node<RedbStore>| {
+            if let Some((needed, plain)) = opened {
+                node.offer_chunk(needed, plain);
+            }
+        };
+        self.op_after(offer, Op::Write { handle, offset, data }, done)
+    }
+
+    fn op_after(&self, before: impl FnOnce(&mut Node<RedbStore>), op: Op, done: Done) -> Ticket {
         let ticket = {
             let mut waiting = lock(&self.waiting);
             waiting.last += 1;
@@ -176,7 +200,10 @@ impl Core {
             waiting.done.insert(ticket, done);
             ticket
         };
-        let reply = self.with(|node, now| node.handle(now, Input::Op { ticket, op }));
+        let reply = self.with(|node, now| {
+            before(node);
+            node.handle(now, Input::Op { ticket, op })
+        });
         if let Some(reply) = reply {
             self.answer(ticket, reply);
         }
@@ -365,14 +392,13 @@ impl Core {
 
     fn arm(&self, timeout: Option<Instant>) {
         let mut due = lock(&self.due);
-        if *due != timeout {
-            let sooner = match (*due, timeout) {
-                (_, None) => false,
-                (None, Some(_)) => true,
-                (Some(old), Some(new)) => new < old,
-            };
-            *due = timeout;
-            if sooner {
+        match (*due, timeout) {
+            // What came to be due later is ticked once too early, which costs less than to move the alarm with each input.
+            (Some(old), Some(new)) if old <= new && old > self.clock.now().instant => {}
+            (Some(old), Some(new)) if old <= new => *due = Some(new),
+            (_, None) => *due = None,
+            (_, Some(new)) => {
+                *due = Some(new);
                 self.due_changed.notify_one();
             }
         }
