@@ -1,11 +1,10 @@
 //! The JSON API as a machine: a request's method, path and body in, a checked [`Call`] out; an [`Outcome`] or an
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
-//! `GET /v1/status`, `/v1/friends`, `/v1/transfers`, `/v1/check`; `POST /v1/check/start`, `/v1/invite`, `/v1/join`,
-//! `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/held`,
-//! `/v1/password`, `/v1/press`,
-//! `/v1/unmount`, `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`,
-//! the remedy where there is one.
+//! `GET /v1/status`, `/v1/friends`, `/v1/transfers`, `/v1/check`, `/v1/import-progress`; `POST /v1/check/start`,
+//! `/v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`,
+//! `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/password`, `/v1/press`, `/v1/unmount`, `/v1/lock`, `/v1/unlock`,
+//! `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
 
 use std::fmt;
 
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::import::ImportStatus;
 use crate::base::TransportKey;
 use crate::node::io::{Answer, OpError};
 use crate::node::status::{CheckStatus, Friend, Status, Transfers, Versions};
@@ -117,6 +117,16 @@ pub enum Call {
         /// What it replaced comes back; else it may go with time.
         undo: bool,
     },
+    /// Brings a directory of the machine's into the tree. Answered by [`Outcome::Import`] when it has begun; it goes on
+    /// while [`Call::Imported`] is asked again and again.
+    Import {
+        /// An absolute path, as the node's machine has it.
+        from: String,
+        /// In the tree, as `Home/photos`; `None` is a directory of the same name in the owner's own circle.
+        into: Option<String>,
+    },
+    /// How the import gets on, or how the last one went. Answered by [`Outcome::Import`].
+    Imported,
     /// Sets the password for WebDAV, or forgets it. Answered by [`Outcome::Done`].
     Password {
         /// `None` forgets.
@@ -168,6 +178,8 @@ impl Call {
             Call::Versions { .. } => ("POST", "/v1/versions"),
             Call::Restore { .. } => ("POST", "/v1/restore"),
             Call::Held { .. } => ("POST", "/v1/held"),
+            Call::Import { .. } => ("POST", "/v1/import"),
+            Call::Imported => ("GET", "/v1/import-progress"),
             Call::Password { .. } => ("POST", "/v1/password"),
             Call::Press { .. } => ("POST", "/v1/press"),
             Call::Unmount => ("POST", "/v1/unmount"),
@@ -181,9 +193,14 @@ impl Call {
     /// The body that asks for this; `None` for those that have none.
     pub fn body(&self) -> Option<Value> {
         match self {
-            Call::Status | Call::Friends | Call::Transfers | Call::Check | Call::Unmount | Call::Lock | Call::Stop => {
-                None
-            }
+            Call::Status
+            | Call::Friends
+            | Call::Transfers
+            | Call::Check
+            | Call::Imported
+            | Call::Unmount
+            | Call::Lock
+            | Call::Stop => None,
             Call::StartCheck { full } => Some(json!({ "full": full })),
             Call::Invite { circle, role, minutes } => {
                 Some(json!({ "circle": circle, "role": role, "minutes": minutes }))
@@ -197,6 +214,7 @@ impl Call {
             Call::Versions { path } => Some(json!({ "path": path })),
             Call::Restore { path, version, to } => Some(json!({ "path": path, "version": version, "to": to })),
             Call::Held { id, undo } => Some(json!({ "id": id, "undo": undo })),
+            Call::Import { from, into } => Some(json!({ "from": from, "into": into })),
             Call::Password { text } => Some(json!({ "password": text.as_ref().map(|text| text.as_str()) })),
             Call::Press { held_ms } => Some(json!({ "held_ms": held_ms })),
             Call::Unlock { passphrase, .. } => Some(json!({ "passphrase": passphrase.text() })),
@@ -211,11 +229,10 @@ impl Call {
 /// The one method that `path` is asked for by; `None` when nothing is there.
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
-        "status" | "friends" | "transfers" | "check" => Some("GET"),
+        "status" | "friends" | "transfers" | "check" | "import-progress" => Some("GET"),
         "check/start" | "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "versions"
-        | "restore" | "held" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => {
-            Some("POST")
-        }
+        | "restore" | "held" | "import" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase"
+        | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -268,6 +285,17 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             let HeldBody { id, undo } = parse(body)?;
             Ok(Call::Held { id, undo })
         }
+        "import" => {
+            let ImportBody { from, into } = parse(body)?;
+            for path in into.iter().chain([&from]).filter(|path| path.len() > PATH_MAX || path.contains('\0')) {
+                return Err(ApiError::bad(format!("the path {} cannot be one", shorten(path))));
+            }
+            match from.starts_with('/') {
+                true => Ok(Call::Import { from, into }),
+                false => Err(ApiError::bad("the directory to import is named by its absolute path")),
+            }
+        }
+        "import-progress" => nothing(body).map(|()| Call::Imported),
         "password" => {
             let PasswordBody { password } = parse(body)?;
             Ok(Call::Password { text: password.map(Zeroizing::new) })
@@ -370,6 +398,13 @@ struct RestoreBody {
 struct HeldBody {
     id: String,
     undo: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImportBody {
+    from: String,
+    into: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -524,6 +559,8 @@ pub enum Outcome {
     Circle(String),
     /// A certificate, as `{"certificate": PEM}`.
     Certificate(String),
+    /// An import.
+    Import(Box<ImportStatus>),
     /// A `.torrent` file, as `{"torrent": BASE64}`.
     Torrent(Vec<u8>),
     /// Older versions and what was deleted.
@@ -591,6 +628,7 @@ pub fn render(result: &Result<Outcome, ApiError>) -> (u16, String) {
         Ok(Outcome::Invite(invite)) => serde_json::to_string(&InviteAnswer { invite: invite.clone() }),
         Ok(Outcome::Circle(circle)) => serde_json::to_string(&CircleAnswer { circle: circle.clone() }),
         Ok(Outcome::Certificate(pem)) => serde_json::to_string(&CertificateAnswer { certificate: pem.clone() }),
+        Ok(Outcome::Import(status)) => serde_json::to_string(status),
         Ok(Outcome::Torrent(bytes)) => serde_json::to_string(&TorrentAnswer { torrent: BASE64.encode(bytes) }),
         Ok(Outcome::Versions(versions)) => serde_json::to_string(versions),
         Ok(Outcome::Restored(restored)) => serde_json::to_string(&RestoredAnswer { restored: *restored }),
@@ -651,7 +689,7 @@ impl ApiError {
 
     fn not_found(path: &str) -> Self {
         Self::new(404, format!("there is nothing at {}", shorten(path)))
-            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, guest, export-torrent, password, press, unmount, stop")
+            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, guest, export-torrent, import, import-progress, password, press, unmount, stop")
     }
 
     fn body(&self) -> String {

@@ -137,6 +137,8 @@ pub struct Node<S> {
     punches: VecDeque<(Ticket, Vec<Segment>)>,
     /// When the gathering batch goes to the disk at the latest.
     flush_at: Option<Instant>,
+    /// When a batch last went out.
+    flushed: Instant,
     /// Why the disk could not, until it can again.
     trouble: Option<DiskError>,
     stopping: Option<Ticket>,
@@ -182,6 +184,8 @@ enum Effect {
 
 /// The batch waits this long for more when nobody waits for it.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
+/// Where one save follows the other, what was published since is committed together, and sent, so often.
+const GATHER_TIME: Duration = Duration::from_millis(20);
 /// Whoever joins, and whoever invited, has so long for it: a connection that says nothing is not kept.
 const JOIN_TIME: Duration = Duration::from_secs(20);
 /// After a commit failed it is tried again this much later.
@@ -229,6 +233,7 @@ impl<S: Snapshot> Node<S> {
             flying_effects: Vec::new(),
             punches: VecDeque::new(),
             flush_at: None,
+            flushed: Instant(0),
             trouble: None,
             stopping: None,
             question: question::Question::default(),
@@ -284,7 +289,11 @@ impl<S: Snapshot> Node<S> {
                 self.disk_done(ticket, done);
                 None
             }
-            Input::Op { ticket, op } => self.op(ticket, op),
+            Input::Op { ticket, op } => {
+                let reply = self.op(ticket, op);
+                self.files.offered = None;
+                reply
+            }
             Input::Cancel { ticket } => {
                 self.cancel(ticket);
                 None
@@ -329,6 +338,12 @@ impl<S: Snapshot> Node<S> {
     /// True when the owner's own circle is there.
     pub fn has_home(&self) -> bool {
         self.circles.values().any(|circle| circle.home)
+    }
+
+    /// The directory of the owner's own circle in the root of the tree; empty where the root is that circle.
+    pub fn home_name(&self) -> Option<String> {
+        let home = self.circles.values().find(|circle| circle.home)?;
+        Some(if self.may_change(io::Inode::ROOT).is_ok() { String::new() } else { self.shown_name(home) })
     }
 
     /// True while the node has no state key: it waits for its passphrase.
@@ -382,10 +397,16 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         let due = self.flush_at.is_some_and(|at| at <= self.now.instant);
-        let waited_for = self.trouble.is_none() && (!self.effects.is_empty() || self.has_open_commit());
-        if !due && !waited_for {
+        let waited_for = self.trouble.is_none() && !self.effects.is_empty();
+        let gathers = self.trouble.is_none() && self.has_open_commit();
+        let paced = self.flushed + GATHER_TIME;
+        if !due && !waited_for && !(gathers && paced <= self.now.instant) {
+            if gathers {
+                self.flush_at = Some(self.flush_at.map_or(paced, |at| at.min(paced)));
+            }
             return;
         }
+        self.flushed = self.now.instant;
         self.close_commits();
         self.store_partials();
         self.uptime_with_batch();

@@ -276,6 +276,9 @@ pub struct CircleStatus {
     pub objects: u64,
     /// Bytes of all files' current versions.
     pub bytes: u64,
+    /// Files that were changed here, of which friends do not know yet.
+    #[serde(default)]
+    pub unpublished: u64,
     /// Torrents that this node wants and has not got whole.
     pub wanted_torrents: u64,
     /// Torrents that this node has whole.

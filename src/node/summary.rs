@@ -101,6 +101,7 @@ impl<S: Snapshot> Node<S> {
                 _ => {}
             }
         }
+        let drafts = self.files.drafts.iter().filter(|(key, _)| key.circle == circle.id);
         CircleStatus {
             name: self.shown_name(circle),
             id: circle.id.hex(),
@@ -110,6 +111,7 @@ impl<S: Snapshot> Node<S> {
             online: self.peers.in_circle(&circle.id).count() as u64,
             objects: circle.tree.len() as u64,
             bytes: circle.tree.bytes(),
+            unpublished: drafts.filter(|(_, draft)| draft.dirty && !draft.orphan).count() as u64,
             wanted_torrents: wanted,
             held_torrents: held,
             epoch_number: circle.current().map_or(0, |(_, epoch)| epoch.number),

@@ -14,6 +14,8 @@ pub mod fuse;
 pub mod gpio;
 pub mod handover;
 pub mod http;
+#[cfg(feature = "mount")]
+pub mod import;
 pub mod key;
 pub mod locking;
 #[cfg(feature = "mount")]

@@ -382,6 +382,8 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
         directory: config.mount.clone(),
         #[cfg(feature = "mount")]
         mounted: mount.clone(),
+        #[cfg(feature = "mount")]
+        imports: super::import::Imports::new(config.mount.iter().chain([&config.state])),
     };
     // Dropped to end the servers.
     let (end, ended) = watch::channel(());
@@ -547,6 +549,8 @@ struct Api {
     dav: Option<Arc<DavSite>>,
     #[cfg(feature = "mount")]
     mounted: Mounted,
+    #[cfg(feature = "mount")]
+    imports: super::import::Imports,
 }
 
 impl Api {
@@ -589,6 +593,7 @@ impl Api {
                 }
                 Call::Held { id, undo } => Op::Held { id, undo },
                 Call::Restore { path, version, to } => Op::Restore { path, version, to },
+                call @ (Call::Import { .. } | Call::Imported) => return self.import(call),
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
                 Call::Password { text } => return self.password(text.as_deref().map(String::as_str)).await,
                 Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
@@ -671,6 +676,16 @@ impl Api {
             Some(Err(why)) => Err(ApiError::new(409, why)),
             None => Err(ApiError::new(409, "the tree is not mounted")),
         }
+    }
+
+    #[cfg(feature = "mount")]
+    fn import(&self, call: Call) -> Result<Outcome, ApiError> {
+        self.imports.answer(&self.core, call)
+    }
+
+    #[cfg(not(feature = "mount"))]
+    fn import(&self, _: Call) -> Result<Outcome, ApiError> {
+        Err(ApiError::new(409, "this build has no mount, and imports nothing"))
     }
 
     #[cfg(not(feature = "mount"))]

@@ -17,6 +17,7 @@ mod crash;
 mod dav;
 mod harness;
 mod held;
+mod import;
 mod locked;
 mod page;
 mod pairing;

@@ -123,6 +123,13 @@ pub enum Command {
         /// The new state directory.
         to: PathBuf,
     },
+    /// Brings a directory into the tree.
+    Import {
+        /// The directory.
+        from: PathBuf,
+        /// Where to, in the tree or below the mount.
+        into: Option<String>,
+    },
     /// Sets the password for WebDAV, or forgets it.
     Password {
         /// Forgets it.
@@ -216,7 +223,7 @@ impl Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 25] = [
+pub(super) const COMMANDS: [Spec; 26] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
@@ -235,6 +242,7 @@ pub(super) const COMMANDS: [Spec; 25] = [
     Spec::new("held", &["accept", "undo"], Some("[CHANGE]")),
     Spec::new("check", &["full"], None),
     Spec::new("copy-state", &[], Some("DIR")),
+    Spec { second: Some("[INTO]"), ..Spec::new("import", &[], Some("DIR")) },
     Spec::new("password", &["forget"], None),
     Spec::new("press", &[], Some("[SECONDS]")),
     Spec::new("status", &[], None),
@@ -507,6 +515,7 @@ impl Line {
             }
             "copy-state" => Command::CopyState { to: operand.into() },
             "check" => Command::Check { full: self.full },
+            "import" => Command::Import { from: operand.into(), into: Some(second).filter(|into| !into.is_empty()) },
             "password" => Command::Password { forget: self.forget },
             "press" => Command::Press(self.milliseconds(&operand)?),
             "status" => Command::Status,

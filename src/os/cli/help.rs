@@ -18,6 +18,7 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("held") => HELD,
         Some("check") => CHECK,
         Some("copy-state") => COPY_STATE,
+        Some("import") => IMPORT,
         Some("password") => PASSWORD,
         Some("press") => PRESS,
         Some("status") => STATUS,
@@ -51,6 +52,8 @@ Friends:
   found      found a circle
   leave      leave a circle, keeping what is here
   remove     remove a member from a circle, for good
+Files:
+  import     bring a directory of this machine into the tree
 A network drive (WebDAV), beside the page:
   password   set its password, or forget it
 Rented servers with a stock BitTorrent client:
@@ -370,6 +373,28 @@ none.
 Examples:
   dustfs export-torrent Friends/film.mkv film.torrent
   dustfs export-torrent Friends/a.iso a.torrent --announce box.example.org:47470
+";
+
+const IMPORT: &str = "\
+Brings what is in a directory of this machine into the tree, with times, modes
+and symbolic links; the directory is only read. Given again it goes on where it
+was: what is in the tree with the same size and time is left alone, and so is
+what is newer there. What cannot be read is told at the end, and the exit code
+is then 1. The node itself reads, so that its user must be allowed to.
+
+Usage: dustfs import DIR [INTO]
+
+  DIR   the directory
+  INTO  where its content goes, in the tree (Home/photos) or below the mount;
+        made where it is missing (default: a directory of the same name in
+        your own circle)
+
+Not imported are extended attributes, owners, devices, sockets and named pipes;
+of hard links each becomes a file of its own.
+
+Examples:
+  dustfs import photos
+  dustfs import /mnt/usb/photos Friends/photos
 ";
 
 const PASSWORD: &str = "\

@@ -59,6 +59,7 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         Command::Held { change: Some(id), undo } => asking.settle(id, undo),
         Command::Check { full } => asking.check(full),
         Command::CopyState { to } => asking.copy_state(&to),
+        Command::Import { from, into } => asking.import(&from, into),
         Command::Password { forget } => asking.password(forget),
         Command::Press(milliseconds) => asking.press(milliseconds),
         Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
@@ -76,8 +77,8 @@ fn circle_line(done: &str, answer: &CircleAnswer) -> String {
 /// One command on its way.
 pub(super) struct Asking<'a> {
     pub(super) client: Client,
-    globals: &'a Globals,
-    out: &'a mut dyn Write,
+    pub(super) globals: &'a Globals,
+    pub(super) out: &'a mut dyn Write,
 }
 
 impl Asking<'_> {
@@ -87,7 +88,11 @@ impl Asking<'_> {
         self.print(&answer, words)
     }
 
-    fn print<T: DeserializeOwned>(&mut self, answer: &Value, words: impl Fn(&T) -> String) -> Result<(), CliError> {
+    pub(super) fn print<T: DeserializeOwned>(
+        &mut self,
+        answer: &Value,
+        words: impl Fn(&T) -> String,
+    ) -> Result<(), CliError> {
         if self.globals.json {
             writeln!(self.out, "{answer}")?;
         } else {
@@ -256,7 +261,7 @@ impl Asking<'_> {
     }
 
     /// A path below the mount is told as the tree has it.
-    fn in_tree(&self, path: String) -> Result<String, CliError> {
+    pub(super) fn in_tree(&self, path: String) -> Result<String, CliError> {
         let absolute = std::path::absolute(&path)?;
         let status: Status = decode(&self.client.ask(&Call::Status)?)?;
         let below = status.mount.and_then(|mount| Some(absolute.strip_prefix(mount).ok()?.to_str()?.to_owned()));
@@ -301,7 +306,7 @@ fn read_invite(input: impl Read) -> Result<String, CliError> {
 }
 
 /// The terminal's width where standard output is one.
-fn bars() -> Option<usize> {
+pub(super) fn bars() -> Option<usize> {
     let told = || std::env::var("COLUMNS").ok()?.parse().ok();
     io::stdout().is_terminal().then(|| told().unwrap_or(COLUMNS).clamp(20, 400))
 }

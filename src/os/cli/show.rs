@@ -430,7 +430,7 @@ pub fn printable(text: &str) -> String {
 }
 
 /// At most `width` characters, the last an ellipsis where some were cut.
-fn clip(text: &str, width: usize) -> String {
+pub fn clip(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
@@ -614,6 +614,7 @@ mod tests {
             online: 1,
             objects: 10,
             bytes: 1 << 30,
+            unpublished: 0,
             wanted_torrents: 1,
             held_torrents: 3,
             epoch_number: 2,

@@ -63,6 +63,10 @@ fn commands_are_read() {
     let (path, file) = ("Friends/film".into(), "film.torrent".into());
     let export = Command::ExportTorrent { path, file, announce: Some("box.example.org:1".into()) };
     assert_eq!(command("export-torrent Friends/film film.torrent --announce box.example.org:1"), export);
+    assert_eq!(command("import photos"), Command::Import { from: "photos".into(), into: None });
+    let import = Command::Import { from: "/mnt/photos".into(), into: Some("Home/photos".into()) };
+    assert_eq!(command("import /mnt/photos Home/photos"), import);
+    assert!(refused("import").contains("needs its DIR"));
     assert_eq!(command("password"), Command::Password { forget: false });
     assert_eq!(command("password --forget"), Command::Password { forget: true });
     assert!(refused("password secret").contains("one word too many"), "others would see it");
