@@ -2,6 +2,7 @@
 
 pub mod cache;
 pub mod holdings;
+pub mod pledges;
 mod retention;
 mod shares;
 
@@ -9,6 +10,7 @@ use std::fmt;
 
 pub use cache::Cache;
 pub use holdings::{Holdings, Offer, Teller};
+pub use pledges::Pledges;
 pub use retention::{KEEP_TIME, Retention};
 pub use shares::Shares;
 

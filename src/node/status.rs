@@ -45,6 +45,12 @@ pub struct Status {
     /// How full it is as a cache; `None` where it is none.
     #[serde(default)]
     pub cache: Option<CacheStatus>,
+    /// How full a member's quota is; `None` where none is set.
+    #[serde(default)]
+    pub room: Option<RoomStatus>,
+    /// What would be lost with this box; `None` where that is not known: before it was counted, and where it reads nothing.
+    #[serde(default)]
+    pub safety: Option<SafetyStatus>,
     /// How pairing by the button stands.
     #[serde(default)]
     pub pairing: PairingStatus,
@@ -53,6 +59,26 @@ pub struct Status {
     pub sign_in: Option<SignInStatus>,
     /// What people should know and mend, in words.
     pub problems: Vec<String>,
+}
+
+/// How full a member's quota is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RoomStatus {
+    /// Bytes of the files that are here, as they are stored.
+    pub held_bytes: u64,
+    /// Bytes that may be.
+    pub quota_bytes: u64,
+}
+
+/// What is on this box alone, as far as friends told since its start.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SafetyStatus {
+    /// Files whose bytes are whole here and nowhere else.
+    pub files: u64,
+    /// Their bytes, as they are stored.
+    pub bytes: u64,
+    /// Nobody else is known to have the last that was written here: small files, names, attributes.
+    pub changes: bool,
 }
 
 /// How full a cache is.
@@ -300,6 +326,34 @@ impl fmt::Display for Place {
             Place::Partly => "partly",
             Place::Gone => "gone",
         })
+    }
+}
+
+/// The answer to `POST /v1/free`.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Freed {
+    /// Files that went.
+    pub files: u64,
+    /// Their bytes, as they are stored.
+    pub bytes: u64,
+    /// Those that stay.
+    pub stay: Vec<Staying>,
+}
+
+/// Files that stay for one reason.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Staying {
+    /// How many.
+    pub files: u64,
+    /// Why, for people.
+    pub why: String,
+}
+
+impl Freed {
+    /// The same as plain data.
+    pub fn new(freed: &super::Freed) -> Self {
+        let stay = freed.stay.iter().map(|(stay, files)| Staying { files: *files, why: stay.words().into() });
+        Self { files: freed.files, bytes: freed.bytes, stay: stay.collect() }
     }
 }
 

@@ -304,6 +304,7 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
         fetch,
         problem: config.problem.clone(),
         quota: config.quota,
+        copies: config.copies,
         versions_time: config.versions_time,
         versions_room: config.versions,
     };
@@ -580,6 +581,8 @@ impl Api {
                     let versions = self.core.read(|node| node.versions(&path)).map_err(ApiError::from)?;
                     return Ok(Outcome::Versions(Box::new(versions)));
                 }
+                Call::Pin { path, pinned } => Op::Pin { path, pinned },
+                Call::Free { path } => Op::Free { path },
                 Call::Restore { path, version, to } => Op::Restore { path, version, to },
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
                 Call::Password { text } => return self.password(text.as_deref().map(String::as_str)).await,

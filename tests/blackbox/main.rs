@@ -14,6 +14,7 @@ mod commands;
 mod conformance;
 mod crash;
 mod dav;
+mod freeing;
 mod harness;
 mod locked;
 mod page;

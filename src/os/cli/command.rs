@@ -106,6 +106,18 @@ pub enum Command {
         /// Another path.
         to: Option<String>,
     },
+    /// Pins files and directories, or takes pins away.
+    Pin {
+        /// In the tree or below the mount, at least one.
+        paths: Vec<String>,
+        /// False takes pins away.
+        pinned: bool,
+    },
+    /// Lets bodies go that enough others hold.
+    Free {
+        /// In the tree or below the mount, at least one.
+        paths: Vec<String>,
+    },
     /// Sets the password for WebDAV, or forgets it.
     Password {
         /// Forgets it.
@@ -190,16 +202,18 @@ pub(super) struct Spec {
     pub(super) flags: &'static [&'static str],
     operand: Option<&'static str>,
     second: Option<&'static str>,
+    /// More words of the operand's kind may follow it.
+    many: bool,
 }
 
 impl Spec {
     const fn new(name: &'static str, flags: &'static [&'static str], operand: Option<&'static str>) -> Self {
-        Self { name, flags, operand, second: None }
+        Self { name, flags, operand, second: None, many: false }
     }
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 22] = [
+pub(super) const COMMANDS: [Spec; 25] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
@@ -215,6 +229,9 @@ pub(super) const COMMANDS: [Spec; 22] = [
     Spec { second: Some("FILE"), ..Spec::new("export-torrent", &["announce"], Some("PATH")) },
     Spec::new("versions", &[], Some("[PATH]")),
     Spec { second: Some("[VERSION]"), ..Spec::new("restore", &["to"], Some("PATH")) },
+    Spec { many: true, ..Spec::new("pin", &[], Some("PATH")) },
+    Spec { many: true, ..Spec::new("unpin", &[], Some("PATH")) },
+    Spec { many: true, ..Spec::new("free", &[], Some("PATH")) },
     Spec::new("password", &["forget"], None),
     Spec::new("press", &[], Some("[SECONDS]")),
     Spec::new("status", &[], None),
@@ -258,6 +275,7 @@ struct Line {
     spec: Option<&'static Spec>,
     operand: Option<String>,
     second: Option<String>,
+    more: Vec<String>,
     announce: Option<String>,
     to: Option<String>,
     help: bool,
@@ -294,6 +312,7 @@ impl Line {
         match (spec.operand, &self.operand) {
             (Some(_), None) => self.operand = Some(word),
             (Some(_), Some(_)) if spec.second.is_some() && self.second.is_none() => self.second = Some(word),
+            (Some(_), Some(_)) if spec.many => self.more.push(word),
             _ => return Err(self.wrong(format!("'{}' is one word too many", word.escape_debug()))),
         }
         Ok(())
@@ -472,6 +491,9 @@ impl Line {
             "export-torrent" => Command::ExportTorrent { path: operand, file: second.into(), announce: self.announce },
             "versions" => Command::Versions { path: operand },
             "restore" => Command::Restore { version: self.version_number(&second)?, path: operand, to: self.to },
+            "pin" => Command::Pin { paths: self.paths(operand), pinned: true },
+            "unpin" => Command::Pin { paths: self.paths(operand), pinned: false },
+            "free" => Command::Free { paths: self.paths(operand) },
             "password" => Command::Password { forget: self.forget },
             "press" => Command::Press(self.milliseconds(&operand)?),
             "status" => Command::Status,
@@ -483,6 +505,10 @@ impl Line {
             "self-test" => Command::SelfTest { skip: self.skip },
             _ => Command::Stop,
         })
+    }
+
+    fn paths(&mut self, first: String) -> Vec<String> {
+        std::iter::once(first).chain(std::mem::take(&mut self.more)).collect()
     }
 
     fn version_number(&self, text: &str) -> Result<Option<u64>, UsageError> {

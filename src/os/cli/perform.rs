@@ -12,7 +12,7 @@ use super::command::{Command, Globals, InviteFrom};
 use super::config::NodeConfig;
 use super::{CliError, guest, secret, show};
 use crate::lan::api::{Call, CertificateAnswer, CircleAnswer, INVITE_MAX, InviteAnswer, RestoredAnswer, TorrentAnswer};
-use crate::node::status::{Friend, Status, Transfers, Versions};
+use crate::node::status::{Freed, Friend, Status, Transfers, Versions};
 use crate::os::http::{Client, ClientError};
 use crate::os::run;
 use crate::os::selftest::{self, ITEMS, Outcome, Tested};
@@ -53,6 +53,8 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
             let shown = path.clone();
             asking.show(&Call::Versions { path }, |versions: &Versions| show::versions(&shown, versions))
         }
+        Command::Pin { paths, pinned } => asking.pin(paths, pinned),
+        Command::Free { paths } => asking.free(paths),
         Command::Restore { path, version, to } => asking.restore(path, version, to),
         Command::Password { forget } => asking.password(forget),
         Command::Press(milliseconds) => asking.press(milliseconds),
@@ -198,6 +200,28 @@ impl Asking<'_> {
             1 => "put back 1 file\n".into(),
             files => format!("put back {files} files\n"),
         })
+    }
+
+    fn pin(&mut self, paths: Vec<String>, pinned: bool) -> Result<(), CliError> {
+        for path in paths {
+            let shown = show::printable(&path);
+            let told = match pinned {
+                true => format!("{shown} is pinned: all of it is fetched, and stays\n"),
+                false => format!("{shown} is not pinned any more\n"),
+            };
+            let path = self.in_tree(path)?;
+            self.show(&Call::Pin { path, pinned }, |_: &Value| told.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Each path by itself: what of the others went is gone, also when one is refused.
+    fn free(&mut self, paths: Vec<String>) -> Result<(), CliError> {
+        for path in paths {
+            let (path, shown) = (self.in_tree(path.clone())?, path);
+            self.show(&Call::Free { path }, |freed: &Freed| show::freed(&shown, freed))?;
+        }
+        Ok(())
     }
 
     /// A path below the mount is told as the tree has it.
