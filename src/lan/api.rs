@@ -2,9 +2,9 @@
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`; `POST /v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`,
-//! `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`,
-//! `/v1/unmount`, `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`,
-//! the remedy where there is one.
+//! `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/held`, `/v1/pin`, `/v1/free`,
+//! `/v1/password`, `/v1/press`, `/v1/unmount`, `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are
+//! `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
 
 use std::fmt;
 
@@ -102,6 +102,13 @@ pub enum Call {
         /// Another path, where nothing is yet; `None` means where it was.
         to: Option<String>,
     },
+    /// Says what becomes of a mass change, see [`crate::node::io::Op::Held`]. Answered by [`Outcome::Restored`].
+    Held {
+        /// Which.
+        id: String,
+        /// What it replaced comes back; else it may go with time.
+        undo: bool,
+    },
     /// Pins what is at a path, or takes its pin away, see [`crate::node::io::Op::Pin`]. Answered by [`Outcome::Done`].
     Pin {
         /// In the tree, as `Friends/film`.
@@ -162,6 +169,7 @@ impl Call {
             Call::ExportTorrent { .. } => ("POST", "/v1/export-torrent"),
             Call::Versions { .. } => ("POST", "/v1/versions"),
             Call::Restore { .. } => ("POST", "/v1/restore"),
+            Call::Held { .. } => ("POST", "/v1/held"),
             Call::Pin { .. } => ("POST", "/v1/pin"),
             Call::Free { .. } => ("POST", "/v1/free"),
             Call::Password { .. } => ("POST", "/v1/password"),
@@ -190,6 +198,7 @@ impl Call {
             Call::Versions { path } | Call::Free { path } => Some(json!({ "path": path })),
             Call::Pin { path, pinned } => Some(json!({ "path": path, "pinned": pinned })),
             Call::Restore { path, version, to } => Some(json!({ "path": path, "version": version, "to": to })),
+            Call::Held { id, undo } => Some(json!({ "id": id, "undo": undo })),
             Call::Password { text } => Some(json!({ "password": text.as_ref().map(|text| text.as_str()) })),
             Call::Press { held_ms } => Some(json!({ "held_ms": held_ms })),
             Call::Unlock { passphrase, .. } => Some(json!({ "passphrase": passphrase.text() })),
@@ -206,7 +215,9 @@ pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" => Some("GET"),
         "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "versions" | "restore"
-        | "pin" | "free" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
+        | "held" | "pin" | "free" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => {
+            Some("POST")
+        }
         _ => None,
     }
 }
@@ -259,6 +270,10 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             check_path(&path)?;
             to.as_deref().map_or(Ok(()), check_path)?;
             Ok(Call::Restore { path, version, to })
+        }
+        "held" => {
+            let HeldBody { id, undo } = parse(body)?;
+            Ok(Call::Held { id, undo })
         }
         "password" => {
             let PasswordBody { password } = parse(body)?;
@@ -356,6 +371,13 @@ struct RestoreBody {
     path: String,
     version: Option<u64>,
     to: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeldBody {
+    id: String,
+    undo: bool,
 }
 
 #[derive(Deserialize)]

@@ -322,6 +322,7 @@ pub fn call(method: &str, target: &str, body: &[u8]) -> Result<Call, ApiError> {
         | Call::Passphrase { .. }
         | Call::Versions { .. }
         | Call::Restore { .. }
+        | Call::Held { .. }
         | Call::Pin { .. }
         | Call::Free { .. }
         | Call::Remove { .. } => Ok(call),

@@ -59,6 +59,8 @@ pub struct Circle {
     /// What authors said of their forked chains, by number.
     pub branches: BTreeMap<Chain, BTreeMap<u64, CommitHash>>,
     pub recall: Option<super::fork::Recall>,
+    /// What was deleted or overwritten of late, and is held back.
+    pub mass: crate::keep::Mass,
     /// A record waits for its epoch's key: what torrents it names is not known.
     pub unopened: bool,
     /// While the node is locked: the keys as they are kept, which go back as they came.
@@ -108,6 +110,7 @@ impl Circle {
             forks: BTreeMap::new(),
             branches: BTreeMap::new(),
             recall: None,
+            mass: crate::keep::Mass::default(),
             unopened: false,
             sealed: None,
             me,
@@ -312,6 +315,14 @@ impl<S: Snapshot> Node<S> {
             self.reload_tree(id);
         }
         self.name_authors(id);
+        if let (Saying::Release { .. }, Some(circle)) = (&saying, self.circles.get_mut(id)) {
+            circle.mass.release(circle.roster.released());
+            self.look_at_kept();
+        }
+        // After a removal nothing can be written until there is a new epoch.
+        if matches!(saying, Saying::Remove { .. } | Saying::Role { .. } | Saying::Epoch { .. }) {
+            self.name_what_was_cut(id);
+        }
         self.plan_epoch(id);
         let circle = &self.circles[id];
         if before != who(&circle.roster) {
@@ -359,6 +370,7 @@ impl<S: Snapshot> Node<S> {
             }
             if !self.is_locked() {
                 self.load_drafts(&id)?;
+                self.name_what_was_cut(&id);
             }
             self.plan_epoch(&id);
         }
@@ -444,6 +456,9 @@ impl<S: Snapshot> Node<S> {
             return Err(error);
         }
         circle.named = named;
+        circle.begin_mass();
+        // In the order in which they came to be, as far as that is known: so mass changes are found again.
+        found.sort_by_key(|commit| (commit.lamport, commit.dot));
         found.iter().for_each(|commit| circle.learn_branches(commit));
         for commit in found {
             for at in 0..commit.entries.len() {
@@ -512,7 +527,7 @@ impl<S: Snapshot> Node<S> {
                     }
                 }
                 let changes = match self.circles.get_mut(id) {
-                    Some(circle) => circle.tree.apply(version),
+                    Some(circle) => circle.apply(version),
                     None => return,
                 };
                 self.tree_changed(id, changes);

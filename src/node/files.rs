@@ -126,6 +126,7 @@ impl<S: Snapshot> Node<S> {
             },
             Op::Release { handle } => self.release(handle),
             Op::Fsync { inode } => return self.fsync(ticket, inode),
+            Op::Held { id, undo } => return self.settle_held(ticket, &id, undo),
             Op::Restore { path, version, to } => return self.restore(ticket, &path, version, to.as_deref()),
             Op::Pin { path, pinned } => return self.pin(ticket, &path, pinned),
             Op::Free { path } => return self.free(ticket, &path),

@@ -206,6 +206,13 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
+    /// More may go than a moment ago.
+    pub(super) fn look_at_kept(&mut self) {
+        if !self.vault.kept.is_empty() {
+            self.vault.collect_at = Some(self.now.instant + SOON);
+        }
+    }
+
     fn pace(&self) -> Duration {
         PACE.min(Duration::from_millis((self.vault.kept.keep_ms() / 4).max(1_000)))
     }
@@ -313,7 +320,8 @@ impl<S: Snapshot> Node<S> {
         let Some(torrent) = self.vault.torrents.get(info_hash).filter(|torrent| !torrent.wanted) else { return false };
         let known = self.circles.get(&torrent.circle).is_some_and(|circle| circle.readable() && !circle.unopened);
         let strange = self.files.unread.contains(&torrent.circle);
-        known && !strange && torrent.length > 0 && !self.swarm.serves(*info_hash) && !self.is_pledged(info_hash)
+        let held = self.is_held_back(&torrent.circle, info_hash) || self.is_pledged(info_hash);
+        known && !strange && !held && torrent.length > 0 && !self.swarm.serves(*info_hash)
     }
 
     /// Returns what comes free once that is durable.

@@ -9,6 +9,7 @@ pub mod status;
 
 mod author;
 mod circle;
+mod cut;
 mod draft;
 mod entries;
 mod epochs;
@@ -24,6 +25,7 @@ mod identity;
 mod invite;
 mod keeping;
 mod leave;
+mod mass;
 mod mirror;
 mod moved;
 mod op;

@@ -204,6 +204,14 @@ pub enum Op {
         /// Another path in the same circle, where nothing is yet; `None` means where it was.
         to: Option<String>,
     },
+    /// A keeper says what becomes of a mass change that is held back, see [`super::status::HeldChange`]. Answers
+    /// [`Answer::Restored`] when that would survive a power cut.
+    Held {
+        /// Which.
+        id: String,
+        /// What it replaced comes back; else it may go with time.
+        undo: bool,
+    },
     /// Pins a file or a directory, so that all of it is fetched and stays, or takes the pin away. Answers
     /// [`Answer::Done`] when that would survive a power cut.
     Pin {

@@ -59,6 +59,27 @@ pub struct Status {
     pub sign_in: Option<SignInStatus>,
     /// What people should know and mend, in words.
     pub problems: Vec<String>,
+    /// Mass changes that wait for a keeper.
+    #[serde(default)]
+    pub held: Vec<HeldChange>,
+}
+
+/// Much of a circle that one author deleted or overwrote within a minute: what it replaced is held back from going with
+/// time until a keeper has said what becomes of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HeldChange {
+    /// By what it is named, eight letters.
+    pub id: String,
+    /// The circle's name.
+    pub circle: String,
+    /// Who changed so much.
+    pub author: String,
+    /// When, in UTC, as RFC 3339 has it; by its author's clock.
+    pub date: String,
+    /// Files and symlinks that were deleted or overwritten.
+    pub files: u64,
+    /// This node is a keeper, and may say what becomes of it.
+    pub mine_to_settle: bool,
 }
 
 /// How full a member's quota is.

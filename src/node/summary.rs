@@ -48,6 +48,7 @@ impl<S: Snapshot> Node<S> {
             sign_in: self.sign_in_pending().map(|code| SignInStatus { code, shown: self.code_shown() }),
             pairing: PairingStatus { shown: self.code_shown(), ..self.pairing_status() },
             problems,
+            held: self.held_changes(),
         }
     }
 

@@ -581,6 +581,7 @@ impl Api {
                     let versions = self.core.read(|node| node.versions(&path)).map_err(ApiError::from)?;
                     return Ok(Outcome::Versions(Box::new(versions)));
                 }
+                Call::Held { id, undo } => Op::Held { id, undo },
                 Call::Pin { path, pinned } => Op::Pin { path, pinned },
                 Call::Free { path } => Op::Free { path },
                 Call::Restore { path, version, to } => Op::Restore { path, version, to },

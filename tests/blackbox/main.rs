@@ -16,6 +16,7 @@ mod crash;
 mod dav;
 mod freeing;
 mod harness;
+mod held;
 mod locked;
 mod page;
 mod pairing;

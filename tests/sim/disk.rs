@@ -84,7 +84,9 @@ impl Disk {
         for (other, flying) in &self.flying {
             let (wrote, touched) = spans(&flying.request);
             let (writes, touches) = spans(&request);
-            if (wrote || writes) && overlap(&touched, &touches) && !same_piece(&flying.request, &request) {
+            let meet = (wrote || writes) && overlap(&touched, &touches) && !same_piece(&flying.request, &request);
+            // A piece that two torrents share may be stored again, as it is, while one of them is read.
+            if meet && !(self.is_there(&flying.request) || self.is_there(&request)) {
                 return Err(format!("requests {other:?} and {ticket:?} touch the same bytes: {request:?}"));
             }
         }
@@ -96,6 +98,12 @@ impl Disk {
             None => Ok(()),
             Some(_) => Err(format!("the disk was asked twice by {ticket:?}")),
         }
+    }
+
+    /// True for a piece to be stored where it is already.
+    fn is_there(&self, request: &DiskRequest) -> bool {
+        let DiskRequest::Store { blocks, segments, .. } = request else { return false };
+        self.read(segments).is_ok_and(|here| here == blocks.concat())
     }
 
     fn dirty_pages(&self, slabs: &BTreeSet<u32>) -> Vec<(Page, Bytes)> {

@@ -106,6 +106,7 @@
     });
     var asks = ['window', 'exchanging', 'code', 'joining', 'choose'].indexOf(told.pairing.state) >= 0;
     if (told.problems.length) { return ['wrong', words || told.problems[0]]; }
+    if (told.held.length) { return ['wrong', words || 'Much was deleted or overwritten at once: was it meant?']; }
     if (asks) { return ['ask', words || pairingWords(told.pairing)]; }
     if (told.state === 'locked') { return ['ask', words || 'Locked: it waits for its passphrase']; }
     if (wanted) { return ['busy', (words || 'Ready') + ', fetching ' + count(wanted, 'file', 'files')]; }
@@ -162,6 +163,30 @@
     });
   }
 
+  function settle(change, undo) {
+    request('POST', '/v1/held', { id: change.id, undo: undo }, function (wrong, answer) {
+      notice(wrong || (undo ? 'Back: ' + count(answer.restored, 'file', 'files') + '.' : 'What it replaced goes with time.'));
+      refresh();
+    });
+  }
+
+  function showHeld(changes) {
+    var list = clear(get('held'));
+    changes.forEach(function (change) {
+      var words = 'Within a minute ' + change.author + ' deleted or overwrote ' + count(change.files, 'file', 'files') +
+        ' in ' + change.circle + ', ' + moment(change.date) + '. What was there before is kept until ' +
+        (change.mine_to_settle ? 'you say what becomes of it.' : 'a keeper of the circle has said what becomes of it.');
+      var line = add(make('li'), make('p', '', words));
+      if (change.mine_to_settle) {
+        add(line, add(make('div', 'row'),
+          button('Undo it', '', function () { settle(change, true); }),
+          button('It was meant', 'plain', function () { settle(change, false); })));
+      }
+      add(list, line);
+    });
+    get('held-card').hidden = !changes.length;
+  }
+
   // What would be lost with the box.
   function safety(told) {
     if (!told) { return ''; }
@@ -173,6 +198,7 @@
     var problems = clear(get('problems'));
     told.problems.forEach(function (problem) { add(problems, make('li', '', problem)); });
     get('problems-card').hidden = !told.problems.length;
+    showHeld(told.held);
     facts(get('facts'), [
       ['Light', light(told)[1]],
       ['Copies', safety(told.safety)],

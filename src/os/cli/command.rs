@@ -106,6 +106,13 @@ pub enum Command {
         /// Another path.
         to: Option<String>,
     },
+    /// Tells which mass changes are held back, or says what becomes of one.
+    Held {
+        /// Of which something is said; `None` tells all.
+        change: Option<String>,
+        /// What it replaced comes back; else it was meant.
+        undo: bool,
+    },
     /// Pins files and directories, or takes pins away.
     Pin {
         /// In the tree or below the mount, at least one.
@@ -213,7 +220,7 @@ impl Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 25] = [
+pub(super) const COMMANDS: [Spec; 26] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
@@ -229,6 +236,7 @@ pub(super) const COMMANDS: [Spec; 25] = [
     Spec { second: Some("FILE"), ..Spec::new("export-torrent", &["announce"], Some("PATH")) },
     Spec::new("versions", &[], Some("[PATH]")),
     Spec { second: Some("[VERSION]"), ..Spec::new("restore", &["to"], Some("PATH")) },
+    Spec::new("held", &["accept", "undo"], Some("[CHANGE]")),
     Spec { many: true, ..Spec::new("pin", &[], Some("PATH")) },
     Spec { many: true, ..Spec::new("unpin", &[], Some("PATH")) },
     Spec { many: true, ..Spec::new("free", &[], Some("PATH")) },
@@ -291,6 +299,8 @@ struct Line {
     watch: bool,
     forget: bool,
     change: bool,
+    accept: bool,
+    undo: bool,
     always: bool,
     skip: Vec<&'static str>,
     node: NodeFlags,
@@ -342,6 +352,8 @@ impl Line {
             "watch" => std::mem::replace(&mut self.watch, true),
             "forget" => std::mem::replace(&mut self.forget, true),
             "change" => std::mem::replace(&mut self.change, true),
+            "accept" => std::mem::replace(&mut self.accept, true),
+            "undo" => std::mem::replace(&mut self.undo, true),
             "always" => std::mem::replace(&mut self.always, true),
             "cache" => std::mem::replace(&mut self.node.cache, true),
             "mount" => self.node.mount.replace(self.value(flag, parser)?.into()).is_some(),
@@ -491,6 +503,13 @@ impl Line {
             "export-torrent" => Command::ExportTorrent { path: operand, file: second.into(), announce: self.announce },
             "versions" => Command::Versions { path: operand },
             "restore" => Command::Restore { version: self.version_number(&second)?, path: operand, to: self.to },
+            "held" => {
+                let change = Some(operand).filter(|change| !change.is_empty());
+                if usize::from(self.accept) + usize::from(self.undo) != usize::from(change.is_some()) {
+                    return Err(self.wrong("a change is followed by either --accept or --undo"));
+                }
+                Command::Held { change, undo: self.undo }
+            }
             "pin" => Command::Pin { paths: self.paths(operand), pinned: true },
             "unpin" => Command::Pin { paths: self.paths(operand), pinned: false },
             "free" => Command::Free { paths: self.paths(operand) },

@@ -15,6 +15,7 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("export-torrent") => EXPORT_TORRENT,
         Some("versions") => VERSIONS,
         Some("restore") => RESTORE,
+        Some("held") => HELD,
         Some("pin") => PIN,
         Some("unpin") => UNPIN,
         Some("free") => FREE,
@@ -59,6 +60,7 @@ Rented servers with a stock BitTorrent client:
 Older versions:
   versions   a file's older versions, or what was deleted in a directory
   restore    put one back
+  held       much was deleted or overwritten at once: say whether it was meant
 Room on this box's disk:
   pin        fetch files and directories, and keep them here
   unpin      take that back
@@ -240,6 +242,24 @@ Usage: dustfs restore PATH [VERSION] [--to PATH]
 Examples:
   dustfs restore Friends/letter.txt
   dustfs restore Friends/letter.txt 3 --to Friends/letter-of-may.txt
+";
+
+const HELD: &str = "\
+Lists mass changes: over 100 files, and over a tenth of the circle's, that one
+member deleted or overwrote within a minute, as by a slip of the hand or by a
+program that takes files hostage. All nodes show the change; what it replaced is
+kept, whatever its age, until a keeper of the circle says what becomes of it.
+
+Usage: dustfs held [CHANGE (--accept | --undo)]
+
+  CHANGE    as `dustfs held` lists it
+  --accept  it was meant: what it replaced goes with time, as after any change
+  --undo    put back what it deleted or overwrote; what somebody wrote since
+            stays, and so does what it made anew
+
+Examples:
+  dustfs held
+  dustfs held 3fa94c01 --undo
 ";
 
 const PIN: &str = "\

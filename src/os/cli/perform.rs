@@ -56,6 +56,8 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         Command::Pin { paths, pinned } => asking.pin(paths, pinned),
         Command::Free { paths } => asking.free(paths),
         Command::Restore { path, version, to } => asking.restore(path, version, to),
+        Command::Held { change: None, .. } => asking.show(&Call::Status, |status: &Status| show::held(&status.held)),
+        Command::Held { change: Some(id), undo } => asking.settle(id, undo),
         Command::Password { forget } => asking.password(forget),
         Command::Press(milliseconds) => asking.press(milliseconds),
         Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
@@ -196,9 +198,15 @@ impl Asking<'_> {
     fn restore(&mut self, path: String, version: Option<u64>, to: Option<String>) -> Result<(), CliError> {
         let path = self.in_tree(path)?;
         let to = to.map(|to| self.in_tree(to)).transpose()?;
-        self.show(&Call::Restore { path, version, to }, |answer: &RestoredAnswer| match answer.restored {
-            1 => "put back 1 file\n".into(),
-            files => format!("put back {files} files\n"),
+        self.show(&Call::Restore { path, version, to }, |answer: &RestoredAnswer| {
+            format!("put back {}\n", show::files(answer.restored))
+        })
+    }
+
+    fn settle(&mut self, id: String, undo: bool) -> Result<(), CliError> {
+        self.show(&Call::Held { id, undo }, |answer: &RestoredAnswer| match (undo, answer.restored) {
+            (true, files) => format!("put back {}\n", show::files(files)),
+            (false, _) => "what it replaced goes with time, as after any change\n".into(),
         })
     }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use crate::node::status::{
-    Freed, Friend, PairingStatus, SafetyStatus, SignInStatus, Source, Status, Transfer, Transfers, Versions,
+    Freed, Friend, HeldChange, PairingStatus, SafetyStatus, SignInStatus, Source, Status, Transfer, Transfers, Versions,
 };
 
 /// The status as a page of words.
@@ -57,6 +57,9 @@ pub fn status(status: &Status) -> String {
         if circle.conflicts > 0 {
             let _ = writeln!(text, "\nconflicts in {name}: {} files show a second version", circle.conflicts);
         }
+    }
+    if !status.held.is_empty() {
+        text.push_str("\nheld back: much was deleted or overwritten at once; see `dustfs held`\n");
     }
     for problem in &status.problems {
         let _ = writeln!(text, "\nproblem: {}", printable(problem));
@@ -151,6 +154,35 @@ pub fn friends(friends: &[Friend]) -> String {
         ]);
     }
     table.draw()
+}
+
+/// A number of files.
+pub fn files(count: u64) -> String {
+    if count == 1 { "1 file".into() } else { format!("{count} files") }
+}
+
+/// The mass changes that are held back.
+pub fn held(held: &[HeldChange]) -> String {
+    if held.is_empty() {
+        return "nothing is held back\n".into();
+    }
+    let mut table = Table::new(&[Align::Left, Align::Left, Align::Left, Align::Right, Align::Left]);
+    table.row(["CHANGE", "DATE (UTC)", "BY", "FILES", "CIRCLE"].map(String::from));
+    for held in held {
+        let (id, author, circle) = (printable(&held.id), printable(&held.author), printable(&held.circle));
+        table.row([id, date(&held.date), author, held.files.to_string(), circle]);
+    }
+    let next = match held.iter().any(|held| held.mine_to_settle) {
+        true => {
+            "Each deleted or overwrote that many files within a minute. Was it meant?\n\
+                 Yes: `dustfs held CHANGE --accept`. No: `dustfs held CHANGE --undo`.\n"
+        }
+        false => {
+            "Each deleted or overwrote that many files within a minute. Ask a keeper of the\n\
+                  circle whether it was meant: what was replaced is kept until one has said.\n"
+        }
+    };
+    format!("{}\n{next}", table.draw())
 }
 
 /// The older versions of a file, the newest first, and what was deleted below a directory.
@@ -563,6 +595,7 @@ mod tests {
             pairing: PairingStatus::default(),
             sign_in: Some(SignInStatus { code: 47, shown: true }),
             problems: vec!["the disk is nearly full: free some space".into()],
+            held: Vec::new(),
         });
         for part in [
             "node         attic (4be1c04be1c0)\n",
