@@ -3,8 +3,9 @@
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`, `/v1/check`, `/v1/import-progress`; `POST /v1/check/start`,
 //! `/v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`,
-//! `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/password`, `/v1/press`, `/v1/unmount`, `/v1/lock`, `/v1/unlock`,
-//! `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
+//! `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`, `/v1/unmount`,
+//! `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
+//! where there is one.
 
 use std::fmt;
 
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 use super::import::ImportStatus;
 use crate::base::TransportKey;
 use crate::node::io::{Answer, OpError};
-use crate::node::status::{CheckStatus, Friend, Status, Transfers, Versions};
+use crate::node::status::{CheckStatus, Freed, Friend, Status, Transfers, Versions};
 use crate::seal::state::Passphrase;
 use crate::wire::statement::{Role, check_label};
 
@@ -127,6 +128,18 @@ pub enum Call {
     },
     /// How the import gets on, or how the last one went. Answered by [`Outcome::Import`].
     Imported,
+    /// Pins what is at a path, or takes its pin away, see [`crate::node::io::Op::Pin`]. Answered by [`Outcome::Done`].
+    Pin {
+        /// In the tree, as `Friends/film`.
+        path: String,
+        /// False takes it away.
+        pinned: bool,
+    },
+    /// Lets bodies go that enough others hold, see [`crate::node::io::Op::Free`]. Answered by [`Outcome::Freed`].
+    Free {
+        /// In the tree, as `Friends/film`.
+        path: String,
+    },
     /// Sets the password for WebDAV, or forgets it. Answered by [`Outcome::Done`].
     Password {
         /// `None` forgets.
@@ -180,6 +193,8 @@ impl Call {
             Call::Held { .. } => ("POST", "/v1/held"),
             Call::Import { .. } => ("POST", "/v1/import"),
             Call::Imported => ("GET", "/v1/import-progress"),
+            Call::Pin { .. } => ("POST", "/v1/pin"),
+            Call::Free { .. } => ("POST", "/v1/free"),
             Call::Password { .. } => ("POST", "/v1/password"),
             Call::Press { .. } => ("POST", "/v1/press"),
             Call::Unmount => ("POST", "/v1/unmount"),
@@ -211,7 +226,8 @@ impl Call {
             Call::Leave { circle } => Some(json!({ "circle": circle })),
             Call::Guest { circle, name, key } => Some(json!({ "circle": circle, "name": name, "key": key.hex() })),
             Call::ExportTorrent { path, announce } => Some(json!({ "path": path, "announce": announce })),
-            Call::Versions { path } => Some(json!({ "path": path })),
+            Call::Versions { path } | Call::Free { path } => Some(json!({ "path": path })),
+            Call::Pin { path, pinned } => Some(json!({ "path": path, "pinned": pinned })),
             Call::Restore { path, version, to } => Some(json!({ "path": path, "version": version, "to": to })),
             Call::Held { id, undo } => Some(json!({ "id": id, "undo": undo })),
             Call::Import { from, into } => Some(json!({ "from": from, "into": into })),
@@ -231,8 +247,8 @@ pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" | "check" | "import-progress" => Some("GET"),
         "check/start" | "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "versions"
-        | "restore" | "held" | "import" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase"
-        | "stop" => Some("POST"),
+        | "restore" | "held" | "import" | "pin" | "free" | "password" | "press" | "unmount" | "lock" | "unlock"
+        | "passphrase" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -271,9 +287,19 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
         "guest" => guest(body),
         "export-torrent" => export_torrent(body),
         "versions" => {
-            let VersionsBody { path } = parse(body)?;
+            let PathBody { path } = parse(body)?;
             check_path(&path)?;
             Ok(Call::Versions { path })
+        }
+        "pin" => {
+            let PinBody { path, pinned } = parse(body)?;
+            check_path(&path)?;
+            Ok(Call::Pin { path, pinned })
+        }
+        "free" => {
+            let PathBody { path } = parse(body)?;
+            check_path(&path)?;
+            Ok(Call::Free { path })
         }
         "restore" => {
             let RestoreBody { path, version, to } = parse(body)?;
@@ -381,8 +407,15 @@ struct ExportBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct VersionsBody {
+struct PathBody {
     path: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PinBody {
+    path: String,
+    pinned: bool,
 }
 
 #[derive(Deserialize)]
@@ -565,6 +598,8 @@ pub enum Outcome {
     Torrent(Vec<u8>),
     /// Older versions and what was deleted.
     Versions(Box<Versions>),
+    /// What went, and what stays.
+    Freed(Freed),
     /// How many files were put back, as `{"restored": NUMBER}`.
     Restored(u64),
     /// `{}`.
@@ -614,6 +649,7 @@ pub fn outcome(answer: Answer) -> Option<Outcome> {
         Answer::Invite(text) => Some(Outcome::Invite(text)),
         Answer::Certificate(pem) => Some(Outcome::Certificate(pem)),
         Answer::Restored(files) => Some(Outcome::Restored(files)),
+        Answer::Freed(freed) => Some(Outcome::Freed(Freed::new(&freed))),
         Answer::Entry(_) | Answer::Created(..) | Answer::Opened(_) | Answer::Written(_) => None,
     }
 }
@@ -631,6 +667,7 @@ pub fn render(result: &Result<Outcome, ApiError>) -> (u16, String) {
         Ok(Outcome::Import(status)) => serde_json::to_string(status),
         Ok(Outcome::Torrent(bytes)) => serde_json::to_string(&TorrentAnswer { torrent: BASE64.encode(bytes) }),
         Ok(Outcome::Versions(versions)) => serde_json::to_string(versions),
+        Ok(Outcome::Freed(freed)) => serde_json::to_string(freed),
         Ok(Outcome::Restored(restored)) => serde_json::to_string(&RestoredAnswer { restored: *restored }),
         Ok(Outcome::Done) => Ok("{}".to_owned()),
         Err(error) => return (error.status, error.body()),
@@ -689,7 +726,7 @@ impl ApiError {
 
     fn not_found(path: &str) -> Self {
         Self::new(404, format!("there is nothing at {}", shorten(path)))
-            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, guest, export-torrent, import, import-progress, password, press, unmount, stop")
+            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, guest, export-torrent, versions, restore, pin, free, import, import-progress, password, press, unmount, stop")
     }
 
     fn body(&self) -> String {

@@ -17,6 +17,7 @@ mod epochs;
 mod exchange;
 mod files;
 mod fork;
+mod freeing;
 #[cfg(feature = "panel")]
 mod front;
 mod handles;
@@ -31,11 +32,14 @@ mod moved;
 mod op;
 mod pairing;
 mod peers;
+mod pins;
 mod publish;
 mod question;
 mod quick;
+mod quota;
 mod read;
 mod reclaim;
+mod safety;
 mod scrub;
 mod space;
 mod stock;
@@ -60,16 +64,19 @@ use sha2::{Digest, Sha256};
 use self::care::Care;
 use self::circle::Circle;
 use self::files::Files;
+pub use self::freeing::{Freed, Stay};
 use self::identity::Me;
 pub use self::identity::{StartError, new_identity};
 use self::io::{
     Action, Answer, DiskError, DiskRequest, Done, Input, Op, OpError, Reply, Segment, Stale, Trust, TrustedCircle,
 };
 use self::peers::Peers;
+pub use self::pins::{Presence, RESERVED};
 pub use self::scrub::ScrubRate;
 use self::vault::Vault;
 use crate::base::{CircleId, ConnId, InfoHash, Instant, Now, ObjectId, Rng, Snapshot, Ticket, TransportKey};
 use crate::keep::Retention;
+use crate::keep::pledges::Message;
 use crate::ledger::Ledger;
 use crate::pair::{Button, Inviter};
 use crate::roster::address::AddressBook;
@@ -95,8 +102,12 @@ pub struct NodeConfig {
     pub fetch: Fetch,
     /// What whoever started the node found wrong, in words: shown as a fault of the disk.
     pub problem: Option<String>,
-    /// Bytes that are kept for circles in which this node is a cache; `None` leaves it to the disk.
+    /// Bytes that are kept for circles in which this node is a cache, where `None` leaves it to the disk, and of the files
+    /// of the others, where `None` sets no limit.
     pub quota: Option<u64>,
+    /// How many others have to hold a body whole before this node lets it go; `None` means
+    /// [`COPIES`](crate::keep::pledges::COPIES).
+    pub copies: Option<usize>,
     /// How long older versions are kept, in powered-on time; `None` means [`KEEP_TIME`](crate::keep::KEEP_TIME).
     pub versions_time: Option<Duration>,
     /// Bytes that they may take; `None` means a tenth of the disk.
@@ -127,6 +138,10 @@ pub struct Node<S> {
     pairing: pairing::Pairing,
     stock: stock::Stock,
     files: Files,
+    freeing: freeing::Freeing,
+    pins: pins::Pins,
+    quota: quota::Quota,
+    safety: safety::Safety,
     actions: VecDeque<Action>,
     next_ticket: u64,
     asked: BTreeMap<Ticket, Asked>,
@@ -180,6 +195,10 @@ enum Effect {
     Punch(Vec<Segment>),
     Frame(ConnId, Bytes),
     Paired(String),
+    /// A pledge is to be told.
+    Pledged(CircleId, Message),
+    /// A body went, and these are to be told.
+    LetGo(CircleId, Vec<Message>),
 }
 
 /// The batch waits this long for more when nobody waits for it.
@@ -206,6 +225,8 @@ impl<S: Snapshot> Node<S> {
         let mut first = [0; 8];
         first.copy_from_slice(&Sha256::digest([&entropy[..], b"decisions"].concat())[..8]);
         let seed = u64::from_be_bytes(first);
+        let freeing = freeing::Freeing::new(config.copies);
+        let quota = quota::Quota::new(config.quota);
         let vault = Vault::new(config.quota, Retention::new(config.versions_time, config.versions_room));
         let mut node = Self {
             config,
@@ -226,6 +247,10 @@ impl<S: Snapshot> Node<S> {
             pairing: pairing::Pairing::new(button),
             stock: stock::Stock::default(),
             files: Files::default(),
+            freeing,
+            pins: pins::Pins::default(),
+            quota,
+            safety: safety::Safety::default(),
             actions: VecDeque::new(),
             next_ticket: 1,
             asked: BTreeMap::new(),
@@ -320,6 +345,10 @@ impl<S: Snapshot> Node<S> {
             self.mirror_timeout(),
             self.keep_timeout(),
             self.scrub_timeout(),
+            self.freeing_timeout(),
+            self.pins_timeout(),
+            self.quota_timeout(),
+            self.safety_timeout(),
             self.inviter.poll_timeout(self.now.instant),
             self.question.poll_timeout(),
             #[cfg(feature = "panel")]
@@ -374,11 +403,15 @@ impl<S: Snapshot> Node<S> {
     fn settle(&mut self) {
         self.publish_due();
         self.sync_due();
+        self.pins_due();
         self.swarm.handle_timeout(self.now.instant);
         self.feed_swarm();
         self.drain_swarm();
         self.keep_due();
         self.care_due();
+        self.quota_due();
+        self.freeing_due();
+        self.safety_due();
         #[cfg(feature = "panel")]
         self.gestures_due();
         self.pairing_due();
@@ -444,13 +477,19 @@ impl<S: Snapshot> Node<S> {
             Effect::Stopped(ticket) => self.stopped(ticket, None),
             Effect::Push(circle, dot) => self.push(&circle, &dot),
             Effect::Announce(circle) => self.announce_later(&circle),
-            Effect::Whole(info_hash) => self.tell_changed(&info_hash),
+            Effect::Whole(info_hash) => {
+                self.quota_soon();
+                self.safety_soon();
+                self.tell_changed(&info_hash);
+            }
             Effect::Punch(segments) => {
                 self.punches.push_back((Ticket(self.next_ticket), segments));
                 self.punch_due();
             }
             Effect::Frame(conn, payload) => self.send(conn, 0, payload, Bytes::new()),
             Effect::Paired(circle) => self.paired(circle),
+            Effect::Pledged(circle, told) => self.pledged(&circle, told),
+            Effect::LetGo(circle, told) => self.tell_all(&circle, told),
         }
     }
 

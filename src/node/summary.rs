@@ -45,6 +45,8 @@ impl<S: Snapshot> Node<S> {
             passphrase: None,
             cache: self.cache_status(),
             scrub: self.scrub_status(),
+            room: self.room_status().filter(|_| reads),
+            safety: self.safety_status().filter(|_| reads),
             sign_in: self.sign_in_pending().map(|code| SignInStatus { code, shown: self.code_shown() }),
             pairing: PairingStatus { shown: self.code_shown(), ..self.pairing_status() },
             problems,
@@ -97,7 +99,12 @@ impl<S: Snapshot> Node<S> {
         for (info_hash, torrent) in torrents {
             match torrent.state {
                 Held::Whole => held += 1,
-                _ if torrent.wanted && self.vault.cache.standing(info_hash) != Some(Standing::Gone) => wanted += 1,
+                _ if torrent.wanted
+                    && !torrent.freed
+                    && self.vault.cache.standing(info_hash) != Some(Standing::Gone) =>
+                {
+                    wanted += 1
+                }
                 _ => {}
             }
         }

@@ -304,6 +304,7 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
         fetch,
         problem: config.problem.clone(),
         quota: config.quota,
+        copies: config.copies,
         versions_time: config.versions_time,
         versions_room: config.versions,
         scrub: config.scrub,
@@ -592,6 +593,8 @@ impl Api {
                     return Ok(Outcome::Versions(Box::new(versions)));
                 }
                 Call::Held { id, undo } => Op::Held { id, undo },
+                Call::Pin { path, pinned } => Op::Pin { path, pinned },
+                Call::Free { path } => Op::Free { path },
                 Call::Restore { path, version, to } => Op::Restore { path, version, to },
                 call @ (Call::Import { .. } | Call::Imported) => return self.import(call),
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },

@@ -15,6 +15,7 @@ mod commands;
 mod conformance;
 mod crash;
 mod dav;
+mod freeing;
 mod harness;
 mod held;
 mod import;

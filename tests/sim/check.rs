@@ -86,7 +86,7 @@ impl World {
             // A cache with a quota takes what fits.
             let wants_all = match machine.role {
                 Some(Role::Cache) => machine.config.quota.is_none(),
-                _ => machine.config.fetch == dustfs::node::Fetch::Everything,
+                _ => machine.config.quota.is_none() && machine.config.fetch == dustfs::node::Fetch::Everything,
             };
             // What only a removed member had may be gone for good.
             if machine.removed || !wants_all || self.lost_anything() {

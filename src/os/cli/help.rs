@@ -19,6 +19,9 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("check") => CHECK,
         Some("copy-state") => COPY_STATE,
         Some("import") => IMPORT,
+        Some("pin") => PIN,
+        Some("unpin") => UNPIN,
+        Some("free") => FREE,
         Some("password") => PASSWORD,
         Some("press") => PRESS,
         Some("status") => STATUS,
@@ -66,6 +69,10 @@ Older versions:
 The disk:
   check      whether all that is kept here is there and whole
   copy-state copy the state to a larger disk
+Room on this box's disk:
+  pin        fetch files and directories, and keep them here
+  unpin      take that back
+  free       let go of files that enough friends hold
 Look:
   status     how the node and its circles are
   friends    who the friends are, and what went to and from each
@@ -138,6 +145,7 @@ The config file is TOML; a flag beats its key. The keys:
   mount = \"/srv/dust\"
   cache = false
   quota = \"20 GB\"
+  copies = 2              # others that hold a file before it is let go, 1 to 16
   fetch = \"everything\"
   cache_bytes = 4194304   # the ledger's memory, 1 MiB to 1 GiB
   threads = 2             # of the mount, 1 to 64
@@ -299,6 +307,47 @@ run.
 
 Examples:
   dustfs copy-state /mnt/large/dustfs
+";
+
+const PIN: &str = "\
+Fetches a file, or all that is and ever comes to be below a directory, whatever
+the node's policy, and keeps it here: it is not let go for room. A circle's name
+means all of it. A pin is this node's own matter, and follows what it is on
+when that is renamed. In the mount: setfattr -n user.dustfs.pinned -v 1 DIR.
+
+Usage: dustfs pin PATH...
+
+  PATH  in the tree (Friends/films) or below the mount
+
+Examples:
+  dustfs pin Friends/films
+  dustfs pin Home Friends/a.mkv
+";
+
+const UNPIN: &str = "\
+Takes a pin away. What is here stays until it is let go.
+
+Usage: dustfs unpin PATH...
+
+  PATH  in the tree (Friends/films) or below the mount
+
+Examples:
+  dustfs unpin Friends/films
+";
+
+const FREE: &str = "\
+Lets go of the bytes of a file, or of all files below a directory: they still
+show, and come again from friends when they are opened. A file goes only when
+two others who are online hold it whole and have promised to keep it; with
+fewer than three boxes in a circle nothing goes. What is open stays.
+
+Usage: dustfs free PATH...
+
+  PATH  in the tree (Friends/films) or below the mount
+
+Examples:
+  dustfs free Friends/films
+  dustfs free Friends/a.mkv Friends/b.mkv
 ";
 
 const PRESS: &str = "\

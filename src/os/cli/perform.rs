@@ -12,7 +12,7 @@ use super::command::{Command, Globals, InviteFrom};
 use super::config::NodeConfig;
 use super::{CliError, guest, secret, show};
 use crate::lan::api::{Call, CertificateAnswer, CircleAnswer, INVITE_MAX, InviteAnswer, RestoredAnswer, TorrentAnswer};
-use crate::node::status::{CheckStatus, Friend, Status, Transfers, Versions};
+use crate::node::status::{CheckStatus, Freed, Friend, Status, Transfers, Versions};
 use crate::os::copy::copy_state;
 use crate::os::http::{Client, ClientError};
 use crate::os::run;
@@ -54,6 +54,8 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
             let shown = path.clone();
             asking.show(&Call::Versions { path }, |versions: &Versions| show::versions(&shown, versions))
         }
+        Command::Pin { paths, pinned } => asking.pin(paths, pinned),
+        Command::Free { paths } => asking.free(paths),
         Command::Restore { path, version, to } => asking.restore(path, version, to),
         Command::Held { change: None, .. } => asking.show(&Call::Status, |status: &Status| show::held(&status.held)),
         Command::Held { change: Some(id), undo } => asking.settle(id, undo),
@@ -258,6 +260,28 @@ impl Asking<'_> {
             }
             pause(CHECK_EVERY);
         }
+    }
+
+    fn pin(&mut self, paths: Vec<String>, pinned: bool) -> Result<(), CliError> {
+        for path in paths {
+            let shown = show::printable(&path);
+            let told = match pinned {
+                true => format!("{shown} is pinned: all of it is fetched, and stays\n"),
+                false => format!("{shown} is not pinned any more\n"),
+            };
+            let path = self.in_tree(path)?;
+            self.show(&Call::Pin { path, pinned }, |_: &Value| told.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Each path by itself: what of the others went is gone, also when one is refused.
+    fn free(&mut self, paths: Vec<String>) -> Result<(), CliError> {
+        for path in paths {
+            let (path, shown) = (self.in_tree(path.clone())?, path);
+            self.show(&Call::Free { path }, |freed: &Freed| show::freed(&shown, freed))?;
+        }
+        Ok(())
     }
 
     /// A path below the mount is told as the tree has it.

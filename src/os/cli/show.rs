@@ -4,8 +4,8 @@
 use std::fmt::Write;
 
 use crate::node::status::{
-    CheckStatus, Damaged, Friend, HeldChange, PairingStatus, ScrubStatus, SignInStatus, Source, Status, Transfer,
-    Transfers, Versions,
+    CheckStatus, Damaged, Freed, Friend, HeldChange, PairingStatus, SafetyStatus, ScrubStatus, SignInStatus, Source,
+    Status, Transfer, Transfers, Versions,
 };
 
 /// The status as a page of words.
@@ -32,6 +32,9 @@ pub fn status(status: &Status) -> String {
     if let Some(scrub) = &status.scrub {
         facts.row(["scrub".into(), self::scrub(scrub)]);
     }
+    if let Some(room) = &status.room {
+        facts.row(["quota".into(), format!("{} of {} of files", size(room.held_bytes), size(room.quota_bytes))]);
+    }
     if let Some(memory) = status.memory {
         facts.row(["memory".into(), size(memory)]);
     }
@@ -43,6 +46,9 @@ pub fn status(status: &Status) -> String {
         facts.row(["pairing".into(), pairing(&status.pairing)]);
     }
     text.push_str(&facts.draw());
+    if let Some(safety) = &status.safety {
+        let _ = writeln!(text, "\n{}", self::safety(safety));
+    }
     if !status.circles.is_empty() {
         text.push('\n');
         text.push_str(&circles(status));
@@ -136,6 +142,16 @@ pub fn check(check: &CheckStatus) -> String {
         let _ = writeln!(text, "{unnamed} that nothing names come free when the node is started anew");
     }
     text
+}
+
+/// What would be lost with the box, in one line.
+fn safety(safety: &SafetyStatus) -> String {
+    match safety {
+        SafetyStatus { files: 0, changes: false, .. } => "Everything is safe elsewhere, too.".into(),
+        SafetyStatus { files: 0, .. } => "The last changes are only on this box yet.".into(),
+        SafetyStatus { files: 1, bytes, .. } => format!("1 file ({}) is only on this box.", size(*bytes)),
+        SafetyStatus { files, bytes, .. } => format!("{files} files ({}) are only on this box.", size(*bytes)),
+    }
 }
 
 /// How pairing stands, in one line.
@@ -274,6 +290,19 @@ pub fn versions(path: &str, versions: &Versions) -> String {
     if text.is_empty() {
         let what = if path.is_empty() { "the tree".into() } else { printable(path) };
         text = format!("{what} has no older versions, and nothing was deleted in it\n");
+    }
+    text
+}
+
+/// What was let go at a path, and what stays.
+pub fn freed(path: &str, freed: &Freed) -> String {
+    let files = |count: u64| if count == 1 { "1 file".into() } else { format!("{count} files") };
+    let mut text = match freed.files {
+        0 => format!("nothing of {} is here\n", printable(path)),
+        count => format!("let go of {}, {}; friends hold them\n", files(count), size(freed.bytes)),
+    };
+    for staying in &freed.stay {
+        let _ = writeln!(text, "{} stay here: {}", files(staying.files), printable(&staying.why));
     }
     text
 }
@@ -483,7 +512,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::status::{CacheStatus, CircleStatus, State, Traffic};
+    use crate::node::status::{CacheStatus, CircleStatus, RoomStatus, State, Traffic};
     use crate::wire::statement::Role;
 
     fn transfer(have_bytes: u64, total_bytes: u64, rate_down: u64) -> Transfer {
@@ -649,6 +678,8 @@ mod tests {
                 last_bytes: 7 << 30,
                 last_damaged: 0,
             }),
+            room: Some(RoomStatus { held_bytes: 5 << 30, quota_bytes: 6 << 30 }),
+            safety: Some(SafetyStatus { files: 2, bytes: 3 << 20, changes: true }),
             memory: Some(20 << 20),
             pairing: PairingStatus::default(),
             sign_in: Some(SignInStatus { code: 47, shown: true }),
@@ -660,6 +691,8 @@ mod tests {
             "state        full, up 61 s\n",
             "disk         512.0 GiB free of 1.0 TiB\n",
             "cache        3.0 GiB of 20.0 GiB, 7 torrents evicted\n",
+            "quota        5.0 GiB of 6.0 GiB of files\n",
+            "\n2 files (3.0 MiB) are only on this box.\n",
             "Home    keeper  1 of 2       10  1.0 GiB  3 of 4      2\n",
             "\nfork in Home: bob signed two commits 7\n",
             "\nconflicts in Home: 4 files show a second version\n",

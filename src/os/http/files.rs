@@ -19,7 +19,7 @@ use super::page::Pulse;
 use crate::base::{Instant, Ticket};
 use crate::lan::api::ApiError;
 use crate::lan::download::{Conditions, Download};
-use crate::lan::listing::{self, LISTED};
+use crate::lan::listing::{self, LISTED, Told};
 use crate::lan::path::FilePath;
 use crate::lan::response::Response;
 use crate::lan::upload::{self, Upload, Want};
@@ -109,7 +109,10 @@ impl Tree {
             let mut listed = node.list(directory, after, LISTED + 1)?;
             let more = listed.len() > LISTED;
             listed.truncate(LISTED);
-            let entries = listed.into_iter().filter_map(|entry| Some((entry.name, node.attr(entry.inode).ok()?)));
+            let entries = listed.into_iter().filter_map(|entry| {
+                let (presence, pinned) = node.presence(entry.inode).unwrap_or_default();
+                Some(Told { attr: node.attr(entry.inode).ok()?, name: entry.name, presence, pinned })
+            });
             Ok::<_, OpError>((entries.collect::<Vec<_>>(), more))
         })?;
         Ok(listing::render(&entries, more))
