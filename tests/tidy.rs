@@ -78,7 +78,7 @@ const PRINTS: [&str; 4] = ["print", "println", "eprint", "eprintln"];
 const UNFINISHED: [&str; 3] = ["todo", "unimplemented", "dbg"];
 /// The files of `os` that may say `unsafe`, each time with its reason.
 const UNSAFE_FILES: [&str; 5] = [
-    "src/os/disk/slabs.rs",
+    "src/os/disk/files.rs",
     "src/os/fuse/mount.rs",
     "src/os/fuse/tests/reads.rs",
     "src/os/gpio/keys.rs",

@@ -2,6 +2,8 @@
 
 pub mod cache;
 pub mod holdings;
+mod mass;
+pub mod pledges;
 mod retention;
 mod shares;
 
@@ -9,6 +11,8 @@ use std::fmt;
 
 pub use cache::Cache;
 pub use holdings::{Holdings, Offer, Teller};
+pub use mass::{Change, Mass, MassChange};
+pub use pledges::Pledges;
 pub use retention::{KEEP_TIME, Retention};
 pub use shares::Shares;
 

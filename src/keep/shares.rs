@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::base::Location;
 
 /// See the module.
-#[derive(Clone, Default, Debug)]
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub struct Shares {
     /// From here up to the next line.
     counts: BTreeMap<Location, u32>,
@@ -38,6 +38,19 @@ impl Shares {
     /// How many refer to the unit at `at`.
     pub fn count(&self, at: Location) -> u32 {
         self.counts.range(..=at).next_back().map_or(0, |(_, count)| *count)
+    }
+
+    /// The stretches that anybody refers to, with their units, in order. Those that touch may be told apart or together.
+    pub fn stretches(&self) -> impl Iterator<Item = (Location, u32)> {
+        let ends = self.counts.keys().skip(1);
+        // A slab's last line counts none.
+        let used = self.counts.iter().zip(ends).filter(|((_, count), _)| **count > 0);
+        used.map(|((from, _), to)| (*from, to.unit - from.unit))
+    }
+
+    /// True where more than one refers to some of these units.
+    pub fn is_shared(&self, at: Location, units: u32) -> bool {
+        self.count(at) > 1 || self.counts.range(at..end(at, units)).any(|(_, count)| *count > 1)
     }
 
     /// Units to which exactly as many refer as in `part`, and at least one: those that only the torrents counted there use.
@@ -145,6 +158,11 @@ mod tests {
                 if slab == 0 {
                     (from..from + units).for_each(|unit| plain[unit as usize] += 1);
                 }
+                let told = shares.stretches().filter(|(at, _)| at.slab == 0);
+                let told: Vec<u32> = told.flat_map(|(at, units)| at.unit..at.unit + units).collect();
+                let used: Vec<u32> = (0..100).filter(|unit| plain[*unit as usize] > 0).collect();
+                prop_assert_eq!(told, used);
+                prop_assert_eq!(shares.is_shared(place, units), (from..from + units).any(|unit| shares.count(Location { unit, ..place }) > 1));
                 for (unit, count) in plain.iter().enumerate() {
                     prop_assert_eq!(shares.count(Location { slab: 0, unit: unit as u32 }), *count);
                 }

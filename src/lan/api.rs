@@ -1,10 +1,11 @@
 //! The JSON API as a machine: a request's method, path and body in, a checked [`Call`] out; an [`Outcome`] or an
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
-//! `GET /v1/status`, `/v1/friends`, `/v1/transfers`; `POST /v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`,
-//! `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/import` with
-//! `GET /v1/import-progress`, `/v1/password`, `/v1/press`, `/v1/unmount`, `/v1/lock`, `/v1/unlock`, `/v1/passphrase`,
-//! `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
+//! `GET /v1/status`, `/v1/friends`, `/v1/transfers`, `/v1/check`, `/v1/import-progress`; `POST /v1/check/start`,
+//! `/v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`,
+//! `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`, `/v1/unmount`,
+//! `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
+//! where there is one.
 
 use std::fmt;
 
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 use super::import::ImportStatus;
 use crate::base::TransportKey;
 use crate::node::io::{Answer, OpError};
-use crate::node::status::{Friend, Status, Transfers, Versions};
+use crate::node::status::{CheckStatus, Freed, Friend, Status, Transfers, Versions};
 use crate::seal::state::Passphrase;
 use crate::wire::statement::{Role, check_label};
 
@@ -42,6 +43,13 @@ pub enum Call {
     Friends,
     /// Answered by [`Outcome::Transfers`].
     Transfers,
+    /// How a check of the vault stands. Answered by [`Outcome::Check`].
+    Check,
+    /// Begins a check of the vault. Answered by [`Outcome::Done`].
+    StartCheck {
+        /// Hash everything.
+        full: bool,
+    },
     /// Opens an invite. Answered by [`Outcome::Invite`].
     Invite {
         /// To which circle; `None` lets the node choose, see [`crate::node::io::Op::Invite`].
@@ -103,6 +111,13 @@ pub enum Call {
         /// Another path, where nothing is yet; `None` means where it was.
         to: Option<String>,
     },
+    /// Says what becomes of a mass change, see [`crate::node::io::Op::Held`]. Answered by [`Outcome::Restored`].
+    Held {
+        /// Which.
+        id: String,
+        /// What it replaced comes back; else it may go with time.
+        undo: bool,
+    },
     /// Brings a directory of the machine's into the tree. Answered by [`Outcome::Import`] when it has begun; it goes on
     /// while [`Call::Imported`] is asked again and again.
     Import {
@@ -113,6 +128,18 @@ pub enum Call {
     },
     /// How the import gets on, or how the last one went. Answered by [`Outcome::Import`].
     Imported,
+    /// Pins what is at a path, or takes its pin away, see [`crate::node::io::Op::Pin`]. Answered by [`Outcome::Done`].
+    Pin {
+        /// In the tree, as `Friends/film`.
+        path: String,
+        /// False takes it away.
+        pinned: bool,
+    },
+    /// Lets bodies go that enough others hold, see [`crate::node::io::Op::Free`]. Answered by [`Outcome::Freed`].
+    Free {
+        /// In the tree, as `Friends/film`.
+        path: String,
+    },
     /// Sets the password for WebDAV, or forgets it. Answered by [`Outcome::Done`].
     Password {
         /// `None` forgets.
@@ -152,6 +179,8 @@ impl Call {
             Call::Status => ("GET", "/v1/status"),
             Call::Friends => ("GET", "/v1/friends"),
             Call::Transfers => ("GET", "/v1/transfers"),
+            Call::Check => ("GET", "/v1/check"),
+            Call::StartCheck { .. } => ("POST", "/v1/check/start"),
             Call::Invite { .. } => ("POST", "/v1/invite"),
             Call::Join { .. } => ("POST", "/v1/join"),
             Call::Found { .. } => ("POST", "/v1/found"),
@@ -161,8 +190,11 @@ impl Call {
             Call::ExportTorrent { .. } => ("POST", "/v1/export-torrent"),
             Call::Versions { .. } => ("POST", "/v1/versions"),
             Call::Restore { .. } => ("POST", "/v1/restore"),
+            Call::Held { .. } => ("POST", "/v1/held"),
             Call::Import { .. } => ("POST", "/v1/import"),
             Call::Imported => ("GET", "/v1/import-progress"),
+            Call::Pin { .. } => ("POST", "/v1/pin"),
+            Call::Free { .. } => ("POST", "/v1/free"),
             Call::Password { .. } => ("POST", "/v1/password"),
             Call::Press { .. } => ("POST", "/v1/press"),
             Call::Unmount => ("POST", "/v1/unmount"),
@@ -179,10 +211,12 @@ impl Call {
             Call::Status
             | Call::Friends
             | Call::Transfers
+            | Call::Check
             | Call::Imported
             | Call::Unmount
             | Call::Lock
             | Call::Stop => None,
+            Call::StartCheck { full } => Some(json!({ "full": full })),
             Call::Invite { circle, role, minutes } => {
                 Some(json!({ "circle": circle, "role": role, "minutes": minutes }))
             }
@@ -192,8 +226,10 @@ impl Call {
             Call::Leave { circle } => Some(json!({ "circle": circle })),
             Call::Guest { circle, name, key } => Some(json!({ "circle": circle, "name": name, "key": key.hex() })),
             Call::ExportTorrent { path, announce } => Some(json!({ "path": path, "announce": announce })),
-            Call::Versions { path } => Some(json!({ "path": path })),
+            Call::Versions { path } | Call::Free { path } => Some(json!({ "path": path })),
+            Call::Pin { path, pinned } => Some(json!({ "path": path, "pinned": pinned })),
             Call::Restore { path, version, to } => Some(json!({ "path": path, "version": version, "to": to })),
+            Call::Held { id, undo } => Some(json!({ "id": id, "undo": undo })),
             Call::Import { from, into } => Some(json!({ "from": from, "into": into })),
             Call::Password { text } => Some(json!({ "password": text.as_ref().map(|text| text.as_str()) })),
             Call::Press { held_ms } => Some(json!({ "held_ms": held_ms })),
@@ -209,9 +245,10 @@ impl Call {
 /// The one method that `path` is asked for by; `None` when nothing is there.
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
-        "status" | "friends" | "transfers" | "import-progress" => Some("GET"),
-        "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "versions" | "restore"
-        | "import" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
+        "status" | "friends" | "transfers" | "check" | "import-progress" => Some("GET"),
+        "check/start" | "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "versions"
+        | "restore" | "held" | "import" | "pin" | "free" | "password" | "press" | "unmount" | "lock" | "unlock"
+        | "passphrase" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -229,6 +266,11 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
         "status" => nothing(body).map(|()| Call::Status),
         "friends" => nothing(body).map(|()| Call::Friends),
         "transfers" => nothing(body).map(|()| Call::Transfers),
+        "check" => nothing(body).map(|()| Call::Check),
+        "check/start" => {
+            let CheckBody { full } = parse(body)?;
+            Ok(Call::StartCheck { full })
+        }
         "invite" => invite(body),
         "join" => join(body),
         "found" => {
@@ -245,15 +287,29 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
         "guest" => guest(body),
         "export-torrent" => export_torrent(body),
         "versions" => {
-            let VersionsBody { path } = parse(body)?;
+            let PathBody { path } = parse(body)?;
             check_path(&path)?;
             Ok(Call::Versions { path })
+        }
+        "pin" => {
+            let PinBody { path, pinned } = parse(body)?;
+            check_path(&path)?;
+            Ok(Call::Pin { path, pinned })
+        }
+        "free" => {
+            let PathBody { path } = parse(body)?;
+            check_path(&path)?;
+            Ok(Call::Free { path })
         }
         "restore" => {
             let RestoreBody { path, version, to } = parse(body)?;
             check_path(&path)?;
             to.as_deref().map_or(Ok(()), check_path)?;
             Ok(Call::Restore { path, version, to })
+        }
+        "held" => {
+            let HeldBody { id, undo } = parse(body)?;
+            Ok(Call::Held { id, undo })
         }
         "import" => {
             let ImportBody { from, into } = parse(body)?;
@@ -294,6 +350,12 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Nothing {}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CheckBody {
+    full: bool,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -345,8 +407,15 @@ struct ExportBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct VersionsBody {
+struct PathBody {
     path: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PinBody {
+    path: String,
+    pinned: bool,
 }
 
 #[derive(Deserialize)]
@@ -355,6 +424,13 @@ struct RestoreBody {
     path: String,
     version: Option<u64>,
     to: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HeldBody {
+    id: String,
+    undo: bool,
 }
 
 #[derive(Deserialize)]
@@ -508,6 +584,8 @@ pub enum Outcome {
     Friends(Vec<Friend>),
     /// The transfers.
     Transfers(Transfers),
+    /// How a check stands.
+    Check(Box<CheckStatus>),
     /// An invite's text, as `{"invite": TEXT}`.
     Invite(String),
     /// A circle's name, as `{"circle": NAME}`.
@@ -520,6 +598,8 @@ pub enum Outcome {
     Torrent(Vec<u8>),
     /// Older versions and what was deleted.
     Versions(Box<Versions>),
+    /// What went, and what stays.
+    Freed(Freed),
     /// How many files were put back, as `{"restored": NUMBER}`.
     Restored(u64),
     /// `{}`.
@@ -569,6 +649,7 @@ pub fn outcome(answer: Answer) -> Option<Outcome> {
         Answer::Invite(text) => Some(Outcome::Invite(text)),
         Answer::Certificate(pem) => Some(Outcome::Certificate(pem)),
         Answer::Restored(files) => Some(Outcome::Restored(files)),
+        Answer::Freed(freed) => Some(Outcome::Freed(Freed::new(&freed))),
         Answer::Entry(_) | Answer::Created(..) | Answer::Opened(_) | Answer::Written(_) => None,
     }
 }
@@ -579,12 +660,14 @@ pub fn render(result: &Result<Outcome, ApiError>) -> (u16, String) {
         Ok(Outcome::Status(status)) => serde_json::to_string(status),
         Ok(Outcome::Friends(friends)) => serde_json::to_string(friends),
         Ok(Outcome::Transfers(transfers)) => serde_json::to_string(transfers),
+        Ok(Outcome::Check(check)) => serde_json::to_string(check),
         Ok(Outcome::Invite(invite)) => serde_json::to_string(&InviteAnswer { invite: invite.clone() }),
         Ok(Outcome::Circle(circle)) => serde_json::to_string(&CircleAnswer { circle: circle.clone() }),
         Ok(Outcome::Certificate(pem)) => serde_json::to_string(&CertificateAnswer { certificate: pem.clone() }),
         Ok(Outcome::Import(status)) => serde_json::to_string(status),
         Ok(Outcome::Torrent(bytes)) => serde_json::to_string(&TorrentAnswer { torrent: BASE64.encode(bytes) }),
         Ok(Outcome::Versions(versions)) => serde_json::to_string(versions),
+        Ok(Outcome::Freed(freed)) => serde_json::to_string(freed),
         Ok(Outcome::Restored(restored)) => serde_json::to_string(&RestoredAnswer { restored: *restored }),
         Ok(Outcome::Done) => Ok("{}".to_owned()),
         Err(error) => return (error.status, error.body()),
@@ -643,7 +726,7 @@ impl ApiError {
 
     fn not_found(path: &str) -> Self {
         Self::new(404, format!("there is nothing at {}", shorten(path)))
-            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, guest, export-torrent, import, import-progress, password, press, unmount, stop")
+            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, guest, export-torrent, versions, restore, pin, free, import, import-progress, password, press, unmount, stop")
     }
 
     fn body(&self) -> String {

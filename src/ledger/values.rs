@@ -117,16 +117,20 @@ pub struct TorrentEntry {
     pub extents: Vec<Extent>,
     /// The pieces that are here as a BEP 3 bitfield; `None` when all are.
     pub have: Option<Vec<u8>>,
-    /// In a cache, the number of its last want; 0 elsewhere.
+    /// In a cache, the number of its last want; elsewhere when it was last opened, in powered-on milliseconds, or 0.
     pub wanted: u64,
     /// Bytes; 0 where an older program wrote the entry.
     pub length: u64,
     /// Since when no file shows it, in powered-on milliseconds; `None` while one does.
     pub kept: Option<u64>,
+    /// Pieces that were here stopped to hash, and have not come anew.
+    pub damaged: bool,
 }
 
 #[derive(Serialize, Deserialize)]
 struct TorrentWire {
+    #[serde(default, skip_serializing_if = "is_zero")]
+    b: u64,
     c: CircleId,
     d: Dot,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,6 +178,7 @@ impl TorrentEntry {
     /// The bytes.
     pub fn encode(&self) -> Vec<u8> {
         bencode::encode(&TorrentWire {
+            b: u64::from(self.damaged),
             c: self.circle,
             d: self.introduced,
             h: self.have.as_ref().map(|have| Bytes2::from(&have[..])),
@@ -197,6 +202,7 @@ impl TorrentEntry {
             wanted: wire.w,
             length: wire.l,
             kept: wire.k,
+            damaged: wire.b > 0,
         })
     }
 }
@@ -239,6 +245,30 @@ pub struct DraftEntry {
 
 impl Value for DraftEntry {
     const WHAT: &'static str = "a draft in the ledger";
+}
+
+/// `meta` at [`SCRUB`](super::keys::SCRUB): how far the scrub has come.
+#[derive(Clone, Default, Serialize, Deserialize)]
+pub struct ScrubEntry {
+    /// The torrent at which it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Bytes2>,
+    /// Bytes that this round has hashed.
+    pub bytes: u64,
+    /// Pieces of them that were damaged.
+    pub damaged: u64,
+    /// Bytes of the last round that came to its end.
+    pub last_bytes: u64,
+    /// Pieces of them that were damaged.
+    pub last_damaged: u64,
+    /// When it ended, in powered-on milliseconds; 0 where none did.
+    pub last_ms: u64,
+    /// The next piece.
+    pub piece: u32,
+}
+
+impl Value for ScrubEntry {
+    const WHAT: &'static str = "how far the scrub came";
 }
 
 /// Info-hashes as keys in `torrents`.

@@ -103,7 +103,7 @@ impl<S: Snapshot> Node<S> {
             self.introduce_torrent(id, info_hash, record, dot, length);
         }
         let version = Version { dot, lamport, object, context, value, wall, record };
-        let changes = self.circles.get_mut(id).ok_or(OpError::NotFound)?.tree.apply(version);
+        let changes = self.circles.get_mut(id).ok_or(OpError::NotFound)?.apply(version);
         Ok((dot, changes))
     }
 

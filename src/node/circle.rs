@@ -59,6 +59,8 @@ pub struct Circle {
     /// What authors said of their forked chains, by number.
     pub branches: BTreeMap<Chain, BTreeMap<u64, CommitHash>>,
     pub recall: Option<super::fork::Recall>,
+    /// What was deleted or overwritten of late, and is held back.
+    pub mass: crate::keep::Mass,
     /// A record waits for its epoch's key: what torrents it names is not known.
     pub unopened: bool,
     /// While the node is locked: the keys as they are kept, which go back as they came.
@@ -108,6 +110,7 @@ impl Circle {
             forks: BTreeMap::new(),
             branches: BTreeMap::new(),
             recall: None,
+            mass: crate::keep::Mass::default(),
             unopened: false,
             sealed: None,
             me,
@@ -312,6 +315,14 @@ impl<S: Snapshot> Node<S> {
             self.reload_tree(id);
         }
         self.name_authors(id);
+        if let (Saying::Release { .. }, Some(circle)) = (&saying, self.circles.get_mut(id)) {
+            circle.mass.release(circle.roster.released());
+            self.look_at_kept();
+        }
+        // After a removal nothing can be written until there is a new epoch.
+        if matches!(saying, Saying::Remove { .. } | Saying::Role { .. } | Saying::Epoch { .. }) {
+            self.name_what_was_cut(id);
+        }
         self.plan_epoch(id);
         let circle = &self.circles[id];
         if before != who(&circle.roster) {
@@ -349,6 +360,8 @@ impl<S: Snapshot> Node<S> {
         self.load_uptime()?;
         self.load_torrents()?;
         self.load_frontier()?;
+        self.load_pledges()?;
+        self.load_pins()?;
         let ids: Vec<_> = self.circles.keys().copied().collect();
         for id in ids {
             self.load_chains(&id)?;
@@ -357,12 +370,14 @@ impl<S: Snapshot> Node<S> {
             }
             if !self.is_locked() {
                 self.load_drafts(&id)?;
+                self.name_what_was_cut(&id);
             }
             self.plan_epoch(&id);
         }
         self.loaded();
         self.start_vault();
-        self.reclaim()?;
+        self.reclaim();
+        self.load_scrub()?;
         self.tell_trust();
         self.plan_dials();
         self.actions.retain(|action| !matches!(action, super::Action::Invalidate(_)));
@@ -442,6 +457,9 @@ impl<S: Snapshot> Node<S> {
             return Err(error);
         }
         circle.named = named;
+        circle.begin_mass();
+        // In the order in which they came to be, as far as that is known: so mass changes are found again.
+        found.sort_by_key(|commit| (commit.lamport, commit.dot));
         found.iter().for_each(|commit| circle.learn_branches(commit));
         for commit in found {
             for at in 0..commit.entries.len() {
@@ -510,7 +528,7 @@ impl<S: Snapshot> Node<S> {
                     }
                 }
                 let changes = match self.circles.get_mut(id) {
-                    Some(circle) => circle.tree.apply(version),
+                    Some(circle) => circle.apply(version),
                     None => return,
                 };
                 self.tree_changed(id, changes);
@@ -530,6 +548,9 @@ impl<S: Snapshot> Node<S> {
         }
         for info_hash in &changes.torrents_removed {
             self.release_torrent(info_hash);
+        }
+        if !changes.entries.is_empty() {
+            self.look_at_pins();
         }
         let stale = self.stale_of(id, &changes);
         self.stale(stale);

@@ -131,7 +131,11 @@ impl<S: Snapshot> Node<S> {
             },
             Op::Release { handle } => self.release(handle),
             Op::Fsync { inode } => return self.fsync(ticket, inode),
+            Op::Held { id, undo } => return self.settle_held(ticket, &id, undo),
             Op::Restore { path, version, to } => return self.restore(ticket, &path, version, to.as_deref()),
+            Op::Doubt { inode, offset, length } => return self.doubt(ticket, inode, offset, length),
+            Op::Pin { path, pinned } => return self.pin(ticket, &path, pinned),
+            Op::Free { path } => return self.free(ticket, &path),
             Op::Fetch { inode, offset, length } => return self.fetch(ticket, inode, offset, length),
             _ => Err(OpError::Invalid("it is no operation on files".into())),
         })
@@ -150,6 +154,7 @@ impl<S: Snapshot> Node<S> {
         for info_hash in &changes.torrents_removed {
             self.release_torrent(info_hash);
         }
+        self.look_at_pins();
         let mut stale = self.stale_of(id, &changes);
         stale.retain(|stale| match stale {
             Stale::Entry(dir, name) => !known.iter().any(|(at, known)| at == dir && *known == name.as_slice()),

@@ -346,6 +346,8 @@ impl<S: Snapshot> Node<S> {
     /// Takes commits out, builds the tree without them, and writes anew what of them was ours.
     fn replace(&mut self, id: &CircleId, drops: BTreeMap<Chain, u64>) {
         let lost = self.lost_records(id, &drops);
+        let is_out = |_: &Circle, dot: &Dot| drops.get(&dot.chain()).is_some_and(|from| dot.sequence >= *from);
+        let places = self.places_said(id, is_out);
         for (chain, from) in &drops {
             let tip = self.circles[id].chains.get(chain).map_or(0, |tip| tip.sequence);
             log::warn!("commits {from} to {tip} of {} do not count: they are taken out", chain.author);
@@ -370,6 +372,7 @@ impl<S: Snapshot> Node<S> {
             }
         }
         self.move_drafts(id, &moved);
+        self.name_unplaced(id, &places);
         self.ask_everybody(id, moved.drops());
         self.flush_soon();
     }

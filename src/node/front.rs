@@ -133,6 +133,9 @@ impl<S: Snapshot> Node<S> {
         if roles.peek().is_some() && roles.all(|role| role == Role::Cache) {
             return State::CacheMode;
         }
+        if self.circles.values().any(|circle| !circle.mass.held().is_empty()) {
+            return State::MassChange;
+        }
         let mut friends = self.friends_circles().peekable();
         if friends.peek().is_none() {
             State::Unpaired

@@ -250,7 +250,13 @@ impl<S: Snapshot> Node<S> {
         Ok(files)
     }
 
-    fn put_back(&mut self, id: &CircleId, older: &Older, target: &[Vec<u8>], fresh: bool) -> Result<(), OpError> {
+    pub(super) fn put_back(
+        &mut self,
+        id: &CircleId,
+        older: &Older,
+        target: &[Vec<u8>],
+        fresh: bool,
+    ) -> Result<(), OpError> {
         let (name, directories) = target.split_last().ok_or(OpError::IsDirectory)?;
         let name = Name::new(name).map_err(refused)?;
         let (body, record) =
@@ -280,15 +286,18 @@ impl<S: Snapshot> Node<S> {
         };
         let (dot, changes) = self.author(id, object, Value::Body(body), context, info)?;
         self.tree_changed(id, changes);
-        let key = DraftKey { circle: *id, object, version: None };
-        // Whoever has it open for writing, and has written nothing, goes on from what is there now.
-        if let Some(draft) = self.files.drafts.remove(&key) {
-            self.repin(&key, dot);
+        self.go_on_from(&DraftKey { circle: *id, object, version: None }, dot);
+        Ok(())
+    }
+
+    /// Whoever has a file open for writing, and has written nothing, goes on from what is there now.
+    pub(super) fn go_on_from(&mut self, key: &DraftKey, dot: Dot) {
+        if let Some(draft) = self.files.drafts.remove(key) {
+            self.repin(key, dot);
             if draft.handles > 0 {
-                self.ensure_draft(&key);
+                self.ensure_draft(key);
             }
         }
-        Ok(())
     }
 
     /// The directory of this path; those on the way that are not there are made.

@@ -1,6 +1,6 @@
 //! What goes into the node and what comes out: inputs are facts, actions are requests, a ticket ties the two.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -225,6 +225,11 @@ pub enum DiskRequest {
         /// Slabs whose bytes the batch refers to.
         sync: BTreeSet<u32>,
     },
+    /// Tell how large these slabs are.
+    Measure {
+        /// Which.
+        slabs: BTreeSet<u32>,
+    },
     /// Give the space back. Asked only when the commit that dropped it is durable.
     Punch {
         /// Which.
@@ -263,8 +268,19 @@ pub enum Done {
     Hashed(Result<Hashed, DiskError>),
     /// The batch is durable.
     Committed(Result<(), DiskError>),
+    /// The size of each; `None` where there is no such slab.
+    Measured(Result<BTreeMap<u32, Option<SlabSize>>, DiskError>),
     /// The space was given back.
     Punched(Result<(), DiskError>),
+}
+
+/// How large a slab is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SlabSize {
+    /// Bytes to its end.
+    pub length: u64,
+    /// Bytes that it takes of the disk.
+    pub allocated: u64,
 }
 
 /// The hashes of a body's sealed bytes.

@@ -6,11 +6,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::io::{DiskRequest, Segment};
 use super::vault::{ACTIVE, State, Torrent};
-use super::{Asked, Fetch, Node, StartError};
-use crate::base::limits::{CHUNK_SEALED, SLAB_UNITS, UNIT};
-use crate::base::{CircleId, ConnId, InfoHash, Instant, Location, RecordHash, Snapshot, Table};
+use super::{Asked, Fetch, Node};
+use crate::base::limits::{CHUNK_SEALED, UNIT};
+use crate::base::{CircleId, ConnId, InfoHash, Instant, RecordHash, Snapshot};
 use crate::keep::cache::{Standing, room};
 use crate::keep::holdings::Offer;
 use crate::ledger::values::TorrentEntry;
@@ -23,8 +22,6 @@ use crate::wire::statement::Role;
 const LOOK: Duration = Duration::from_secs(1);
 /// Numbers of wants that wait to be written.
 const RENUMBERED_MAX: usize = 256;
-/// Stretches that are given back by one request.
-const GAPS_AT_ONCE: usize = 1_024;
 
 impl<S: Snapshot> Node<S> {
     /// True where this node keeps ciphertext for others and so fetches all of it.
@@ -33,14 +30,20 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// True for a torrent that a reader asked for, or that the policy fetches.
-    pub(super) fn is_to_be_fetched(&self, torrent: &Torrent) -> bool {
-        let by_policy = || self.mirrors(&torrent.circle) || self.config.fetch == Fetch::Everything;
+    pub(super) fn is_to_be_fetched(&self, info_hash: &InfoHash, torrent: &Torrent) -> bool {
+        let by_policy = || self.mirrors(&torrent.circle) || self.owner_wants(info_hash, torrent);
         torrent.asked || (torrent.wanted && by_policy())
+    }
+
+    /// True for what is to be here though nobody opens it.
+    pub(super) fn owner_wants(&self, info_hash: &InfoHash, torrent: &Torrent) -> bool {
+        let all = self.config.fetch == Fetch::Everything && !torrent.freed;
+        all || self.is_pinned_body(&torrent.circle, info_hash)
     }
 
     /// True where this node never could read: there each torrent has its place to itself, and may go. Versions that a
     /// member wrote share pieces, which stay also when it has become a cache.
-    fn is_cached(&self, circle: &CircleId) -> bool {
+    pub(super) fn is_cached(&self, circle: &CircleId) -> bool {
         self.circles
             .get(circle)
             .is_some_and(|circle| !circle.is_locked() && circle.epochs.is_empty() && !circle.readable())
@@ -91,7 +94,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// What is whole was wanted: its new number is written with what is to be written anyway, if that is not too much.
-    fn note_number(&mut self, info_hash: &InfoHash) {
+    pub(super) fn note_number(&mut self, info_hash: &InfoHash) {
         let whole = self.vault.torrents.get(info_hash).is_some_and(|torrent| matches!(torrent.state, State::Whole));
         if whole && self.vault.renumbered.len() < RENUMBERED_MAX {
             self.vault.renumbered.insert(*info_hash);
@@ -107,37 +110,6 @@ impl<S: Snapshot> Node<S> {
                 self.put_torrent(&info_hash, &extents, None);
             }
         }
-    }
-
-    /// At the start of a node that is a cache and nothing else, gives back what no entry names: between the ledger's
-    /// commit and the slabs a power cut leaves bytes of what went, and of what was never noted.
-    pub(super) fn reclaim(&mut self) -> Result<(), StartError> {
-        if !self.circles.keys().all(|circle| self.is_cached(circle)) {
-            return Ok(());
-        }
-        let mut taken = Vec::new();
-        for entry in self.stored_torrents()? {
-            let length = self.metainfo(&entry.circle, &entry.record).map_or(u64::MAX, |meta| meta.length);
-            for extent in entry.extents {
-                let from = u64::from(extent.chunk) * CHUNK_SEALED as u64;
-                let bytes = length.saturating_sub(from).min(u64::from(extent.chunks) * CHUNK_SEALED as u64);
-                taken.push((extent.location, bytes.div_ceil(UNIT as u64) as u32));
-            }
-        }
-        taken.sort_unstable();
-        for gaps in gaps(&taken).chunks(GAPS_AT_ONCE) {
-            self.ask(Asked::Punch, DiskRequest::Punch { segments: gaps.to_vec() });
-        }
-        Ok(())
-    }
-
-    fn stored_torrents(&self) -> Result<Vec<TorrentEntry>, StartError> {
-        let mut entries = Vec::new();
-        self.ledger.range(Table::Torrents, &[], &[0xff; 21], &mut |_, value| {
-            entries.push(TorrentEntry::decode(value));
-            true
-        })?;
-        Ok(entries.into_iter().collect::<Result<_, _>>()?)
     }
 
     /// Somebody came or went, or told what it holds.
@@ -206,17 +178,22 @@ impl<S: Snapshot> Node<S> {
         if circle.role().is_none() || nothing_here {
             return true;
         }
-        if self.swarm.serves(*info_hash) {
+        if self.swarm.serves(*info_hash) || self.is_pledged(info_hash) {
             return false;
         }
         // Of a chain with two histories nobody knows which one a summary means.
         let mut introduced = torrent.introductions();
         introduced.retain(|dot| !circle.forks.contains_key(&dot.chain()));
-        self.peers.in_circle(&torrent.circle).any(|(conn, peer)| {
+        let holders = self.peers.in_circle(&torrent.circle).filter(|(conn, peer)| {
+            let conn = *conn;
             let reads = self.role_of_peer(conn, &torrent.circle).is_some_and(Role::reads);
             let told = || peer.holdings(&torrent.circle).map(|holdings| holdings.offer(info_hash, &introduced));
             reads && told() == Some(Offer::Whole)
-        })
+        });
+        // Where a member has let its copy go because of this one, it takes as many as that took.
+        let pledges = &self.freeing.pledges;
+        let least = if pledges.is_relied_on(info_hash) { pledges.copies() } else { 1 };
+        holders.take(least).count() == least
     }
 
     fn evict(&mut self, info_hash: &InfoHash) {
@@ -228,7 +205,7 @@ impl<S: Snapshot> Node<S> {
             return;
         };
         if let Some(torrent) = self.vault.torrents.get_mut(info_hash) {
-            torrent.state = State::Absent;
+            (torrent.state, torrent.damaged) = (State::Absent, false);
         }
         self.vault.layouts.remove(info_hash);
         self.vault.dirty.remove(info_hash);
@@ -238,6 +215,7 @@ impl<S: Snapshot> Node<S> {
         self.vault.cache.drop(self.now.instant, info_hash, whole);
         self.put_torrent(info_hash, &[], Some(Vec::new()));
         self.give_up(&extents, length);
+        self.end_reliance(info_hash);
         self.tell_changed(info_hash);
     }
 
@@ -263,43 +241,5 @@ impl<S: Snapshot> Node<S> {
             State::Absent | State::Whole => 0,
         };
         self.vault.torrents.values().map(|torrent| missing(&torrent.state)).sum()
-    }
-}
-
-/// What lies between stretches of so many units, in their order, from the first slab's begin on. What lies behind the last
-/// is left: the next pieces are written there.
-fn gaps(taken: &[(Location, u32)]) -> Vec<Segment> {
-    let (mut at, mut gaps) = (Location { slab: 0, unit: 0 }, Vec::new());
-    for (location, units) in taken {
-        while at < *location {
-            let same = at.slab == location.slab;
-            let end = if same { location.unit } else { SLAB_UNITS };
-            if at.unit < end {
-                gaps.push(Segment::at(at, (end - at.unit) * UNIT as u32));
-            }
-            at = if same { *location } else { Location { slab: at.slab + 1, unit: 0 } };
-        }
-        at = at.max(Location { slab: location.slab, unit: location.unit + units });
-    }
-    gaps
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(slab: u32, unit: u32) -> Location {
-        Location { slab, unit }
-    }
-
-    #[test]
-    fn gaps_are_what_nobody_has_below_the_end() {
-        let gap = |slab, from: u32, to: u32| Segment::at(at(slab, from), (to - from) * UNIT as u32);
-        assert_eq!(gaps(&[]), []);
-        assert_eq!(gaps(&[(at(0, 0), 16), (at(0, 16), 1)]), []);
-        assert_eq!(gaps(&[(at(0, 4), 2), (at(0, 5), 3), (at(0, 10), 1)]), [gap(0, 0, 4), gap(0, 8, 10)]);
-        assert_eq!(gaps(&[(at(0, 0), SLAB_UNITS), (at(1, 0), 1)]), []);
-        let far = [(at(0, 0), 1), (at(2, 7), 1)];
-        assert_eq!(gaps(&far), [gap(0, 1, SLAB_UNITS), gap(1, 0, SLAB_UNITS), gap(2, 0, 7)]);
     }
 }

@@ -8,13 +8,16 @@ pub mod io;
 pub mod status;
 
 mod author;
+mod care;
 mod circle;
+mod cut;
 mod draft;
 mod entries;
 mod epochs;
 mod exchange;
 mod files;
 mod fork;
+mod freeing;
 #[cfg(feature = "panel")]
 mod front;
 mod handles;
@@ -23,14 +26,21 @@ mod identity;
 mod invite;
 mod keeping;
 mod leave;
+mod mass;
 mod mirror;
 mod moved;
 mod op;
 mod pairing;
 mod peers;
+mod pins;
 mod publish;
 mod question;
+mod quick;
+mod quota;
 mod read;
+mod reclaim;
+mod safety;
+mod scrub;
 mod space;
 mod stock;
 mod stopping;
@@ -51,17 +61,22 @@ use bytes::Bytes;
 use core::net::SocketAddr;
 use sha2::{Digest, Sha256};
 
+use self::care::Care;
 use self::circle::Circle;
 use self::files::Files;
+pub use self::freeing::{Freed, Stay};
 use self::identity::Me;
 pub use self::identity::{StartError, new_identity};
 use self::io::{
     Action, Answer, DiskError, DiskRequest, Done, Input, Op, OpError, Reply, Segment, Stale, Trust, TrustedCircle,
 };
 use self::peers::Peers;
+pub use self::pins::{Presence, RESERVED};
+pub use self::scrub::ScrubRate;
 use self::vault::Vault;
 use crate::base::{CircleId, ConnId, InfoHash, Instant, Now, ObjectId, Rng, Snapshot, Ticket, TransportKey};
 use crate::keep::Retention;
+use crate::keep::pledges::Message;
 use crate::ledger::Ledger;
 use crate::pair::{Button, Inviter};
 use crate::roster::address::AddressBook;
@@ -87,12 +102,18 @@ pub struct NodeConfig {
     pub fetch: Fetch,
     /// What whoever started the node found wrong, in words: shown as a fault of the disk.
     pub problem: Option<String>,
-    /// Bytes that are kept for circles in which this node is a cache; `None` leaves it to the disk.
+    /// Bytes that are kept for circles in which this node is a cache, where `None` leaves it to the disk, and of the files
+    /// of the others, where `None` sets no limit.
     pub quota: Option<u64>,
+    /// How many others have to hold a body whole before this node lets it go; `None` means
+    /// [`COPIES`](crate::keep::pledges::COPIES).
+    pub copies: Option<usize>,
     /// How long older versions are kept, in powered-on time; `None` means [`KEEP_TIME`](crate::keep::KEEP_TIME).
     pub versions_time: Option<Duration>,
     /// Bytes that they may take; `None` means a tenth of the disk.
     pub versions_room: Option<u64>,
+    /// How fast everything that is here is hashed by and by.
+    pub scrub: ScrubRate,
 }
 
 /// The node. `S` is what is durable: redb in a running node, memory in the simulator.
@@ -117,6 +138,10 @@ pub struct Node<S> {
     pairing: pairing::Pairing,
     stock: stock::Stock,
     files: Files,
+    freeing: freeing::Freeing,
+    pins: pins::Pins,
+    quota: quota::Quota,
+    safety: safety::Safety,
     actions: VecDeque<Action>,
     next_ticket: u64,
     asked: BTreeMap<Ticket, Asked>,
@@ -142,6 +167,7 @@ pub struct Node<S> {
     /// When torrents that the disk failed on are tried again.
     retry_starved_at: Option<Instant>,
     uptime: keeping::Uptime,
+    care: Care,
     /// The date at the start: the time of roots, which have no record.
     started: crate::base::WallTime,
 }
@@ -155,6 +181,8 @@ enum Asked {
     Fill(files::DraftKey, u32),
     Hash(files::DraftKey, u64),
     Punch,
+    Measure,
+    Verify(Box<care::Doubted>),
 }
 
 /// What waits for a batch to be durable.
@@ -167,6 +195,10 @@ enum Effect {
     Punch(Vec<Segment>),
     Frame(ConnId, Bytes),
     Paired(String),
+    /// A pledge is to be told.
+    Pledged(CircleId, Message),
+    /// A body went, and these are to be told.
+    LetGo(CircleId, Vec<Message>),
 }
 
 /// The batch waits this long for more when nobody waits for it.
@@ -193,6 +225,8 @@ impl<S: Snapshot> Node<S> {
         let mut first = [0; 8];
         first.copy_from_slice(&Sha256::digest([&entropy[..], b"decisions"].concat())[..8]);
         let seed = u64::from_be_bytes(first);
+        let freeing = freeing::Freeing::new(config.copies);
+        let quota = quota::Quota::new(config.quota);
         let vault = Vault::new(config.quota, Retention::new(config.versions_time, config.versions_room));
         let mut node = Self {
             config,
@@ -213,6 +247,10 @@ impl<S: Snapshot> Node<S> {
             pairing: pairing::Pairing::new(button),
             stock: stock::Stock::default(),
             files: Files::default(),
+            freeing,
+            pins: pins::Pins::default(),
+            quota,
+            safety: safety::Safety::default(),
             actions: VecDeque::new(),
             next_ticket: 1,
             asked: BTreeMap::new(),
@@ -231,6 +269,7 @@ impl<S: Snapshot> Node<S> {
             listening: Vec::new(),
             retry_starved_at: None,
             uptime: keeping::Uptime::default(),
+            care: Care::default(),
             started: now.wall,
         };
         node.load()?;
@@ -305,6 +344,11 @@ impl<S: Snapshot> Node<S> {
             self.sync_timeout(),
             self.mirror_timeout(),
             self.keep_timeout(),
+            self.scrub_timeout(),
+            self.freeing_timeout(),
+            self.pins_timeout(),
+            self.quota_timeout(),
+            self.safety_timeout(),
             self.inviter.poll_timeout(self.now.instant),
             self.question.poll_timeout(),
             #[cfg(feature = "panel")]
@@ -359,10 +403,15 @@ impl<S: Snapshot> Node<S> {
     fn settle(&mut self) {
         self.publish_due();
         self.sync_due();
+        self.pins_due();
         self.swarm.handle_timeout(self.now.instant);
         self.feed_swarm();
         self.drain_swarm();
         self.keep_due();
+        self.care_due();
+        self.quota_due();
+        self.freeing_due();
+        self.safety_due();
         #[cfg(feature = "panel")]
         self.gestures_due();
         self.pairing_due();
@@ -428,13 +477,19 @@ impl<S: Snapshot> Node<S> {
             Effect::Stopped(ticket) => self.stopped(ticket, None),
             Effect::Push(circle, dot) => self.push(&circle, &dot),
             Effect::Announce(circle) => self.announce_later(&circle),
-            Effect::Whole(info_hash) => self.tell_changed(&info_hash),
+            Effect::Whole(info_hash) => {
+                self.quota_soon();
+                self.safety_soon();
+                self.tell_changed(&info_hash);
+            }
             Effect::Punch(segments) => {
                 self.punches.push_back((Ticket(self.next_ticket), segments));
                 self.punch_due();
             }
             Effect::Frame(conn, payload) => self.send(conn, 0, payload, Bytes::new()),
             Effect::Paired(circle) => self.paired(circle),
+            Effect::Pledged(circle, told) => self.pledged(&circle, told),
+            Effect::LetGo(circle, told) => self.tell_all(&circle, told),
         }
     }
 
@@ -486,6 +541,8 @@ impl<S: Snapshot> Node<S> {
             (Asked::Fill(key, chunk), Done::Unsealed(result)) => self.chunk_filled(key, chunk, result),
             (Asked::Hash(key, number), Done::Hashed(result)) => self.draft_hashed(key, number, result),
             (Asked::Punch, Done::Punched(_)) => {}
+            (Asked::Measure, Done::Measured(measured)) => self.measured(measured),
+            (Asked::Verify(doubted), Done::Hashed(result)) => self.verified(&doubted, &result),
             (_, done) => log::error!("the disk gave an answer of another kind than was asked: {done:?}"),
         }
         self.punch_due();
@@ -494,7 +551,9 @@ impl<S: Snapshot> Node<S> {
     /// Punches what nothing that was asked of the disk before may still read.
     fn punch_due(&mut self) {
         while let Some((asked_by_then, _)) = self.punches.front() {
-            let reads = |asked: &Asked| matches!(asked, Asked::Upload(_) | Asked::Fill(..) | Asked::Hash(..));
+            let reads = |asked: &Asked| {
+                matches!(asked, Asked::Upload(_) | Asked::Fill(..) | Asked::Hash(..) | Asked::Verify(_))
+            };
             if self.asked.range(..=*asked_by_then).any(|(_, asked)| reads(asked)) {
                 return;
             }
@@ -591,7 +650,7 @@ impl<S: Snapshot> Node<S> {
             return Some(Err(OpError::Stopping));
         }
         let is_for_locked = match &op {
-            Op::Shutdown | Op::SignIn { .. } | Op::Leave { .. } => true,
+            Op::Shutdown | Op::SignIn { .. } | Op::Leave { .. } | Op::Check { .. } => true,
             #[cfg(feature = "panel")]
             Op::Panel(_) => true,
             _ => false,
@@ -601,6 +660,7 @@ impl<S: Snapshot> Node<S> {
         }
         match op {
             Op::Shutdown => self.shutdown(ticket),
+            Op::Check { full } => Some(self.begin_check(full)),
             Op::SignIn { code } => {
                 let other = self.pairing_pending().then_some("pairing");
                 self.sign_in(ticket, code, other)

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::Freed;
 use super::io::{Attr, DiskError, Handle, Inode};
 use crate::base::{TransportKey, WallTime};
 use crate::wire::statement::Role;
@@ -194,6 +195,22 @@ pub enum Op {
         /// How many.
         length: u32,
     },
+    /// A read of these bytes failed although they are here. Answers [`Answer::Done`] when they were hashed: what is damaged
+    /// is missing from then on, and the caller plans its read anew.
+    Doubt {
+        /// The file.
+        inode: Inode,
+        /// First byte.
+        offset: u64,
+        /// How many.
+        length: u32,
+    },
+    /// Looks over the vault: the ledger against the slabs, and with `full` every piece by its hash. Answers [`Answer::Done`]
+    /// when it has begun; [`Node::check_status`](crate::node::Node::check_status) tells how it stands.
+    Check {
+        /// Hash everything.
+        full: bool,
+    },
     /// Puts an older version back, by reference. Answers [`Answer::Restored`] when that would survive a power cut.
     Restore {
         /// The file, or the deleted directory, in the tree as `Friends/film`.
@@ -202,6 +219,28 @@ pub enum Op {
         version: Option<u64>,
         /// Another path in the same circle, where nothing is yet; `None` means where it was.
         to: Option<String>,
+    },
+    /// A keeper says what becomes of a mass change that is held back, see [`super::status::HeldChange`]. Answers
+    /// [`Answer::Restored`] when that would survive a power cut.
+    Held {
+        /// Which.
+        id: String,
+        /// What it replaced comes back; else it may go with time.
+        undo: bool,
+    },
+    /// Pins a file or a directory, so that all of it is fetched and stays, or takes the pin away. Answers
+    /// [`Answer::Done`] when that would survive a power cut.
+    Pin {
+        /// In the tree, as `Friends/film`; a circle's name means all of it.
+        path: String,
+        /// False takes it away.
+        pinned: bool,
+    },
+    /// Lets the bodies of a file go, or of all files below a directory, as far as enough others hold them. Answers
+    /// [`Answer::Freed`], within two minutes.
+    Free {
+        /// In the tree, as `Friends/film`.
+        path: String,
     },
     /// Somebody who opened the page asks to sign in. Answers [`Answer::Done`] when a press at the box allows it; it is
     /// refused with words when nobody does, or another question is pending.
@@ -304,6 +343,8 @@ pub enum Answer {
     Certificate(String),
     /// So many files were put back.
     Restored(u64),
+    /// What went, and what stays.
+    Freed(Freed),
 }
 
 /// Why an operation failed. `os::fuse` maps each to an errno, `lan` to words and a status.

@@ -45,6 +45,15 @@ pub struct Status {
     /// How full it is as a cache; `None` where it is none.
     #[serde(default)]
     pub cache: Option<CacheStatus>,
+    /// How the scrub stands; `None` where there is none.
+    #[serde(default)]
+    pub scrub: Option<ScrubStatus>,
+    /// How full a member's quota is; `None` where none is set.
+    #[serde(default)]
+    pub room: Option<RoomStatus>,
+    /// What would be lost with this box; `None` where that is not known: before it was counted, and where it reads nothing.
+    #[serde(default)]
+    pub safety: Option<SafetyStatus>,
     /// How pairing by the button stands.
     #[serde(default)]
     pub pairing: PairingStatus,
@@ -53,6 +62,108 @@ pub struct Status {
     pub sign_in: Option<SignInStatus>,
     /// What people should know and mend, in words.
     pub problems: Vec<String>,
+    /// Mass changes that wait for a keeper.
+    #[serde(default)]
+    pub held: Vec<HeldChange>,
+}
+
+/// Much of a circle that one author deleted or overwrote within a minute: what it replaced is held back from going with
+/// time until a keeper has said what becomes of it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct HeldChange {
+    /// By what it is named, eight letters.
+    pub id: String,
+    /// The circle's name.
+    pub circle: String,
+    /// Who changed so much.
+    pub author: String,
+    /// When, in UTC, as RFC 3339 has it; by its author's clock.
+    pub date: String,
+    /// Files and symlinks that were deleted or overwritten.
+    pub files: u64,
+    /// This node is a keeper, and may say what becomes of it.
+    pub mine_to_settle: bool,
+}
+
+/// How the slow check of everything in the background stands.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// Bytes that this round has hashed.
+    pub done_bytes: u64,
+    /// Bytes that it has to hash; 0 before it has begun.
+    pub total_bytes: u64,
+    /// Damaged pieces that it has found.
+    pub damaged: u64,
+    /// Powered-on seconds since the last round ended; `None` when none has.
+    pub last_s: Option<u64>,
+    /// Bytes that the last round hashed.
+    pub last_bytes: u64,
+    /// Damaged pieces that it found.
+    pub last_damaged: u64,
+}
+
+/// The answer to `GET /v1/check`: how a check of the vault stands, or how the last one ended.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct CheckStatus {
+    /// It has not ended yet.
+    pub running: bool,
+    /// Every piece is hashed.
+    pub full: bool,
+    /// Bytes that were hashed.
+    pub done_bytes: u64,
+    /// Bytes that are to be; 0 where nothing is hashed.
+    pub total_bytes: u64,
+    /// Torrents of which something is here.
+    pub torrents: u64,
+    /// What was found damaged.
+    pub damaged: Vec<Damage>,
+    /// What else was found, in words.
+    pub notes: Vec<String>,
+    /// Bytes that the slabs take beyond what the ledger names: they are given back at the next start.
+    pub unnamed_bytes: u64,
+}
+
+/// A damaged file.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Damage {
+    /// Where it shows, as `Friends/film`; else `torrent` and its info-hash.
+    pub name: String,
+    /// Damaged pieces that the check found.
+    pub pieces: u64,
+    /// What has become of it.
+    pub now: Damaged,
+}
+
+/// What has become of what was damaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Damaged {
+    /// It came anew from friends, or is not here any more.
+    Repaired,
+    /// Friends who are online have it.
+    Fetching,
+    /// Nobody who is online has it.
+    Lost,
+}
+
+/// How full a member's quota is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RoomStatus {
+    /// Bytes of the files that are here, as they are stored.
+    pub held_bytes: u64,
+    /// Bytes that may be.
+    pub quota_bytes: u64,
+}
+
+/// What is on this box alone, as far as friends told since its start.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SafetyStatus {
+    /// Files whose bytes are whole here and nowhere else.
+    pub files: u64,
+    /// Their bytes, as they are stored.
+    pub bytes: u64,
+    /// Nobody else is known to have the last that was written here: small files, names, attributes.
+    pub changes: bool,
 }
 
 /// How full a cache is.
@@ -303,6 +414,34 @@ impl fmt::Display for Place {
             Place::Partly => "partly",
             Place::Gone => "gone",
         })
+    }
+}
+
+/// The answer to `POST /v1/free`.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Freed {
+    /// Files that went.
+    pub files: u64,
+    /// Their bytes, as they are stored.
+    pub bytes: u64,
+    /// Those that stay.
+    pub stay: Vec<Staying>,
+}
+
+/// Files that stay for one reason.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Staying {
+    /// How many.
+    pub files: u64,
+    /// Why, for people.
+    pub why: String,
+}
+
+impl Freed {
+    /// The same as plain data.
+    pub fn new(freed: &super::Freed) -> Self {
+        let stay = freed.stay.iter().map(|(stay, files)| Staying { files: *files, why: stay.words().into() });
+        Self { files: freed.files, bytes: freed.bytes, stay: stay.collect() }
     }
 }
 

@@ -94,7 +94,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// Where something shows, from the name of its circle on.
-    fn shown_path(&self, id: &CircleId, seen: &Seen) -> Option<String> {
+    pub(super) fn shown_path(&self, id: &CircleId, seen: &Seen) -> Option<String> {
         let circle = self.circles.get(id)?;
         let mut names = Vec::new();
         let mut at = *seen;

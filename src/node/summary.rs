@@ -22,6 +22,7 @@ impl<S: Snapshot> Node<S> {
         if let Some(trouble) = &self.trouble {
             problems.push(trouble.to_string());
         }
+        problems.extend(self.damage_words());
         let reads = circles.iter().any(|circle| circle.readable());
         Status {
             name: self.me.device.name.clone(),
@@ -43,10 +44,28 @@ impl<S: Snapshot> Node<S> {
             memory: None,
             passphrase: None,
             cache: self.cache_status(),
+            scrub: self.scrub_status(),
+            room: self.room_status().filter(|_| reads),
+            safety: self.safety_status().filter(|_| reads),
             sign_in: self.sign_in_pending().map(|code| SignInStatus { code, shown: self.code_shown() }),
             pairing: PairingStatus { shown: self.code_shown(), ..self.pairing_status() },
             problems,
+            held: self.held_changes(),
         }
+    }
+
+    /// What is damaged here and cannot be fetched just now.
+    fn damage_words(&self) -> Option<String> {
+        let lost = self.lost_for_now();
+        let named: Vec<&str> = lost.iter().take(FILES_NAMED).map(String::as_str).collect();
+        let more = match lost.len().saturating_sub(named.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        (!lost.is_empty()).then(|| {
+            let named = named.join(", ");
+            format!("damaged on this disk, and nobody who is online has it: {named}{more}; it is fetched when a friend who has it is online")
+        })
     }
 
     #[cfg(feature = "panel")]
@@ -80,7 +99,12 @@ impl<S: Snapshot> Node<S> {
         for (info_hash, torrent) in torrents {
             match torrent.state {
                 Held::Whole => held += 1,
-                _ if torrent.wanted && self.vault.cache.standing(info_hash) != Some(Standing::Gone) => wanted += 1,
+                _ if torrent.wanted
+                    && !torrent.freed
+                    && self.vault.cache.standing(info_hash) != Some(Standing::Gone) =>
+                {
+                    wanted += 1
+                }
                 _ => {}
             }
         }
@@ -248,5 +272,7 @@ fn file_name(circle: &super::circle::Circle, info_hash: &InfoHash) -> Option<Str
     Some(String::from_utf8_lossy(&name).into_owned())
 }
 
+/// Damaged files that the status names.
+const FILES_NAMED: usize = 8;
 /// Torrents of a circle that are counted for each friend: beyond that it takes too long.
 const TORRENTS_COUNTED: usize = 10_000;

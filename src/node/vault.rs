@@ -76,6 +76,12 @@ pub struct Torrent {
     pub wanted: bool,
     /// A reader asked for it, whatever the policy.
     pub asked: bool,
+    /// Pieces that were here stopped to hash, and have not come anew.
+    pub damaged: bool,
+    /// Its owner let it go: it is fetched when it is opened, whatever the policy.
+    pub freed: bool,
+    /// When it was last opened, or came, in powered-on milliseconds; 0 where that is not known.
+    pub opened: u64,
     /// The torrent of the body before, whose pieces may serve again.
     pub base: Option<InfoHash>,
     pub state: State,
@@ -125,7 +131,7 @@ impl Vault {
     }
 
     /// Takes room for a run of chunks of a torrent of `length` bytes, in as few extents as slabs allow.
-    fn take_chunks(&mut self, first: u32, chunks: u32, length: u64, extents: &mut Vec<Extent>) {
+    pub(super) fn take_chunks(&mut self, first: u32, chunks: u32, length: u64, extents: &mut Vec<Extent>) {
         let (mut chunk, end) = (first, first + chunks);
         while chunk < end {
             let left = (SLAB_UNITS - self.next.unit) / CHUNK_UNITS;
@@ -212,6 +218,9 @@ impl<S: Snapshot> Node<S> {
             also: Vec::new(),
             wanted: false,
             asked: false,
+            damaged: false,
+            freed: false,
+            opened: 0,
             base: None,
             state: State::Absent,
         });
@@ -258,6 +267,7 @@ impl<S: Snapshot> Node<S> {
     pub fn fetch_now(&mut self, info_hash: &InfoHash, chunks: std::ops::RangeInclusive<u32>, by: Instant) {
         let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return };
         let news = !std::mem::replace(&mut torrent.asked, true);
+        torrent.freed = false;
         if news {
             self.tell_lack(info_hash);
         }
@@ -275,7 +285,7 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    fn has_piece(&self, info_hash: &InfoHash, piece: PieceIndex) -> bool {
+    pub(super) fn has_piece(&self, info_hash: &InfoHash, piece: PieceIndex) -> bool {
         match self.vault.torrents.get(info_hash).map(|torrent| &torrent.state) {
             Some(State::Whole) => true,
             Some(State::Partial(partial)) => partial.have.has(piece),
@@ -318,12 +328,13 @@ impl<S: Snapshot> Node<S> {
     pub(super) fn activate(&mut self, info_hash: InfoHash, reader: bool) {
         let Some(torrent) = self.vault.torrents.get(&info_hash) else { return };
         if matches!(torrent.state, State::Whole)
-            || !(reader || self.is_to_be_fetched(torrent))
+            || !(reader || self.is_to_be_fetched(&info_hash, torrent))
             || self.vault.active.contains_key(&info_hash)
         {
             return;
         }
-        if matches!(torrent.state, State::Absent) && self.waits_for_room(&info_hash) {
+        let absent = matches!(torrent.state, State::Absent);
+        if absent && (self.waits_for_room(&info_hash) || !reader && !self.has_room(&info_hash)) {
             return;
         }
         let Some(torrent) = self.vault.torrents.get(&info_hash) else { return };
@@ -338,6 +349,7 @@ impl<S: Snapshot> Node<S> {
         };
         if matches!(torrent.state, State::Absent) {
             self.lay_out(&info_hash, &meta);
+            self.quota.used += meta.length;
         }
         let Some(Torrent { state: State::Partial(partial), .. }) = self.vault.torrents.get(&info_hash) else { return };
         let have = partial.have.clone();
@@ -413,7 +425,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// Piece length and layout, kept decoded for the next time.
-    fn layout_kept(&mut self, info_hash: &InfoHash) -> Option<(u32, Arc<Vec<Extent>>)> {
+    pub(super) fn layout_kept(&mut self, info_hash: &InfoHash) -> Option<(u32, Arc<Vec<Extent>>)> {
         if let Some(kept) = self.vault.layouts.get(info_hash) {
             return Some(kept.clone());
         }
@@ -493,7 +505,7 @@ impl<S: Snapshot> Node<S> {
 
     /// A piece of a torrent: its hash, and where it lies or will lie. Also of one that rests: a piece of it may have been
     /// on its way to the disk when another failed.
-    fn piece_place(&self, info_hash: &InfoHash, piece: PieceIndex) -> Option<([u8; 20], Vec<Segment>)> {
+    pub(super) fn piece_place(&self, info_hash: &InfoHash, piece: PieceIndex) -> Option<([u8; 20], Vec<Segment>)> {
         let meta = match self.vault.active.get(info_hash) {
             Some(meta) => meta.clone(),
             None => {
@@ -550,8 +562,11 @@ impl<S: Snapshot> Node<S> {
     fn complete(&mut self, info_hash: &InfoHash) {
         self.vault.active.remove(info_hash);
         self.vault.dirty.remove(info_hash);
+        let now = self.uptime_ms();
         let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return };
+        torrent.opened = now;
         let State::Partial(partial) = std::mem::replace(&mut torrent.state, State::Whole) else { return };
+        torrent.damaged = false;
         self.put_torrent(info_hash, &partial.extents, None);
         self.effects.push(Effect::Whole(*info_hash));
         self.vault.cache.stir(self.now.instant);

@@ -125,7 +125,7 @@ impl<S: Snapshot> Node<S> {
                 fetch.alone_until = now + ALONE_TIME;
             }
             let error = match (fetch.deadline <= now, alone && fetch.alone_until <= now) {
-                (_, true) => OpError::Unreachable,
+                (_, true) => self.unreachable(&fetch.info_hash),
                 (true, false) => OpError::TimedOut,
                 (false, false) => {
                     self.files.fetches.push(fetch);

@@ -47,6 +47,10 @@ impl Files for CoreFiles {
         self.0.read(|node| node.xattrs(inode))
     }
 
+    fn told_xattr(&self, inode: Inode, name: &[u8]) -> Result<Bytes, OpError> {
+        self.0.read(|node| node.told_xattr(inode, name))
+    }
+
     fn seek(&self, inode: Inode, offset: u64, data: bool) -> Result<Option<u64>, OpError> {
         self.0.read(|node| node.seek(inode, offset, data))
     }

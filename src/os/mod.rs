@@ -1,6 +1,7 @@
 //! The operating system: the one room with tokio, files, sockets, clocks, threads, locks, entropy, redb, FUSE and LEDs.
 
 pub mod cli;
+pub mod copy;
 pub mod core;
 pub mod disk;
 #[cfg(feature = "mount")]

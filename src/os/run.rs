@@ -304,8 +304,10 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
         fetch,
         problem: config.problem.clone(),
         quota: config.quota,
+        copies: config.copies,
         versions_time: config.versions_time,
         versions_room: config.versions,
+        scrub: config.scrub,
     };
     let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), machine);
     #[cfg(feature = "panel")]
@@ -561,6 +563,12 @@ impl Api {
                 Call::Status => return Ok(Outcome::Status(Box::new(self.status()))),
                 Call::Friends => return Ok(Outcome::Friends(self.core.read(|node| node.friends()))),
                 Call::Transfers => return Ok(Outcome::Transfers(self.core.read(|node| node.transfers()))),
+                Call::Check => {
+                    let check = self.core.read(|node| node.check_status());
+                    let none = || ApiError::new(409, "nothing was checked since the node started");
+                    return check.map(|check| Outcome::Check(Box::new(check))).ok_or_else(none);
+                }
+                Call::StartCheck { full } => Op::Check { full },
                 Call::Unmount => return self.unmount().await,
                 Call::Lock => return self.locking.lock().await,
                 Call::Unlock { passphrase, session } => return self.locking.unlock(passphrase, session).await,
@@ -584,6 +592,9 @@ impl Api {
                     let versions = self.core.read(|node| node.versions(&path)).map_err(ApiError::from)?;
                     return Ok(Outcome::Versions(Box::new(versions)));
                 }
+                Call::Held { id, undo } => Op::Held { id, undo },
+                Call::Pin { path, pinned } => Op::Pin { path, pinned },
+                Call::Free { path } => Op::Free { path },
                 Call::Restore { path, version, to } => Op::Restore { path, version, to },
                 call @ (Call::Import { .. } | Call::Imported) => return self.import(call),
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },

@@ -31,6 +31,8 @@ pub enum State {
     Ready,
     /// All is well here, and no friend is connected.
     NoFriendOnline,
+    /// Much was deleted or overwritten at once, and waits for a keeper.
+    MassChange,
     /// No space is left.
     DiskFull,
     /// The disk fails, or is gone.
@@ -52,7 +54,7 @@ pub struct Pattern {
 
 impl State {
     /// One of each, in the order of the table.
-    pub const ALL: [State; 16] = [
+    pub const ALL: [State; 17] = [
         State::Starting,
         State::Unpaired,
         State::Window,
@@ -66,6 +68,7 @@ impl State {
         State::SignIn([0; 2]),
         State::CacheMode,
         State::Locked,
+        State::MassChange,
         State::DiskFull,
         State::DiskFault,
         State::Stopping,
@@ -90,6 +93,7 @@ impl State {
             State::SignIn(_) => calm(Digits(2), "sign-in: if the page shows the same code, press"),
             State::CacheMode => calm(Gaps(2), "ready as a cache"),
             State::Locked => calm(Gaps(3), "locked: give the passphrase on the page"),
+            State::MassChange => fault(Long(3), "much was deleted or overwritten at once: was it meant? see the page"),
             State::DiskFull => fault(Flashes(4), "the disk is full"),
             State::DiskFault => fault(Flashes(5), "the disk fails or is missing"),
             State::Stopping => calm(Long(2), "stopping: leave the power on"),

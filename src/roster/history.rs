@@ -112,7 +112,7 @@ impl History {
         match self.saying(at) {
             Saying::Found { .. } => Some(Role::Keeper),
             Saying::Admit { role, .. } | Saying::Role { role, .. } => Some(*role),
-            Saying::Remove { .. } | Saying::Epoch { .. } => None,
+            Saying::Remove { .. } | Saying::Epoch { .. } | Saying::Release { .. } => None,
         }
     }
 
@@ -142,7 +142,7 @@ impl History {
         let subject = match &signed.statement.saying {
             Saying::Found { device, .. } | Saying::Admit { device, .. } => Some(self.intern(device.member)),
             Saying::Role { member, .. } | Saying::Remove { member, .. } => Some(self.intern(*member)),
-            Saying::Epoch { .. } => None,
+            Saying::Epoch { .. } | Saying::Release { .. } => None,
         };
         let mut depth = 0;
         for head in &signed.statement.heads {

@@ -31,7 +31,7 @@ use view::View;
 
 use crate::base::limits::{MEMBERS, STATEMENTS};
 use crate::base::{CircleId, CommitHash, EpochId, MemberKey, StatementHash, TransportKey};
-use crate::wire::record::{Bytes2, Dot};
+use crate::wire::record::{Bytes2, Chain, Dot};
 use crate::wire::statement::{Cut, Device, Role, Saying, SignedStatement, Statement};
 
 pub use address::{AddressBook, SignedAddress};
@@ -333,6 +333,11 @@ impl Roster {
     /// first commit. `None` for one that writes or never did.
     pub fn cuts_of(&self, key: &MemberKey) -> Option<Vec<Cut>> {
         Some(self.view.cuts.get(key)?.values().copied().collect())
+    }
+
+    /// By chain, the last commit whose mass changes a keeper has released.
+    pub fn released(&self) -> &BTreeMap<Chain, u64> {
+        &self.view.released
     }
 
     /// All epochs by number and hash, those whose author lost the right to start them included: what was sealed under

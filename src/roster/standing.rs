@@ -215,6 +215,11 @@ impl State {
                 self.check_epoch(history, *number, keys)?;
                 false
             }
+            Saying::Release { member, .. } => {
+                let admit = history.who(member).and_then(|who| self.standing(who)?.admit);
+                admit.ok_or(RosterError::UnknownMember(*member))?;
+                false
+            }
         };
         let admit = standing.admit.expect("who has a role was admitted");
         Ok(Basis { admit, roles: standing.roles.clone(), strikes })

@@ -6,7 +6,7 @@ use super::history::History;
 use super::past::Past;
 use super::standing::{Standing, State};
 use crate::base::{CommitHash, EpochId, MemberKey, StatementHash, TransportKey};
-use crate::wire::record::Dot;
+use crate::wire::record::{Chain, Dot};
 use crate::wire::statement::{Cut, Device, KeyFor, Role, Saying};
 
 /// One that is or was in the circle.
@@ -70,6 +70,8 @@ pub(super) struct View {
     /// By number and hash.
     pub(super) epochs: Vec<usize>,
     pub(super) current_epoch: Option<EpochId>,
+    /// By chain, the last commit whose changes are known to be meant.
+    pub(super) released: BTreeMap<Chain, u64>,
 }
 
 impl View {
@@ -89,6 +91,11 @@ impl View {
         let current = epochs.iter().rev().find(|(epoch, at)| epoch.effective && usable.holds(history, *at, epoch.keys));
         view.current_epoch = current.map(|(epoch, _)| epoch.id);
         view.epochs = epochs.into_iter().map(|(_, at)| at).collect();
+        for at in history.order().iter().filter(|at| state.effective(**at)) {
+            let Saying::Release { member, incarnation, sequence } = history.saying(*at) else { continue };
+            let released = view.released.entry(Chain { author: *member, incarnation: *incarnation }).or_default();
+            *released = (*released).max(*sequence);
+        }
         view
     }
 

@@ -208,6 +208,11 @@ impl Object {
         staged.or_else(|| self.place.siblings().last())
     }
 
+    /// True when it has bodies, and nothing ever said where it is.
+    pub(super) fn is_unplaced(&self) -> bool {
+        self.winner().is_none() && !self.body.siblings().is_empty()
+    }
+
     fn staged_body(&self) -> Option<&PackedBody> {
         self.staged.as_ref().and_then(|staged| staged.body_version.as_ref())
     }

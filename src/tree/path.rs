@@ -4,11 +4,11 @@ use std::ops::Bound;
 
 use super::directory::{Claim, Shade, Table};
 use super::names;
-use super::object::{PackedBody, PackedContent};
+use super::object::{Object, PackedBody, PackedContent};
 use super::register::Sibling;
 use super::slab::{Slot, TableSlot};
 use super::{Seen, Tree};
-use crate::base::{InfoHash, ObjectId, RecordHash, WallTime};
+use crate::base::{InfoHash, MemberKey, ObjectId, RecordHash, WallTime};
 use crate::wire::record::{Body, Content, Context, Dot, Kind, Name, Place, TorrentRef, Xattrs};
 
 /// A version of a body.
@@ -51,6 +51,23 @@ impl Tree {
     pub fn staged(&self, object: &ObjectId) -> Option<(&Place, &Body)> {
         let staged = self.objects[self.slot(object)?].staged.as_ref()?;
         Some((&staged.place, &staged.body))
+    }
+
+    /// True when it has bodies, and nothing ever said where it is.
+    pub fn is_unplaced(&self, object: &ObjectId) -> bool {
+        self.slot(object).is_some_and(|slot| self.objects[slot].is_unplaced())
+    }
+
+    /// True when something says where it is, or was before it was deleted.
+    pub fn is_placed(&self, object: &ObjectId) -> bool {
+        self.slot(object).is_some_and(|slot| self.objects[slot].winner().is_some())
+    }
+
+    /// What nothing ever said the place of, and this author wrote a body of that counts.
+    pub fn unplaced_by(&self, author: &MemberKey) -> impl Iterator<Item = ObjectId> {
+        let unplaced = self.objects.iter().map(|(_, object)| object).filter(|object| object.is_unplaced());
+        let by = |object: &&Object| object.body.siblings().iter().any(|body| body.stamp.dot().author == *author);
+        unplaced.filter(by).map(|object| object.id)
     }
 
     /// The root directory.

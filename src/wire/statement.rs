@@ -170,6 +170,15 @@ pub enum Saying {
         /// One for each member that reads.
         keys: Vec<KeyFor>,
     },
+    /// A mass change is known to be meant, or was undone: what a chain's commits replaced need not be held back.
+    Release {
+        /// Whose chain.
+        member: MemberKey,
+        /// Which of them.
+        incarnation: u32,
+        /// Up to this commit.
+        sequence: u64,
+    },
 }
 
 /// A statement's content.
@@ -228,6 +237,8 @@ struct StatementWire {
     version: u32,
     #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
     remove: Option<RemoveWire>,
+    #[serde(rename = "y", default, skip_serializing_if = "Option::is_none")]
+    release: Option<ReleaseWire>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -267,6 +278,16 @@ struct RemoveWire {
 }
 
 #[derive(Serialize, Deserialize)]
+struct ReleaseWire {
+    #[serde(rename = "i")]
+    incarnation: u32,
+    #[serde(rename = "m")]
+    member: MemberKey,
+    #[serde(rename = "q")]
+    sequence: u64,
+}
+
+#[derive(Serialize, Deserialize)]
 struct EpochWire {
     #[serde(rename = "k")]
     keys: Vec<KeyFor>,
@@ -290,6 +311,7 @@ impl Statement {
             role: None,
             remove: None,
             epoch: None,
+            release: None,
         };
         match self.saying.clone() {
             Saying::Found { name, root, device } => wire.found = Some(FoundWire { name, root, device }),
@@ -299,6 +321,9 @@ impl Statement {
             }
             Saying::Remove { member, cuts } => wire.remove = Some(RemoveWire { member, cuts }),
             Saying::Epoch { number, suite, keys } => wire.epoch = Some(EpochWire { number, suite, keys }),
+            Saying::Release { member, incarnation, sequence } => {
+                wire.release = Some(ReleaseWire { member, incarnation, sequence });
+            }
         }
         let body = bencode::encode(&wire);
         let signature = sign(&[DOMAIN, &body].concat());
@@ -337,30 +362,33 @@ impl SignedStatement {
         let role = |word: &str| {
             Role::from_word(word).ok_or_else(|| WireError::Malformed(WHAT, "it names an unknown role".into()))
         };
-        let saying = match (wire.found, wire.admit, wire.role, wire.remove, wire.epoch) {
-            (Some(found), None, None, None, None) => {
+        let saying = match (wire.found, wire.admit, wire.role, wire.remove, wire.epoch, wire.release) {
+            (Some(found), None, None, None, None, None) => {
                 check_label(&found.name)?;
                 check_label(&found.device.name)?;
                 Saying::Found { name: found.name, root: found.root, device: found.device }
             }
-            (None, Some(admit), None, None, None) => {
+            (None, Some(admit), None, None, None, None) => {
                 check_label(&admit.device.name)?;
                 Saying::Admit { device: admit.device, role: role(&admit.role)? }
             }
-            (None, None, Some(change), None, None) => {
+            (None, None, Some(change), None, None, None) => {
                 check_count(change.cuts.len(), CHAINS)?;
                 Saying::Role { member: change.member, role: role(&change.role)?, cuts: change.cuts }
             }
-            (None, None, None, Some(remove), None) => {
+            (None, None, None, Some(remove), None, None) => {
                 check_count(remove.cuts.len(), CHAINS)?;
                 Saying::Remove { member: remove.member, cuts: remove.cuts }
             }
-            (None, None, None, None, Some(epoch)) => {
+            (None, None, None, None, Some(epoch), None) => {
                 check_count(epoch.keys.len(), MEMBERS)?;
                 if !matches!(epoch.suite, 1 | 2) {
                     return Err(WireError::Version("an epoch's suite", epoch.suite.into()));
                 }
                 Saying::Epoch { number: epoch.number, suite: epoch.suite, keys: epoch.keys }
+            }
+            (None, None, None, None, None, Some(ReleaseWire { member, incarnation, sequence })) => {
+                Saying::Release { member, incarnation, sequence }
             }
             _ => return refuse("it must say one thing"),
         };
@@ -416,6 +444,7 @@ mod tests {
             Saying::Role { member: MemberKey([1; 32]), role: Role::Reader, cuts: vec![cut(0), cut(1)] },
             Saying::Remove { member: MemberKey([1; 32]), cuts: vec![] },
             Saying::Epoch { number: 1, suite: 2, keys: vec![key(1), key(2)] },
+            Saying::Release { member: MemberKey([1; 32]), incarnation: 2, sequence: 3 },
         ]
     }
 

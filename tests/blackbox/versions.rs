@@ -134,7 +134,7 @@ fn what_was_replaced_or_deleted_is_listed_seen_and_put_back_on_every_node() {
 }
 
 /// Bytes that a node's slabs take on the disk, holes left out.
-fn slab_bytes(node: &Node) -> u64 {
+pub(super) fn slab_bytes(node: &Node) -> u64 {
     let mut open = vec![node.state()];
     let mut bytes = 0;
     while let Some(directory) = open.pop() {

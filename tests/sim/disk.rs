@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use dustfs::base::limits::{CHUNK_SEALED, UNIT};
 use dustfs::base::{Batch, MemoryStore, Rng, Snapshot, StoreError, Table, Ticket};
-use dustfs::node::io::{ChunkHash, DiskError, DiskRequest, Done, Hashed, Segment};
+use dustfs::node::io::{ChunkHash, DiskError, DiskRequest, Done, Hashed, Segment, SlabSize};
 use dustfs::seal::ChunkKey;
 use dustfs::seal::piece::{self, PieceHash, TagsHash};
 
@@ -84,7 +84,9 @@ impl Disk {
         for (other, flying) in &self.flying {
             let (wrote, touched) = spans(&flying.request);
             let (writes, touches) = spans(&request);
-            if (wrote || writes) && overlap(&touched, &touches) && !same_piece(&flying.request, &request) {
+            let meet = (wrote || writes) && overlap(&touched, &touches) && !same_piece(&flying.request, &request);
+            // A piece that two torrents share may be stored again, as it is, while one of them is read.
+            if meet && !(self.is_there(&flying.request) || self.is_there(&request)) {
                 return Err(format!("requests {other:?} and {ticket:?} touch the same bytes: {request:?}"));
             }
         }
@@ -96,6 +98,12 @@ impl Disk {
             None => Ok(()),
             Some(_) => Err(format!("the disk was asked twice by {ticket:?}")),
         }
+    }
+
+    /// True for a piece to be stored where it is already.
+    fn is_there(&self, request: &DiskRequest) -> bool {
+        let DiskRequest::Store { blocks, segments, .. } = request else { return false };
+        self.read(segments).is_ok_and(|here| here == blocks.concat())
     }
 
     fn dirty_pages(&self, slabs: &BTreeSet<u32>) -> Vec<(Page, Bytes)> {
@@ -145,6 +153,9 @@ impl Disk {
                     Ok(())
                 }
             }),
+            DiskRequest::Measure { slabs } => {
+                Done::Measured(Ok(slabs.into_iter().map(|s| (s, self.size(s))).collect()))
+            }
             DiskRequest::Punch { segments } => {
                 for segment in &segments {
                     let (from, units) = (segment.offset / UNIT as u64, u64::from(segment.length) / UNIT as u64);
@@ -158,6 +169,13 @@ impl Disk {
                 Done::Punched(Ok(()))
             }
         }
+    }
+
+    fn size(&self, slab: u32) -> Option<SlabSize> {
+        let mut pages = self.pages.range((slab, 0)..(slab + 1, 0));
+        let count = pages.clone().count() as u64;
+        let ((_, last), _) = pages.next_back()?;
+        Some(SlabSize { length: (last + 1) * UNIT as u64, allocated: count * UNIT as u64 })
     }
 
     fn write_error(&self, rng: &mut Rng) -> Option<DiskError> {
@@ -340,7 +358,7 @@ fn spans(request: &DiskRequest) -> (bool, Vec<Segment>) {
         DiskRequest::Read { segments } => (false, segments.clone()),
         DiskRequest::Unseal { segment, .. } => (false, vec![*segment]),
         DiskRequest::Hash { chunks, .. } => (false, chunks.clone()),
-        DiskRequest::Commit { .. } => (false, Vec::new()),
+        DiskRequest::Commit { .. } | DiskRequest::Measure { .. } => (false, Vec::new()),
     }
 }
 

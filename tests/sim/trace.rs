@@ -134,6 +134,7 @@ fn wish(request: &DiskRequest) -> String {
             };
             format!("commit {sync:?}{}", batch.writes.iter().map(key).collect::<String>())
         }
+        DiskRequest::Measure { slabs } => format!("measure {slabs:?}"),
         DiskRequest::Punch { segments } => format!("punch{}", places(segments)),
     }
 }

@@ -106,12 +106,41 @@ pub enum Command {
         /// Another path.
         to: Option<String>,
     },
+    /// Tells which mass changes are held back, or says what becomes of one.
+    Held {
+        /// Of which something is said; `None` tells all.
+        change: Option<String>,
+        /// What it replaced comes back; else it was meant.
+        undo: bool,
+    },
+    /// Checks the vault.
+    Check {
+        /// Hash everything.
+        full: bool,
+    },
+    /// Copies the state to another disk, while no node runs.
+    CopyState {
+        /// The new state directory.
+        to: PathBuf,
+    },
     /// Brings a directory into the tree.
     Import {
         /// The directory.
         from: PathBuf,
         /// Where to, in the tree or below the mount.
         into: Option<String>,
+    },
+    /// Pins files and directories, or takes pins away.
+    Pin {
+        /// In the tree or below the mount, at least one.
+        paths: Vec<String>,
+        /// False takes pins away.
+        pinned: bool,
+    },
+    /// Lets bodies go that enough others hold.
+    Free {
+        /// In the tree or below the mount, at least one.
+        paths: Vec<String>,
     },
     /// Sets the password for WebDAV, or forgets it.
     Password {
@@ -197,16 +226,18 @@ pub(super) struct Spec {
     pub(super) flags: &'static [&'static str],
     operand: Option<&'static str>,
     second: Option<&'static str>,
+    /// More words of the operand's kind may follow it.
+    many: bool,
 }
 
 impl Spec {
     const fn new(name: &'static str, flags: &'static [&'static str], operand: Option<&'static str>) -> Self {
-        Self { name, flags, operand, second: None }
+        Self { name, flags, operand, second: None, many: false }
     }
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 23] = [
+pub(super) const COMMANDS: [Spec; 29] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
@@ -222,7 +253,13 @@ pub(super) const COMMANDS: [Spec; 23] = [
     Spec { second: Some("FILE"), ..Spec::new("export-torrent", &["announce"], Some("PATH")) },
     Spec::new("versions", &[], Some("[PATH]")),
     Spec { second: Some("[VERSION]"), ..Spec::new("restore", &["to"], Some("PATH")) },
+    Spec::new("held", &["accept", "undo"], Some("[CHANGE]")),
+    Spec::new("check", &["full"], None),
+    Spec::new("copy-state", &[], Some("DIR")),
     Spec { second: Some("[INTO]"), ..Spec::new("import", &[], Some("DIR")) },
+    Spec { many: true, ..Spec::new("pin", &[], Some("PATH")) },
+    Spec { many: true, ..Spec::new("unpin", &[], Some("PATH")) },
+    Spec { many: true, ..Spec::new("free", &[], Some("PATH")) },
     Spec::new("password", &["forget"], None),
     Spec::new("press", &[], Some("[SECONDS]")),
     Spec::new("status", &[], None),
@@ -266,6 +303,7 @@ struct Line {
     spec: Option<&'static Spec>,
     operand: Option<String>,
     second: Option<String>,
+    more: Vec<String>,
     announce: Option<String>,
     to: Option<String>,
     help: bool,
@@ -280,7 +318,10 @@ struct Line {
     minutes: Option<u32>,
     watch: bool,
     forget: bool,
+    full: bool,
     change: bool,
+    accept: bool,
+    undo: bool,
     always: bool,
     skip: Vec<&'static str>,
     node: NodeFlags,
@@ -302,6 +343,7 @@ impl Line {
         match (spec.operand, &self.operand) {
             (Some(_), None) => self.operand = Some(word),
             (Some(_), Some(_)) if spec.second.is_some() && self.second.is_none() => self.second = Some(word),
+            (Some(_), Some(_)) if spec.many => self.more.push(word),
             _ => return Err(self.wrong(format!("'{}' is one word too many", word.escape_debug()))),
         }
         Ok(())
@@ -330,7 +372,10 @@ impl Line {
         let again = match flag {
             "watch" => std::mem::replace(&mut self.watch, true),
             "forget" => std::mem::replace(&mut self.forget, true),
+            "full" => std::mem::replace(&mut self.full, true),
             "change" => std::mem::replace(&mut self.change, true),
+            "accept" => std::mem::replace(&mut self.accept, true),
+            "undo" => std::mem::replace(&mut self.undo, true),
             "always" => std::mem::replace(&mut self.always, true),
             "cache" => std::mem::replace(&mut self.node.cache, true),
             "mount" => self.node.mount.replace(self.value(flag, parser)?.into()).is_some(),
@@ -480,7 +525,19 @@ impl Line {
             "export-torrent" => Command::ExportTorrent { path: operand, file: second.into(), announce: self.announce },
             "versions" => Command::Versions { path: operand },
             "restore" => Command::Restore { version: self.version_number(&second)?, path: operand, to: self.to },
+            "held" => {
+                let change = Some(operand).filter(|change| !change.is_empty());
+                if usize::from(self.accept) + usize::from(self.undo) != usize::from(change.is_some()) {
+                    return Err(self.wrong("a change is followed by either --accept or --undo"));
+                }
+                Command::Held { change, undo: self.undo }
+            }
+            "copy-state" => Command::CopyState { to: operand.into() },
+            "check" => Command::Check { full: self.full },
             "import" => Command::Import { from: operand.into(), into: Some(second).filter(|into| !into.is_empty()) },
+            "pin" => Command::Pin { paths: self.paths(operand), pinned: true },
+            "unpin" => Command::Pin { paths: self.paths(operand), pinned: false },
+            "free" => Command::Free { paths: self.paths(operand) },
             "password" => Command::Password { forget: self.forget },
             "press" => Command::Press(self.milliseconds(&operand)?),
             "status" => Command::Status,
@@ -492,6 +549,10 @@ impl Line {
             "self-test" => Command::SelfTest { skip: self.skip },
             _ => Command::Stop,
         })
+    }
+
+    fn paths(&mut self, first: String) -> Vec<String> {
+        std::iter::once(first).chain(std::mem::take(&mut self.more)).collect()
     }
 
     fn version_number(&self, text: &str) -> Result<Option<u64>, UsageError> {

@@ -11,6 +11,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::nearest::nearest;
 pub use super::quota::{quota, span};
+use crate::node::ScrubRate;
 use crate::wire::statement::check_label;
 
 /// The port that a node listens on unless told otherwise. When it is taken, a node that was not told takes a free one.
@@ -18,10 +19,11 @@ pub const DEFAULT_PORT: u16 = 47_470;
 /// Name of the config file in the state directory.
 pub const CONFIG_FILE: &str = "config.toml";
 /// The keys of the config file.
-pub const KEYS: [&str; 14] = [
+pub const KEYS: [&str; 16] = [
     "allow_other",
     "cache",
     "cache_bytes",
+    "copies",
     "fetch",
     "listen",
     "mount",
@@ -30,6 +32,7 @@ pub const KEYS: [&str; 14] = [
     "page_names",
     "panel",
     "quota",
+    "scrub",
     "threads",
     "versions",
     "versions_time",
@@ -46,6 +49,8 @@ const LISTEN_MAX: usize = 16;
 const PAGE_NAMES_MAX: usize = 16;
 const CACHE_BYTES_RANGE: (i64, i64) = (1 << 20, 1 << 30);
 const THREADS_RANGE: (i64, i64) = (1, 64);
+/// More nodes than these are never asked.
+const COPIES_RANGE: (i64, i64) = (1, 16);
 
 /// What a node fetches without being asked.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -132,10 +137,14 @@ pub struct NodeConfig {
     pub page_names: Vec<String>,
     /// Bytes that are kept for circles in which the node is a cache; `None` leaves it to the disk.
     pub quota: Option<u64>,
+    /// Others that have to hold a body whole before it is let go; `None` means 2.
+    pub copies: Option<usize>,
     /// Bytes that older versions may take; `None` means a tenth of the disk.
     pub versions: Option<u64>,
     /// How long older versions are kept; `None` means 30 days.
     pub versions_time: Option<Duration>,
+    /// How fast everything is hashed by and by.
+    pub scrub: ScrubRate,
     /// What is wrong with the box, told by whoever starts the node.
     pub problem: Option<String>,
 }
@@ -180,8 +189,10 @@ pub struct FileConfig {
     page: Option<SocketAddr>,
     page_names: Option<Vec<String>>,
     quota: Option<u64>,
+    copies: Option<usize>,
     versions: Option<u64>,
     versions_time: Option<Duration>,
+    scrub: Option<ScrubRate>,
 }
 
 /// What is wrong with a config file, all the operator's to mend.
@@ -241,8 +252,10 @@ impl NodeConfig {
             page: flags.page.or(file.page),
             page_names: file.page_names.unwrap_or_default(),
             quota: flags.quota.or(file.quota),
+            copies: file.copies,
             versions: file.versions,
             versions_time: file.versions_time,
+            scrub: file.scrub.unwrap_or_default(),
             problem: flags.problem,
         }
     }
@@ -326,9 +339,17 @@ impl FileConfig {
             }
             "page_names" => self.page_names = Some(host_names(key, value)?),
             "quota" => self.quota = Some(quota(string(key, value)?).map_err(|why| Wrong::at(value, why))?),
+            "copies" => self.copies = Some(integer(key, value, COPIES_RANGE)?),
             "versions" => self.versions = Some(quota(string(key, value)?).map_err(|why| Wrong::at(value, why))?),
             "versions_time" => {
                 self.versions_time = Some(span(string(key, value)?).map_err(|why| Wrong::at(value, why))?);
+            }
+            "scrub" => {
+                let rate = match string(key, value)? {
+                    "off" => ScrubRate::Off,
+                    rate => ScrubRate::Bytes(quota(rate).map_err(|why| Wrong::at(value, why))?),
+                };
+                self.scrub = Some(rate);
             }
             "cache_bytes" => self.cache_bytes = Some(integer(key, value, CACHE_BYTES_RANGE)?),
             _ => self.threads = Some(integer(key, value, THREADS_RANGE)?),

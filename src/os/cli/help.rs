@@ -15,7 +15,13 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("export-torrent") => EXPORT_TORRENT,
         Some("versions") => VERSIONS,
         Some("restore") => RESTORE,
+        Some("held") => HELD,
+        Some("check") => CHECK,
+        Some("copy-state") => COPY_STATE,
         Some("import") => IMPORT,
+        Some("pin") => PIN,
+        Some("unpin") => UNPIN,
+        Some("free") => FREE,
         Some("password") => PASSWORD,
         Some("press") => PRESS,
         Some("status") => STATUS,
@@ -59,6 +65,14 @@ Rented servers with a stock BitTorrent client:
 Older versions:
   versions   a file's older versions, or what was deleted in a directory
   restore    put one back
+  held       much was deleted or overwritten at once: say whether it was meant
+The disk:
+  check      whether all that is kept here is there and whole
+  copy-state copy the state to a larger disk
+Room on this box's disk:
+  pin        fetch files and directories, and keep them here
+  unpin      take that back
+  free       let go of files that enough friends hold
 Look:
   status     how the node and its circles are
   friends    who the friends are, and what went to and from each
@@ -131,6 +145,7 @@ The config file is TOML; a flag beats its key. The keys:
   mount = \"/srv/dust\"
   cache = false
   quota = \"20 GB\"
+  copies = 2              # others that hold a file before it is let go, 1 to 16
   fetch = \"everything\"
   cache_bytes = 4194304   # the ledger's memory, 1 MiB to 1 GiB
   threads = 2             # of the mount, 1 to 64
@@ -139,6 +154,8 @@ The config file is TOML; a flag beats its key. The keys:
   page = \"127.0.0.1:8080\"
   versions = \"10 GB\"       # room for older versions (a tenth of the disk)
   versions_time = \"30 d\"   # kept so long, while the node runs; s, min, h, d
+  scrub = \"2 MB\"           # hashed in the background a second, or \"off\"
+                           # (default: all in about 30 days)
   page_names = [\"attic.example.org\"]   # beside its addresses and NAME.local
 
 Examples:
@@ -235,6 +252,102 @@ Usage: dustfs restore PATH [VERSION] [--to PATH]
 Examples:
   dustfs restore Friends/letter.txt
   dustfs restore Friends/letter.txt 3 --to Friends/letter-of-may.txt
+";
+
+const HELD: &str = "\
+Lists mass changes: over 100 files, and over a tenth of the circle's, that one
+member deleted or overwrote within a minute, as by a slip of the hand or by a
+program that takes files hostage. All nodes show the change; what it replaced is
+kept, whatever its age, until a keeper of the circle says what becomes of it.
+
+Usage: dustfs held [CHANGE (--accept | --undo)]
+
+  CHANGE    as `dustfs held` lists it
+  --accept  it was meant: what it replaced goes with time, as after any change
+  --undo    put back what it deleted or overwrote; what somebody wrote since
+            stays, and so does what it made anew
+
+Examples:
+  dustfs held
+  dustfs held 3fa94c01 --undo
+";
+
+const CHECK: &str = "\
+Checks what the node keeps on its disk: that every piece the ledger names lies
+where it says. With --full every piece is read and hashed, which takes as long
+as reading the disk does; the node serves meanwhile. What is damaged is fetched
+again from friends.
+
+Usage: dustfs check [--full] [--json]
+
+  --full  read and hash everything
+
+A slow check of everything goes on by itself while the node runs; `dustfs
+status` shows how far it is and what the last one found.
+
+Exit code 1 tells that something was found.
+
+Examples:
+  dustfs check
+  dustfs check --full
+";
+
+const COPY_STATE: &str = "\
+Copies the node's state to another directory, as on a larger disk, while the
+node does not run. Interrupted, it goes on when it is run again; a copy that is
+not whole starts no node.
+
+Usage: dustfs copy-state DIR [--state DIR]
+
+  DIR  the new state directory, made if it is not there
+
+Start the node with --state DIR, and let `dustfs check --full` read everything.
+Then delete the old directory: two nodes that are one and the same must never
+run.
+
+Examples:
+  dustfs copy-state /mnt/large/dustfs
+";
+
+const PIN: &str = "\
+Fetches a file, or all that is and ever comes to be below a directory, whatever
+the node's policy, and keeps it here: it is not let go for room. A circle's name
+means all of it. A pin is this node's own matter, and follows what it is on
+when that is renamed. In the mount: setfattr -n user.dustfs.pinned -v 1 DIR.
+
+Usage: dustfs pin PATH...
+
+  PATH  in the tree (Friends/films) or below the mount
+
+Examples:
+  dustfs pin Friends/films
+  dustfs pin Home Friends/a.mkv
+";
+
+const UNPIN: &str = "\
+Takes a pin away. What is here stays until it is let go.
+
+Usage: dustfs unpin PATH...
+
+  PATH  in the tree (Friends/films) or below the mount
+
+Examples:
+  dustfs unpin Friends/films
+";
+
+const FREE: &str = "\
+Lets go of the bytes of a file, or of all files below a directory: they still
+show, and come again from friends when they are opened. A file goes only when
+two others who are online hold it whole and have promised to keep it; with
+fewer than three boxes in a circle nothing goes. What is open stays.
+
+Usage: dustfs free PATH...
+
+  PATH  in the tree (Friends/films) or below the mount
+
+Examples:
+  dustfs free Friends/films
+  dustfs free Friends/a.mkv Friends/b.mkv
 ";
 
 const PRESS: &str = "\

@@ -23,6 +23,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::lan::api::ErrorAnswer;
+use crate::os::copy;
 use crate::os::http::ClientError;
 use crate::os::run;
 pub use command::{Command, Environment, Globals, Invocation, UsageError, parse};
@@ -50,6 +51,10 @@ pub enum CliError {
     ImportStopped(String),
     /// So many items of the self-test do not hold.
     SelfTest(usize),
+    /// The state was not copied.
+    Copy(copy::CopyError),
+    /// A check found so much.
+    Check(usize),
     /// Standard input could not be read.
     Input(io::Error),
     /// Standard output could not be written.
@@ -81,6 +86,7 @@ impl fmt::Display for CliError {
             CliError::Config(error) => error.fmt(f),
             CliError::Client(error) => error.fmt(f),
             CliError::Run(error) => error.fmt(f),
+            CliError::Copy(error) => error.fmt(f),
             CliError::StillRunning(time) => {
                 write!(f, "the node is stopping, but has not ended within {} s: look at its log", time.as_secs())
             }
@@ -98,6 +104,7 @@ impl fmt::Display for CliError {
                     "the self-test failed in {failed} of its items: do not trust this build on this machine with data"
                 )
             }
+            CliError::Check(found) => write!(f, "the check found {found}, as listed"),
             CliError::Input(_) => f.write_str("standard input cannot be read"),
             CliError::Output(_) => f.write_str("standard output cannot be written"),
             CliError::File(path, why) => write!(f, "{} cannot be used: {why}", path.display()),
@@ -112,7 +119,12 @@ impl Error for CliError {
             CliError::Config(error) => error.source(),
             CliError::Client(error) => error.source(),
             CliError::Run(error) => error.source(),
-            CliError::StillRunning(_) | CliError::NotBack(_) | CliError::SelfTest(_) | CliError::File(..) => None,
+            CliError::Copy(error) => error.source(),
+            CliError::StillRunning(_)
+            | CliError::NotBack(_)
+            | CliError::SelfTest(_)
+            | CliError::Check(_)
+            | CliError::File(..) => None,
             CliError::Import(_) | CliError::ImportStopped(_) => None,
             CliError::Input(error) | CliError::Output(error) => Some(error),
         }
@@ -128,6 +140,12 @@ impl From<ClientError> for CliError {
 impl From<run::RunError> for CliError {
     fn from(error: run::RunError) -> Self {
         CliError::Run(error)
+    }
+}
+
+impl From<copy::CopyError> for CliError {
+    fn from(error: copy::CopyError) -> Self {
+        CliError::Copy(error)
     }
 }
 

@@ -12,7 +12,8 @@ use super::command::{Command, Globals, InviteFrom};
 use super::config::NodeConfig;
 use super::{CliError, guest, secret, show};
 use crate::lan::api::{Call, CertificateAnswer, CircleAnswer, INVITE_MAX, InviteAnswer, RestoredAnswer, TorrentAnswer};
-use crate::node::status::{Friend, Status, Transfers, Versions};
+use crate::node::status::{CheckStatus, Freed, Friend, Status, Transfers, Versions};
+use crate::os::copy::copy_state;
 use crate::os::http::{Client, ClientError};
 use crate::os::run;
 use crate::os::selftest::{self, ITEMS, Outcome, Tested};
@@ -53,7 +54,13 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
             let shown = path.clone();
             asking.show(&Call::Versions { path }, |versions: &Versions| show::versions(&shown, versions))
         }
+        Command::Pin { paths, pinned } => asking.pin(paths, pinned),
+        Command::Free { paths } => asking.free(paths),
         Command::Restore { path, version, to } => asking.restore(path, version, to),
+        Command::Held { change: None, .. } => asking.show(&Call::Status, |status: &Status| show::held(&status.held)),
+        Command::Held { change: Some(id), undo } => asking.settle(id, undo),
+        Command::Check { full } => asking.check(full),
+        Command::CopyState { to } => asking.copy_state(&to),
         Command::Import { from, into } => asking.import(&from, into),
         Command::Password { forget } => asking.password(forget),
         Command::Press(milliseconds) => asking.press(milliseconds),
@@ -199,10 +206,82 @@ impl Asking<'_> {
     fn restore(&mut self, path: String, version: Option<u64>, to: Option<String>) -> Result<(), CliError> {
         let path = self.in_tree(path)?;
         let to = to.map(|to| self.in_tree(to)).transpose()?;
-        self.show(&Call::Restore { path, version, to }, |answer: &RestoredAnswer| match answer.restored {
-            1 => "put back 1 file\n".into(),
-            files => format!("put back {files} files\n"),
+        self.show(&Call::Restore { path, version, to }, |answer: &RestoredAnswer| {
+            format!("put back {}\n", show::files(answer.restored))
         })
+    }
+
+    fn settle(&mut self, id: String, undo: bool) -> Result<(), CliError> {
+        self.show(&Call::Held { id, undo }, |answer: &RestoredAnswer| match (undo, answer.restored) {
+            (true, files) => format!("put back {}\n", show::files(files)),
+            (false, _) => "what it replaced goes with time, as after any change\n".into(),
+        })
+    }
+
+    /// On a terminal, with how far it is.
+    fn copy_state(&mut self, to: &Path) -> Result<(), CliError> {
+        let draws = bars().is_some() && !self.globals.json;
+        let mut line = |done: u64, total: u64| {
+            if draws {
+                // Where nobody sees it, there is nobody to tell.
+                let _ = write!(self.out, "\r\x1b[K{} of {}", show::size(done), show::size(total));
+                let _ = self.out.flush();
+            }
+        };
+        let bytes = copy_state(&self.globals.state, to, &mut line)?;
+        if draws {
+            writeln!(self.out)?;
+        }
+        let (to, size) = (to.display(), show::size(bytes));
+        self.say(&format!(
+            "copied {size} to {to}: start the node with --state {to}, let `dustfs check --full` read it, then delete the old one\n"
+        ))
+    }
+
+    /// Waits until the check has ended; on a terminal, with how far it is.
+    fn check(&mut self, full: bool) -> Result<(), CliError> {
+        self.client.ask(&Call::StartCheck { full })?;
+        let bars = bars().filter(|_| !self.globals.json);
+        loop {
+            let answer = self.client.ask(&Call::Check)?;
+            let check: CheckStatus = decode(&answer)?;
+            if bars.is_some() && check.full {
+                // Over the last picture, to the end of the line (ECMA-48 EL).
+                write!(self.out, "\r\x1b[K{}", show::check_progress(&check))?;
+                self.out.flush()?;
+            }
+            if !check.running {
+                if bars.is_some() && check.full {
+                    writeln!(self.out)?;
+                }
+                self.print(&answer, show::check)?;
+                let found = check.damaged.len() + check.notes.len();
+                return if found == 0 { Ok(()) } else { Err(CliError::Check(found)) };
+            }
+            pause(CHECK_EVERY);
+        }
+    }
+
+    fn pin(&mut self, paths: Vec<String>, pinned: bool) -> Result<(), CliError> {
+        for path in paths {
+            let shown = show::printable(&path);
+            let told = match pinned {
+                true => format!("{shown} is pinned: all of it is fetched, and stays\n"),
+                false => format!("{shown} is not pinned any more\n"),
+            };
+            let path = self.in_tree(path)?;
+            self.show(&Call::Pin { path, pinned }, |_: &Value| told.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Each path by itself: what of the others went is gone, also when one is refused.
+    fn free(&mut self, paths: Vec<String>) -> Result<(), CliError> {
+        for path in paths {
+            let (path, shown) = (self.in_tree(path.clone())?, path);
+            self.show(&Call::Free { path }, |freed: &Freed| show::freed(&shown, freed))?;
+        }
+        Ok(())
     }
 
     /// A path below the mount is told as the tree has it.
@@ -262,6 +341,7 @@ pub(super) fn pause(time: Duration) {
 }
 
 const COLUMNS: usize = 80;
+const CHECK_EVERY: Duration = Duration::from_millis(200);
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
 

@@ -3,33 +3,30 @@
 //! redb shuts itself after any failed read or write. The ledger then closes it and opens it again, so that a full disk
 //! stops only what had to be written: reads go on, and later commits are tried anew.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use redb::{Builder, Database, DatabaseError, Durability, StorageBackend, WriteTransaction};
+use redb::{Builder, Database, DatabaseError, Durability, WriteTransaction};
 
 use super::counters::Counters;
 use super::error::{LedgerError, disk_error};
-use super::storage::{Counted, open_file};
+use super::files::{Files, System};
+use super::storage::Storage;
 use super::store::{NUMBER_KEY, OWN, View, definition};
 use crate::base::{Batch, Table};
 use crate::node::io::DiskError;
-use crate::os::state::{private_file, sync_parent};
+use crate::os::state::parent_of;
 
 /// The one writer, and the view that readers share.
 pub(super) struct Ledger {
     pub(super) path: PathBuf,
     cache_bytes: usize,
     counters: Arc<Counters>,
-    storage: OpenStorage,
+    files: Arc<dyn Files>,
     writer: Mutex<Writer>,
     view: RwLock<Option<Arc<View>>>,
 }
-
-/// Opens the file that lies under redb.
-type OpenStorage = Box<dyn Fn(&Path) -> io::Result<Box<dyn StorageBackend>> + Send + Sync>;
 
 #[derive(Default)]
 struct Writer {
@@ -42,26 +39,27 @@ struct Writer {
 impl Ledger {
     /// Opens the ledger at `path`, or makes it when nothing has that name.
     pub(super) fn open(path: &Path, cache_bytes: usize, counters: Arc<Counters>) -> Result<Self, LedgerError> {
-        Self::open_on(path, cache_bytes, counters, Box::new(open_file))
+        Self::open_on(path, cache_bytes, counters, Arc::new(System))
     }
 
-    fn open_on(
+    /// The same on these files.
+    pub(super) fn open_on(
         path: &Path,
         cache_bytes: usize,
         counters: Arc<Counters>,
-        storage: OpenStorage,
+        files: Arc<dyn Files>,
     ) -> Result<Self, LedgerError> {
         let ledger = Self {
             path: path.to_owned(),
             cache_bytes,
             counters,
-            storage,
+            files,
             writer: Mutex::default(),
             view: RwLock::default(),
         };
-        match fs::metadata(path) {
-            Ok(metadata) if metadata.is_file() => ledger.check()?,
-            Ok(_) => return Err(ledger.broken("it is not a file")),
+        match ledger.files.is_file(path) {
+            Ok(true) => ledger.check()?,
+            Ok(false) => return Err(ledger.broken("it is not a file")),
             Err(error) if error.kind() == io::ErrorKind::NotFound => ledger.make()?,
             Err(error) => return Err(ledger.unusable(&error)),
         }
@@ -136,18 +134,20 @@ impl Ledger {
     /// Makes an empty ledger under another name first: a cut leaves a whole one or none.
     fn make(&self) -> Result<(), LedgerError> {
         let draft = self.path.with_extension("new");
-        match fs::remove_file(&draft) {
+        match self.files.remove(&draft) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(self.unusable(&error)),
             _ => {}
         }
-        private_file().create_new(true).open(&draft).map_err(|error| self.unusable(&error))?;
+        self.files.make(&draft).map_err(|error| self.unusable(&error))?;
         let storage = self.storage(&draft)?;
         let database = self.builder().create_with_backend(storage).map_err(|error| self.refused(error.into()))?;
         let mut batch = Batch::default();
         batch.put(Table::Meta, FORMAT_KEY, FORMAT.to_string().into_bytes());
         write(&database, &batch, 0).map_err(|error| self.refused(error))?;
         database.close().map_err(|error| self.refused(error.into()))?;
-        fs::rename(&draft, &self.path).and_then(|()| sync_parent(&self.path)).map_err(|error| self.unusable(&error))
+        let renamed = self.files.rename(&draft, &self.path);
+        let renamed = renamed.and_then(|()| self.files.sync_directory(parent_of(&self.path)));
+        renamed.map_err(|error| self.unusable(&error))
     }
 
     /// Looks at a ledger before it is opened for writing, so that one that is not ours stays as it is.
@@ -178,12 +178,14 @@ impl Ledger {
     fn builder(&self) -> Builder {
         let mut builder = Builder::new();
         builder.set_cache_size(self.cache_bytes);
+        #[cfg(test)]
+        builder.set_repair_callback(|_| super::cuts::repaired());
         builder
     }
 
-    fn storage(&self, path: &Path) -> Result<Counted, LedgerError> {
-        match (self.storage)(path) {
-            Ok(storage) => Ok(Counted { storage, counters: self.counters.clone() }),
+    fn storage(&self, path: &Path) -> Result<Storage, LedgerError> {
+        match self.files.open(path) {
+            Ok(file) => Ok(Storage { file, counters: self.counters.clone() }),
             Err(error) => Err(self.unusable(&error)),
         }
     }
@@ -253,6 +255,7 @@ const FORMAT_KEY: &[u8] = b"format";
 #[cfg(test)]
 mod tests {
     use std::env;
+    use std::fs;
     use std::panic;
     use std::process::Command;
     use std::sync::atomic::{AtomicBool, Ordering};
@@ -505,11 +508,8 @@ mod tests {
 
     fn open_faulty(path: &Path) -> (RedbStore, Arc<Fault>) {
         let fault = Arc::new(Fault::default());
-        let armed = fault.clone();
-        let storage: OpenStorage = Box::new(move |path| {
-            Ok(Box::new(Faulty { storage: open_file(path)?, fault: armed.clone() }) as Box<dyn StorageBackend>)
-        });
-        let ledger = Ledger::open_on(path, 1 << 16, Arc::default(), storage).unwrap();
+        let files = Arc::new(Faulty { under: Arc::new(System), fault: fault.clone() });
+        let ledger = Ledger::open_on(path, 1 << 16, Arc::default(), files).unwrap();
         (RedbStore::new(Arc::new(ledger), None), fault)
     }
 

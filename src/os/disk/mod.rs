@@ -4,7 +4,10 @@
 //! transaction, and only then is the commit answered. Commits that wait together share one sync of each.
 
 mod counters;
+#[cfg(test)]
+mod cuts;
 mod error;
+mod files;
 mod ledger;
 mod queue;
 mod slabs;
@@ -20,7 +23,7 @@ use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use crate::base::{Batch, Ticket};
-use crate::node::io::{DiskRequest, Done};
+use crate::node::io::{DiskError, DiskRequest, Done};
 use crate::os::state::{StateDir, StateLock};
 
 pub use counters::Stats;
@@ -172,7 +175,7 @@ fn commit(queue: &Queue, ledger: &Ledger, slabs: &Slabs, counters: &Counters, co
         if tickets.is_empty() {
             return;
         }
-        let committed = slabs.sync(&sync).and_then(|()| ledger.commit(&group));
+        let committed = make_durable(ledger, slabs, &group, &sync);
         if committed.is_ok() {
             counters.committed(tickets.len());
         }
@@ -180,6 +183,11 @@ fn commit(queue: &Queue, ledger: &Ledger, slabs: &Slabs, counters: &Counters, co
             complete(ticket, Done::Committed(committed.clone()));
         }
     }
+}
+
+/// What a batch refers to is durable before it.
+fn make_durable(ledger: &Ledger, slabs: &Slabs, batch: &Batch, sync: &BTreeSet<u32>) -> Result<(), DiskError> {
+    slabs.sync(sync).and_then(|()| ledger.commit(batch))
 }
 
 #[cfg(test)]
@@ -195,7 +203,7 @@ mod tests {
 
     use super::*;
     use crate::base::{Rng, Snapshot, Table};
-    use crate::node::io::{DiskError, Segment};
+    use crate::node::io::Segment;
     use crate::os::state::StateError;
     use crate::os::state::tests::Scratch;
     use crate::seal::piece;

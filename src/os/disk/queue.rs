@@ -42,7 +42,10 @@ impl Queue {
                 return self.commit_came.notify_one();
             }
             DiskRequest::Read { .. } | DiskRequest::Unseal { .. } => READ,
-            DiskRequest::Seal { .. } | DiskRequest::Store { .. } | DiskRequest::Punch { .. } => WRITE,
+            DiskRequest::Seal { .. }
+            | DiskRequest::Store { .. }
+            | DiskRequest::Punch { .. }
+            | DiskRequest::Measure { .. } => WRITE,
             DiskRequest::Hash { .. } => HASH,
         };
         waiting.work[class].push_back((ticket, request));

@@ -3,25 +3,17 @@
 //! Any thread may read and write; what must not overlap in time (a read of a span being written, a write to a span
 //! being punched) is kept apart by the core, which waits for the answer to one before it asks for the other.
 
-use std::collections::BTreeSet;
-use std::fs::{DirBuilder, File};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, fallocate};
-use nix::libc;
-use nix::sys::statvfs::fstatvfs;
-use nix::sys::uio::pwritev;
-
 use super::counters::Counters;
 use super::error::disk_error;
-use crate::node::io::{DiskError, Segment};
-use crate::os::state::{DIRECTORY_MODE, private_file, sync_parent};
+use super::files::{Files, System, VaultFile};
+use crate::node::io::{DiskError, Segment, SlabSize};
+use crate::os::state::parent_of;
 use crate::seal::ChunkKey;
 
 /// The slabs of one node. Clones share descriptors.
@@ -31,9 +23,9 @@ pub struct Slabs(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
-    directory: File,
+    files: Arc<dyn Files>,
     /// Most recently used last.
-    open: Mutex<Vec<(u32, Arc<File>)>>,
+    open: Mutex<Vec<(u32, Arc<dyn VaultFile>)>>,
     /// A slab file was made since the directory was synced.
     made: AtomicBool,
     /// Slabs of which a sync failed: the kernel forgets what it could not write, and says so once.
@@ -46,14 +38,19 @@ struct Inner {
 impl Slabs {
     /// Opens the directory of the slabs, or makes it.
     pub(super) fn open(path: &Path, counters: Arc<Counters>) -> Result<Self, DiskError> {
-        match DirBuilder::new().mode(DIRECTORY_MODE).create(path) {
+        Self::open_on(path, counters, Arc::new(System))
+    }
+
+    /// The same on these files.
+    pub(super) fn open_on(path: &Path, counters: Arc<Counters>, files: Arc<dyn Files>) -> Result<Self, DiskError> {
+        match files.make_directory(path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(disk_error(path, &error)),
             Err(_) => {}
-            Ok(()) => sync_parent(path).map_err(|error| disk_error(path, &error))?,
+            Ok(()) => files.sync_directory(parent_of(path)).map_err(|error| disk_error(path, &error))?,
         }
         Ok(Self(Arc::new(Inner {
             path: path.to_owned(),
-            directory: File::open(path).map_err(|error| disk_error(path, &error))?,
+            files,
             open: Mutex::default(),
             made: AtomicBool::new(false),
             lost: Mutex::default(),
@@ -80,15 +77,13 @@ impl Slabs {
     /// Bytes of the file system that the slabs lie on, and how many of them are free for this process; zeros when
     /// it does not tell.
     pub fn space(&self) -> (u64, u64) {
-        let Ok(stat) = fstatvfs(&self.0.directory) else { return (0, 0) };
-        let size = stat.fragment_size();
-        (bytes(stat.blocks(), size), bytes(stat.blocks_available(), size))
+        self.0.files.space(&self.0.path).unwrap_or((0, 0))
     }
 
     /// Fills `out` from `offset` on.
     pub(super) fn read_at(&self, slab: u32, offset: u64, out: &mut [u8]) -> Result<(), DiskError> {
         let file = self.file(slab, false)?;
-        match file.read_exact_at(out, offset) {
+        match file.read_at(out, offset) {
             Ok(()) => Ok(()),
             // What was acknowledged was written, so a slab that ends before it has lost it.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(DiskError::Corrupt),
@@ -98,50 +93,40 @@ impl Slabs {
 
     /// Writes `bytes` at `offset`, making the slab if it is not there.
     pub(super) fn write_at(&self, slab: u32, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
-        let file = self.file(slab, true)?;
-        file.write_all_at(bytes, offset).map_err(|error| self.failed(Some(slab), &error))?;
-        self.begin_writing(&file, bytes.len());
-        Ok(())
+        self.write_parts_at(slab, offset, &mut [IoSlice::new(bytes)])
     }
 
     /// Writes all of `parts`, one after the other, at `offset`.
-    pub(super) fn write_parts_at(&self, slab: u32, offset: u64, mut parts: &mut [IoSlice]) -> Result<(), DiskError> {
+    pub(super) fn write_parts_at(&self, slab: u32, offset: u64, parts: &mut [IoSlice]) -> Result<(), DiskError> {
         let file = self.file(slab, true)?;
-        let mut position = offset;
-        while !parts.is_empty() {
-            let at = position.try_into().map_err(|_| self.failed(Some(slab), &Errno::EFBIG.into()))?;
-            match pwritev(&file, &parts[..parts.len().min(IOV_MAX)], at) {
-                Ok(0) => return Err(self.failed(Some(slab), &io::ErrorKind::WriteZero.into())),
-                Ok(written) => {
-                    self.begin_writing(&file, written);
-                    position += written as u64;
-                    IoSlice::advance_slices(&mut parts, written);
-                }
-                Err(Errno::EINTR) => {}
-                Err(errno) => return Err(self.failed(Some(slab), &errno.into())),
-            }
-        }
+        let length = parts.iter().map(|part| part.len()).sum();
+        file.write_at(parts, offset).map_err(|error| self.failed(Some(slab), &error))?;
+        self.begin_writing(&*file, length);
         Ok(())
+    }
+
+    /// How large each of these slabs is; `None` for one that is not there.
+    pub(super) fn measure(&self, slabs: &BTreeSet<u32>) -> Result<BTreeMap<u32, Option<SlabSize>>, DiskError> {
+        let measure = |slab: u32| match self.open_slab(slab, false) {
+            Ok(file) => Ok(Some(SlabSize { length: file.len()?, allocated: file.allocated()? })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        let measured = slabs.iter().map(|slab| match measure(*slab) {
+            Ok(size) => Ok((*slab, size)),
+            Err(error) => Err(self.failed(Some(*slab), &error)),
+        });
+        measured.collect()
     }
 
     /// Gives the span's space back to the file system, where that can be done.
     pub(super) fn punch(&self, slab: u32, offset: u64, length: u64) -> Result<(), DiskError> {
-        let file = match self.open_slab(slab, false) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(self.failed(Some(slab), &error)),
+        let punched = match self.open_slab(slab, false) {
+            Ok(file) => file.punch(offset, length),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         };
-        let failed = |errno: Errno| self.failed(Some(slab), &errno.into());
-        let at = offset.try_into().map_err(|_| failed(Errno::EFBIG))?;
-        let length = length.try_into().map_err(|_| failed(Errno::EFBIG))?;
-        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        loop {
-            return match fallocate(&file, flags, at, length) {
-                Err(Errno::EINTR) => continue,
-                Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
-                Err(errno) => Err(failed(errno)),
-            };
-        }
+        punched.map_err(|error| self.failed(Some(slab), &error))
     }
 
     /// Makes all that was written to `slabs` survive a power cut, names of new slabs included.
@@ -158,14 +143,14 @@ impl Slabs {
             }
             let file = self.file(slab, false)?;
             self.0.counters.synced();
-            if let Err(error) = file.sync_data() {
+            if let Err(error) = file.sync() {
                 self.lost().insert(slab);
                 return Err(self.failed(Some(slab), &error));
             }
         }
         if self.0.made.swap(false, Ordering::AcqRel) {
             self.0.counters.synced();
-            if let Err(error) = self.0.directory.sync_all() {
+            if let Err(error) = self.0.files.sync_directory(&self.0.path) {
                 self.0.made.store(true, Ordering::Release);
                 return Err(self.failed(None, &error));
             }
@@ -175,26 +160,22 @@ impl Slabs {
 
     /// Has the disk begin with what was written, every few MiB, so that it works while the next is sealed, and a sync has
     /// little left to wait for. The kernel alone would let a tenth of the memory come together first.
-    fn begin_writing(&self, slab: &File, written: usize) {
-        if self.0.waiting.fetch_add(written, Ordering::Relaxed) + written < WAITING_MAX {
-            return;
+    fn begin_writing(&self, slab: &dyn VaultFile, written: usize) {
+        if self.0.waiting.fetch_add(written, Ordering::Relaxed) + written >= WAITING_MAX {
+            self.0.waiting.store(0, Ordering::Relaxed);
+            slab.begin_writing();
         }
-        self.0.waiting.store(0, Ordering::Relaxed);
-        #[allow(unsafe_code)]
-        // SAFETY: the descriptor is open as long as `slab` is, and no memory is handed over. Neither std nor nix has this
-        // call. It is a hint: what cannot be written is told by the sync.
-        let _ = unsafe { libc::sync_file_range(slab.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
     }
 
     fn lost(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
         self.0.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn file(&self, slab: u32, make: bool) -> Result<Arc<File>, DiskError> {
+    fn file(&self, slab: u32, make: bool) -> Result<Arc<dyn VaultFile>, DiskError> {
         self.open_slab(slab, make).map_err(|error| self.failed(Some(slab), &error))
     }
 
-    fn open_slab(&self, slab: u32, make: bool) -> io::Result<Arc<File>> {
+    fn open_slab(&self, slab: u32, make: bool) -> io::Result<Arc<dyn VaultFile>> {
         // The lock is held while a file is opened, so that one slab never has two descriptors in the list.
         let mut open = self.0.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(at) = open.iter().rposition(|(number, _)| *number == slab) {
@@ -204,9 +185,9 @@ impl Slabs {
             return Ok(file);
         }
         let path = self.slab_path(slab);
-        let file = match private_file().open(&path) {
+        let file = match self.0.files.open(&path) {
             Err(error) if make && error.kind() == io::ErrorKind::NotFound => {
-                let file = private_file().create(true).open(&path)?;
+                let file = self.0.files.make(&path)?;
                 self.0.made.store(true, Ordering::Release);
                 file
             }
@@ -215,7 +196,6 @@ impl Slabs {
         if open.len() >= DESCRIPTORS_MAX {
             open.remove(0);
         }
-        let file = Arc::new(file);
         open.push((slab, file.clone()));
         Ok(file)
     }
@@ -229,19 +209,12 @@ impl Slabs {
     }
 }
 
-// The width of either differs between targets.
-fn bytes(blocks: impl Into<u64>, size: impl Into<u64>) -> u64 {
-    blocks.into().saturating_mul(size.into())
-}
-
 /// Bytes of a chunk's tag, which ends it.
 pub(super) const TAG: usize = 16;
 /// Bytes that may wait before the disk is told to begin with them.
 const WAITING_MAX: usize = 8 << 20;
 /// Descriptors kept open.
 const DESCRIPTORS_MAX: usize = 64;
-/// POSIX IOV_MAX on Linux.
-const IOV_MAX: usize = 1_024;
 
 #[cfg(test)]
 mod tests {

@@ -1,65 +1,54 @@
-//! The file under redb, with its syncs counted; in tests, one that fails when it is told to.
+//! The file under redb, with its syncs counted; in tests, files that fail when they are told to.
 
-use std::io;
-use std::path::Path;
+use std::io::{self, IoSlice};
 use std::sync::Arc;
 
 use redb::StorageBackend;
-use redb::backends::FileBackend;
 
 use super::counters::Counters;
-use crate::os::state::private_file;
-
-/// Opens a file that is there.
-pub(super) fn open_file(path: &Path) -> io::Result<Box<dyn StorageBackend>> {
-    let file = private_file().open(path)?;
-    Ok(Box::new(FileBackend::new(file).map_err(io::Error::other)?))
-}
+use super::files::VaultFile;
 
 /// Counts syncs. The state directory's lock already keeps others out, so it offers redb none.
 #[derive(Debug)]
-pub(super) struct Counted {
-    pub(super) storage: Box<dyn StorageBackend>,
+pub(super) struct Storage {
+    pub(super) file: Arc<dyn VaultFile>,
     pub(super) counters: Arc<Counters>,
 }
 
-impl StorageBackend for Counted {
+impl StorageBackend for Storage {
     fn len(&self) -> io::Result<u64> {
-        self.storage.len()
+        self.file.len()
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.storage.read(offset, out)
+        self.file.read_at(out, offset)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.storage.set_len(len)
+        self.file.set_len(len)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.counters.synced();
-        self.storage.sync_data()
+        self.file.sync()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.storage.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.storage.close()
+        self.file.write_at(&mut [IoSlice::new(data)], offset)
     }
 }
 
 #[cfg(test)]
 pub(super) mod faults {
-    use std::mem;
+    use std::path::Path;
     use std::sync::Mutex;
 
     use nix::errno::Errno;
 
+    use super::super::files::Files;
     use super::*;
 
-    /// Fails one access to the file.
+    /// Fails one access to a file.
     #[derive(Default, Debug)]
     pub(in crate::os::disk) struct Fault(Mutex<Option<Armed>>);
 
@@ -87,11 +76,12 @@ pub(super) mod faults {
             self.0.lock().unwrap().take().is_some_and(|armed| armed.fired)
         }
 
-        fn strike(&self, read: bool, access: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        fn strike<T>(&self, read: bool, access: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
             let strike = self.0.lock().unwrap().as_mut().filter(|armed| armed.reads == read).and_then(|armed| {
-                armed.left = armed.left.saturating_sub(usize::from(!armed.fired));
-                (armed.left == 0 && !mem::replace(&mut armed.fired, armed.left == 0))
-                    .then_some((armed.errno, armed.after))
+                armed.left = armed.left.saturating_sub(1);
+                let strikes = armed.left == 0 && !armed.fired;
+                armed.fired |= strikes;
+                strikes.then_some((armed.errno, armed.after))
             });
             match strike {
                 Some((errno, after)) => {
@@ -105,35 +95,86 @@ pub(super) mod faults {
         }
     }
 
+    /// Files of which one access fails.
     #[derive(Debug)]
     pub(in crate::os::disk) struct Faulty {
-        pub(in crate::os::disk) storage: Box<dyn StorageBackend>,
+        pub(in crate::os::disk) under: Arc<dyn Files>,
         pub(in crate::os::disk) fault: Arc<Fault>,
     }
 
-    impl StorageBackend for Faulty {
+    #[derive(Debug)]
+    struct FaultyFile {
+        under: Arc<dyn VaultFile>,
+        fault: Arc<Fault>,
+    }
+
+    impl Faulty {
+        fn file(&self, opened: io::Result<Arc<dyn VaultFile>>) -> io::Result<Arc<dyn VaultFile>> {
+            Ok(Arc::new(FaultyFile { under: opened?, fault: self.fault.clone() }))
+        }
+    }
+
+    impl Files for Faulty {
+        fn open(&self, path: &Path) -> io::Result<Arc<dyn VaultFile>> {
+            self.file(self.under.open(path))
+        }
+
+        fn make(&self, path: &Path) -> io::Result<Arc<dyn VaultFile>> {
+            self.file(self.fault.strike(false, || self.under.make(path)))
+        }
+
+        fn make_directory(&self, path: &Path) -> io::Result<()> {
+            self.under.make_directory(path)
+        }
+
+        fn is_file(&self, path: &Path) -> io::Result<bool> {
+            self.under.is_file(path)
+        }
+
+        fn remove(&self, path: &Path) -> io::Result<()> {
+            self.fault.strike(false, || self.under.remove(path))
+        }
+
+        fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+            self.fault.strike(false, || self.under.rename(from, to))
+        }
+
+        fn sync_directory(&self, path: &Path) -> io::Result<()> {
+            self.fault.strike(false, || self.under.sync_directory(path))
+        }
+
+        fn space(&self, path: &Path) -> io::Result<(u64, u64)> {
+            self.under.space(path)
+        }
+    }
+
+    impl VaultFile for FaultyFile {
         fn len(&self) -> io::Result<u64> {
-            self.storage.len()
+            self.under.len()
         }
 
-        fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-            self.fault.strike(true, || self.storage.read(offset, out))
+        fn allocated(&self) -> io::Result<u64> {
+            self.under.allocated()
         }
 
-        fn set_len(&self, len: u64) -> io::Result<()> {
-            self.fault.strike(false, || self.storage.set_len(len))
+        fn read_at(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
+            self.fault.strike(true, || self.under.read_at(out, offset))
         }
 
-        fn sync_data(&self) -> io::Result<()> {
-            self.fault.strike(false, || self.storage.sync_data())
+        fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
+            self.fault.strike(false, || self.under.write_at(parts, offset))
         }
 
-        fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-            self.fault.strike(false, || self.storage.write(offset, data))
+        fn set_len(&self, length: u64) -> io::Result<()> {
+            self.fault.strike(false, || self.under.set_len(length))
         }
 
-        fn close(&self) -> io::Result<()> {
-            self.storage.close()
+        fn sync(&self) -> io::Result<()> {
+            self.fault.strike(false, || self.under.sync())
+        }
+
+        fn punch(&self, offset: u64, length: u64) -> io::Result<()> {
+            self.fault.strike(false, || self.under.punch(offset, length))
         }
     }
 }

@@ -41,6 +41,7 @@ impl Worker {
             DiskRequest::Unseal { segment, key } => Done::Unsealed(self.unseal(segment, &key)),
             DiskRequest::Hash { chunks, piece_length, known } => Done::Hashed(self.hash(&chunks, piece_length, &known)),
             DiskRequest::Punch { segments } => Done::Punched(self.punch(&segments)),
+            DiskRequest::Measure { slabs } => Done::Measured(self.slabs.measure(&slabs)),
             DiskRequest::Commit { .. } => unreachable!("the queue hands commits to their own thread"),
         }
     }

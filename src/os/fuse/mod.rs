@@ -79,6 +79,11 @@ pub trait Files: Send + Sync + 'static {
         Ok(Xattrs::default())
     }
 
+    /// An extended attribute that the node tells by itself, whose name begins with [`RESERVED`](crate::node::RESERVED).
+    fn told_xattr(&self, _: Inode, _: &[u8]) -> Result<Bytes, OpError> {
+        Err(OpError::NoData)
+    }
+
     /// lseek(2): the first byte of data, or of a hole, from `offset` on; `None` beyond the end.
     fn seek(&self, inode: Inode, offset: u64, data: bool) -> Result<Option<u64>, OpError> {
         let size = self.attr(inode)?.size;

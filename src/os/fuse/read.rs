@@ -74,6 +74,11 @@ impl Reads {
         match BUFFERS.with_borrow_mut(|buffers| self.gather(&read, buffers)) {
             Ok(None) => BUFFERS.with_borrow(|buffers| read.reply.data(&buffers.out)),
             Ok(Some(missing)) => self.fetch(read, missing, fetches),
+            // What cannot be read may be damaged here, and whole with friends: that is found out once.
+            Err(OpError::Io(_)) if fetches == FETCHES => {
+                let op = Op::Doubt { inode: read.inode, offset: read.offset, length: read.length };
+                self.ask(read, op, fetches - 1);
+            }
             Err(error) => read.reply.error(errno(&error)),
         }
     }
@@ -116,6 +121,11 @@ impl Reads {
         let Some(left) = fetches.checked_sub(1) else { return read.reply.error(errno(&OpError::TimedOut)) };
         let op =
             Op::Fetch { inode: read.inode, offset: read.offset + missing as u64, length: read.length - missing as u32 };
+        self.ask(read, op, left);
+    }
+
+    /// Asks the node, and attempts the read anew when that is done.
+    fn ask(self: &Arc<Self>, read: Read, op: Op, left: usize) {
         match self.parked.park(read.process, read) {
             Ok(number) => {
                 let me = self.clone();

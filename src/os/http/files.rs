@@ -19,7 +19,7 @@ use super::page::Pulse;
 use crate::base::{Instant, Ticket};
 use crate::lan::api::ApiError;
 use crate::lan::download::{Conditions, Download};
-use crate::lan::listing::{self, LISTED};
+use crate::lan::listing::{self, LISTED, Told};
 use crate::lan::path::FilePath;
 use crate::lan::response::Response;
 use crate::lan::upload::{self, Upload, Want};
@@ -109,7 +109,10 @@ impl Tree {
             let mut listed = node.list(directory, after, LISTED + 1)?;
             let more = listed.len() > LISTED;
             listed.truncate(LISTED);
-            let entries = listed.into_iter().filter_map(|entry| Some((entry.name, node.attr(entry.inode).ok()?)));
+            let entries = listed.into_iter().filter_map(|entry| {
+                let (presence, pinned) = node.presence(entry.inode).unwrap_or_default();
+                Some(Told { attr: node.attr(entry.inode).ok()?, name: entry.name, presence, pinned })
+            });
             Ok::<_, OpError>((entries.collect::<Vec<_>>(), more))
         })?;
         Ok(listing::render(&entries, more))
@@ -148,7 +151,7 @@ impl Tree {
 
     /// The bytes from `offset`, fetched first where they are not here.
     async fn piece(&self, download: Download, offset: u64, length: u32) -> Result<Bytes, OpError> {
-        for _ in 0..FETCHES {
+        for attempt in 0..FETCHES {
             let core = self.core.clone();
             let permit = self.readers.acquire().await;
             let read = spawn_blocking(move || {
@@ -159,6 +162,11 @@ impl Tree {
             match read {
                 Ok(Ok(None)) => {}
                 Ok(Ok(Some(piece))) => return Ok(piece),
+                // What cannot be read may be damaged here, and whole with friends.
+                Ok(Err(OpError::Io(_))) if attempt == 0 => {
+                    self.ask(Op::Doubt { inode: download.inode(), offset, length }).await?;
+                    continue;
+                }
                 Ok(Err(error)) => return Err(error),
                 Err(error) => return Err(OpError::Io(error.to_string())),
             }
