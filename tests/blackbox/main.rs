@@ -23,6 +23,7 @@ mod locked;
 mod page;
 mod pairing;
 mod posix;
+mod saves;
 mod secrecy;
 mod stock;
 mod versions;

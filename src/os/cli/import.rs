@@ -166,7 +166,7 @@ mod tests {
         assert_eq!(line(&status(), None), " 37 %, 50 of 200, 100.0 MiB of 200.0 MiB, 10.0 MiB/s, 17 s left");
         let growing = ImportStatus { counted: false, ..status() };
         assert_eq!(line(&growing, None), " 37 %, 50 of 200+, 100.0 MiB of 200.0 MiB+, 10.0 MiB/s");
-        assert!(line(&status(), Some(80)).starts_with("[===     "), "{}", line(&status(), Some(80)));
+        assert!(line(&status(), Some(80)).starts_with("[=====         ]  37 %"), "{}", line(&status(), Some(80)));
         for width in 20..200 {
             assert!(line(&status(), Some(width)).chars().count() <= width);
         }
