@@ -6,6 +6,8 @@
 //! `/v1/password`, `/v1/press`, `/v1/unmount`, `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are
 //! `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
 
+mod answers;
+
 use std::fmt;
 
 use data_encoding::{BASE64, HEXLOWER};
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+pub use self::answers::{CertificateAnswer, CircleAnswer, InviteAnswer, RestoredAnswer, TorrentAnswer};
 use crate::base::TransportKey;
 use crate::node::io::{Answer, OpError};
 use crate::node::status::{Freed, Friend, Status, Transfers, Versions};
@@ -540,41 +543,6 @@ pub enum Outcome {
     Restored(u64),
     /// `{}`.
     Done,
-}
-
-/// The body that carries [`Outcome::Invite`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct InviteAnswer {
-    /// The text.
-    pub invite: String,
-}
-
-/// The body that carries [`Outcome::Circle`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct CircleAnswer {
-    /// Its name.
-    pub circle: String,
-}
-
-/// The body that carries [`Outcome::Certificate`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct CertificateAnswer {
-    /// PEM.
-    pub certificate: String,
-}
-
-/// The body that carries [`Outcome::Torrent`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct TorrentAnswer {
-    /// Base64.
-    pub torrent: String,
-}
-
-/// The body that carries [`Outcome::Restored`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct RestoredAnswer {
-    /// Files.
-    pub restored: u64,
 }
 
 /// An operation's answer as the API tells it; `None` for answers that only a mount asks for.
