@@ -58,6 +58,12 @@ pub const CIRCLES: usize = 32;
 pub const HOLDINGS: usize = 65_536;
 /// Torrents in one message that tells of holdings, as we send it.
 pub const HOLDINGS_MESSAGE: usize = 2_000;
+/// Pledges that a node has given and not been released from.
+pub const PLEDGES: usize = 65_536;
+/// Rounds of one other node for one body that it pledges.
+pub const PLEDGE_ROUNDS: usize = 4;
+/// Nodes that are asked to pledge one body.
+pub const PLEDGERS: usize = 16;
 /// Dials in flight.
 pub const DIALS: usize = 8;
 /// Payload bytes of one frame between our own nodes.

@@ -27,11 +27,15 @@ pub enum Table {
     Drafts,
     /// Address records, by device.
     Addresses,
+    /// What was pledged to others that let bodies go, by info-hash, device and round.
+    Pledges,
+    /// What this node's owner wants here, by circle and object.
+    Pins,
 }
 
 impl Table {
     /// All tables, in the order of their names in the database.
-    pub const ALL: [Table; 8] = [
+    pub const ALL: [Table; 10] = [
         Table::Meta,
         Table::Circles,
         Table::Statements,
@@ -40,6 +44,8 @@ impl Table {
         Table::Torrents,
         Table::Drafts,
         Table::Addresses,
+        Table::Pledges,
+        Table::Pins,
     ];
 
     /// The table's name in the database.
@@ -53,6 +59,8 @@ impl Table {
             Table::Torrents => "torrents",
             Table::Drafts => "drafts",
             Table::Addresses => "addresses",
+            Table::Pledges => "pledges",
+            Table::Pins => "pins",
         }
     }
 }

@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod holdings;
 mod mass;
+pub mod pledges;
 mod retention;
 mod shares;
 
@@ -11,6 +12,7 @@ use std::fmt;
 pub use cache::Cache;
 pub use holdings::{Holdings, Offer, Teller};
 pub use mass::{Change, Mass, MassChange};
+pub use pledges::Pledges;
 pub use retention::{KEEP_TIME, Retention};
 pub use shares::Shares;
 

@@ -1,22 +1,25 @@
 //! The JSON API as a machine: a request's method, path and body in, a checked [`Call`] out; an [`Outcome`] or an
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
-//! `GET /v1/status`, `/v1/friends`, `/v1/transfers`, `/v1/check`; `POST /v1/check/start`, `/v1/invite`, `/v1/join`,
-//! `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/held`,
-//! `/v1/password`, `/v1/press`, `/v1/unmount`, `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are
-//! `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
+//! `GET /v1/status`, `/v1/friends`, `/v1/transfers`, `/v1/check`, `/v1/import-progress`; `POST /v1/check/start`,
+//! `/v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`,
+//! `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`, `/v1/unmount`,
+//! `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
+//! where there is one.
 
-use std::fmt;
+mod answers;
 
-use data_encoding::{BASE64, HEXLOWER};
+use data_encoding::HEXLOWER;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+pub use self::answers::{
+    ApiError, CertificateAnswer, CircleAnswer, ErrorAnswer, InviteAnswer, Outcome, RestoredAnswer, TorrentAnswer,
+    outcome, render,
+};
 use crate::base::TransportKey;
-use crate::node::io::{Answer, OpError};
-use crate::node::status::{CheckStatus, Friend, Status, Transfers, Versions};
 use crate::seal::state::Passphrase;
 use crate::wire::statement::{Role, check_label};
 
@@ -116,6 +119,28 @@ pub enum Call {
         /// What it replaced comes back; else it may go with time.
         undo: bool,
     },
+    /// Brings a directory of the machine's into the tree. Answered by [`Outcome::Import`] when it has begun; it goes on
+    /// while [`Call::Imported`] is asked again and again.
+    Import {
+        /// An absolute path, as the node's machine has it.
+        from: String,
+        /// In the tree, as `Home/photos`; `None` is a directory of the same name in the owner's own circle.
+        into: Option<String>,
+    },
+    /// How the import gets on, or how the last one went. Answered by [`Outcome::Import`].
+    Imported,
+    /// Pins what is at a path, or takes its pin away, see [`crate::node::io::Op::Pin`]. Answered by [`Outcome::Done`].
+    Pin {
+        /// In the tree, as `Friends/film`.
+        path: String,
+        /// False takes it away.
+        pinned: bool,
+    },
+    /// Lets bodies go that enough others hold, see [`crate::node::io::Op::Free`]. Answered by [`Outcome::Freed`].
+    Free {
+        /// In the tree, as `Friends/film`.
+        path: String,
+    },
     /// Sets the password for WebDAV, or forgets it. Answered by [`Outcome::Done`].
     Password {
         /// `None` forgets.
@@ -167,6 +192,10 @@ impl Call {
             Call::Versions { .. } => ("POST", "/v1/versions"),
             Call::Restore { .. } => ("POST", "/v1/restore"),
             Call::Held { .. } => ("POST", "/v1/held"),
+            Call::Import { .. } => ("POST", "/v1/import"),
+            Call::Imported => ("GET", "/v1/import-progress"),
+            Call::Pin { .. } => ("POST", "/v1/pin"),
+            Call::Free { .. } => ("POST", "/v1/free"),
             Call::Password { .. } => ("POST", "/v1/password"),
             Call::Press { .. } => ("POST", "/v1/press"),
             Call::Unmount => ("POST", "/v1/unmount"),
@@ -180,9 +209,14 @@ impl Call {
     /// The body that asks for this; `None` for those that have none.
     pub fn body(&self) -> Option<Value> {
         match self {
-            Call::Status | Call::Friends | Call::Transfers | Call::Check | Call::Unmount | Call::Lock | Call::Stop => {
-                None
-            }
+            Call::Status
+            | Call::Friends
+            | Call::Transfers
+            | Call::Check
+            | Call::Imported
+            | Call::Unmount
+            | Call::Lock
+            | Call::Stop => None,
             Call::StartCheck { full } => Some(json!({ "full": full })),
             Call::Invite { circle, role, minutes } => {
                 Some(json!({ "circle": circle, "role": role, "minutes": minutes }))
@@ -193,9 +227,11 @@ impl Call {
             Call::Leave { circle } => Some(json!({ "circle": circle })),
             Call::Guest { circle, name, key } => Some(json!({ "circle": circle, "name": name, "key": key.hex() })),
             Call::ExportTorrent { path, announce } => Some(json!({ "path": path, "announce": announce })),
-            Call::Versions { path } => Some(json!({ "path": path })),
+            Call::Versions { path } | Call::Free { path } => Some(json!({ "path": path })),
+            Call::Pin { path, pinned } => Some(json!({ "path": path, "pinned": pinned })),
             Call::Restore { path, version, to } => Some(json!({ "path": path, "version": version, "to": to })),
             Call::Held { id, undo } => Some(json!({ "id": id, "undo": undo })),
+            Call::Import { from, into } => Some(json!({ "from": from, "into": into })),
             Call::Password { text } => Some(json!({ "password": text.as_ref().map(|text| text.as_str()) })),
             Call::Press { held_ms } => Some(json!({ "held_ms": held_ms })),
             Call::Unlock { passphrase, .. } => Some(json!({ "passphrase": passphrase.text() })),
@@ -210,11 +246,10 @@ impl Call {
 /// The one method that `path` is asked for by; `None` when nothing is there.
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
-        "status" | "friends" | "transfers" | "check" => Some("GET"),
+        "status" | "friends" | "transfers" | "check" | "import-progress" => Some("GET"),
         "check/start" | "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "versions"
-        | "restore" | "held" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => {
-            Some("POST")
-        }
+        | "restore" | "held" | "import" | "pin" | "free" | "password" | "press" | "unmount" | "lock" | "unlock"
+        | "passphrase" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -253,9 +288,19 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
         "guest" => guest(body),
         "export-torrent" => export_torrent(body),
         "versions" => {
-            let VersionsBody { path } = parse(body)?;
+            let PathBody { path } = parse(body)?;
             check_path(&path)?;
             Ok(Call::Versions { path })
+        }
+        "pin" => {
+            let PinBody { path, pinned } = parse(body)?;
+            check_path(&path)?;
+            Ok(Call::Pin { path, pinned })
+        }
+        "free" => {
+            let PathBody { path } = parse(body)?;
+            check_path(&path)?;
+            Ok(Call::Free { path })
         }
         "restore" => {
             let RestoreBody { path, version, to } = parse(body)?;
@@ -267,6 +312,17 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             let HeldBody { id, undo } = parse(body)?;
             Ok(Call::Held { id, undo })
         }
+        "import" => {
+            let ImportBody { from, into } = parse(body)?;
+            for path in into.iter().chain([&from]).filter(|path| path.len() > PATH_MAX || path.contains('\0')) {
+                return Err(ApiError::bad(format!("the path {} cannot be one", shorten(path))));
+            }
+            match from.starts_with('/') {
+                true => Ok(Call::Import { from, into }),
+                false => Err(ApiError::bad("the directory to import is named by its absolute path")),
+            }
+        }
+        "import-progress" => nothing(body).map(|()| Call::Imported),
         "password" => {
             let PasswordBody { password } = parse(body)?;
             Ok(Call::Password { text: password.map(Zeroizing::new) })
@@ -352,8 +408,15 @@ struct ExportBody {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct VersionsBody {
+struct PathBody {
     path: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PinBody {
+    path: String,
+    pinned: bool,
 }
 
 #[derive(Deserialize)]
@@ -369,6 +432,13 @@ struct RestoreBody {
 struct HeldBody {
     id: String,
     undo: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImportBody {
+    from: String,
+    into: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -505,192 +575,6 @@ fn check_name(what: &str, name: &str) -> Result<(), ApiError> {
 fn shorten(word: &str) -> String {
     word.chars().filter(|c| !c.is_control()).take(40).collect()
 }
-
-/// What a [`Call`] that went well is answered with.
-#[derive(Clone, PartialEq, Debug)]
-pub enum Outcome {
-    /// The status.
-    Status(Box<Status>),
-    /// The friends, as an array.
-    Friends(Vec<Friend>),
-    /// The transfers.
-    Transfers(Transfers),
-    /// How a check stands.
-    Check(Box<CheckStatus>),
-    /// An invite's text, as `{"invite": TEXT}`.
-    Invite(String),
-    /// A circle's name, as `{"circle": NAME}`.
-    Circle(String),
-    /// A certificate, as `{"certificate": PEM}`.
-    Certificate(String),
-    /// A `.torrent` file, as `{"torrent": BASE64}`.
-    Torrent(Vec<u8>),
-    /// Older versions and what was deleted.
-    Versions(Box<Versions>),
-    /// How many files were put back, as `{"restored": NUMBER}`.
-    Restored(u64),
-    /// `{}`.
-    Done,
-}
-
-/// The body that carries [`Outcome::Invite`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct InviteAnswer {
-    /// The text.
-    pub invite: String,
-}
-
-/// The body that carries [`Outcome::Circle`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct CircleAnswer {
-    /// Its name.
-    pub circle: String,
-}
-
-/// The body that carries [`Outcome::Certificate`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct CertificateAnswer {
-    /// PEM.
-    pub certificate: String,
-}
-
-/// The body that carries [`Outcome::Torrent`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct TorrentAnswer {
-    /// Base64.
-    pub torrent: String,
-}
-
-/// The body that carries [`Outcome::Restored`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct RestoredAnswer {
-    /// Files.
-    pub restored: u64,
-}
-
-/// An operation's answer as the API tells it; `None` for answers that only a mount asks for.
-pub fn outcome(answer: Answer) -> Option<Outcome> {
-    match answer {
-        Answer::Done => Some(Outcome::Done),
-        Answer::Circle(name) => Some(Outcome::Circle(name)),
-        Answer::Invite(text) => Some(Outcome::Invite(text)),
-        Answer::Certificate(pem) => Some(Outcome::Certificate(pem)),
-        Answer::Restored(files) => Some(Outcome::Restored(files)),
-        Answer::Entry(_) | Answer::Created(..) | Answer::Opened(_) | Answer::Written(_) => None,
-    }
-}
-
-/// The status and the JSON that answer a call.
-pub fn render(result: &Result<Outcome, ApiError>) -> (u16, String) {
-    let encoded = match result {
-        Ok(Outcome::Status(status)) => serde_json::to_string(status),
-        Ok(Outcome::Friends(friends)) => serde_json::to_string(friends),
-        Ok(Outcome::Transfers(transfers)) => serde_json::to_string(transfers),
-        Ok(Outcome::Check(check)) => serde_json::to_string(check),
-        Ok(Outcome::Invite(invite)) => serde_json::to_string(&InviteAnswer { invite: invite.clone() }),
-        Ok(Outcome::Circle(circle)) => serde_json::to_string(&CircleAnswer { circle: circle.clone() }),
-        Ok(Outcome::Certificate(pem)) => serde_json::to_string(&CertificateAnswer { certificate: pem.clone() }),
-        Ok(Outcome::Torrent(bytes)) => serde_json::to_string(&TorrentAnswer { torrent: BASE64.encode(bytes) }),
-        Ok(Outcome::Versions(versions)) => serde_json::to_string(versions),
-        Ok(Outcome::Restored(restored)) => serde_json::to_string(&RestoredAnswer { restored: *restored }),
-        Ok(Outcome::Done) => Ok("{}".to_owned()),
-        Err(error) => return (error.status, error.body()),
-    };
-    match encoded {
-        Ok(body) => (200, body),
-        Err(why) => {
-            let error = ApiError::new(500, format!("the answer cannot be written as JSON: {why}"));
-            (error.status, error.body())
-        }
-    }
-}
-
-/// Why a call failed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ApiError {
-    /// 400 to 599 (RFC 9110; 507 of RFC 4918).
-    pub status: u16,
-    /// What is wrong.
-    pub error: String,
-    /// What to do about it.
-    pub remedy: Option<String>,
-}
-
-/// The body that carries an [`ApiError`].
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct ErrorAnswer {
-    /// What is wrong.
-    pub error: String,
-    /// What to do about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub remedy: Option<String>,
-}
-
-impl ApiError {
-    /// An error of this status.
-    pub fn new(status: u16, error: impl Into<String>) -> Self {
-        Self { status, error: error.into(), remedy: None }
-    }
-
-    /// The same with what to do about it.
-    pub fn with_remedy(mut self, remedy: impl Into<String>) -> Self {
-        self.remedy = Some(remedy.into());
-        self
-    }
-
-    /// 400: the request is not what it should be.
-    pub fn bad(error: impl Into<String>) -> Self {
-        Self::new(400, error)
-    }
-
-    /// 413: the body is over [`BODY_MAX`].
-    pub fn body_too_large() -> Self {
-        Self::new(413, format!("the body is longer than {BODY_MAX} bytes"))
-    }
-
-    fn not_found(path: &str) -> Self {
-        Self::new(404, format!("there is nothing at {}", shorten(path)))
-            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, guest, export-torrent, password, press, unmount, stop")
-    }
-
-    fn body(&self) -> String {
-        json!(ErrorAnswer { error: self.error.clone(), remedy: self.remedy.clone() }).to_string()
-    }
-}
-
-impl From<OpError> for ApiError {
-    fn from(error: OpError) -> Self {
-        let status = match &error {
-            OpError::NotFound | OpError::NoData => 404,
-            OpError::Exists
-            | OpError::NotEmpty
-            | OpError::NotDirectory
-            | OpError::IsDirectory
-            | OpError::CrossCircle => 409,
-            OpError::Invalid(_) | OpError::NameTooLong | OpError::BadHandle | OpError::NotSupported => 400,
-            OpError::ReadOnly | OpError::NotPermitted(_) => 403,
-            OpError::TooLarge => 413,
-            OpError::Io(_) => 500,
-            OpError::Unreachable | OpError::Interrupted | OpError::Busy | OpError::Stopping => 503,
-            OpError::TimedOut => 504,
-            OpError::NoSpace => 507,
-            OpError::Locked => 423,
-        };
-        Self::new(status, error.to_string())
-    }
-}
-
-impl fmt::Display for ApiError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.error)?;
-        match &self.remedy {
-            Some(remedy) => write!(f, ": {remedy}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl std::error::Error for ApiError {}
 
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ pub mod dav;
 pub mod download;
 #[cfg(feature = "lan")]
 pub mod host;
+pub mod import;
 #[cfg(feature = "lan")]
 pub mod listing;
 #[cfg(feature = "lan")]

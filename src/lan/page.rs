@@ -323,6 +323,8 @@ pub fn call(method: &str, target: &str, body: &[u8]) -> Result<Call, ApiError> {
         | Call::Versions { .. }
         | Call::Restore { .. }
         | Call::Held { .. }
+        | Call::Pin { .. }
+        | Call::Free { .. }
         | Call::Remove { .. } => Ok(call),
         _ => Err(ApiError::new(403, "this is not for the page").with_remedy("use the command line on the box")),
     }

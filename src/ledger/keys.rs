@@ -9,9 +9,11 @@
 //! torrents    info-hash(20)
 //! drafts      circle(32) object(16), of a conflict's loser then author(32) incarnation(4) sequence(8)
 //! addresses   transport key(32)
+//! pledges     info-hash(20) transport key(32) round(8)
+//! pins        circle(32) object(16)
 //! ```
 
-use crate::base::{CircleId, MemberKey, ObjectId, RecordHash, StatementHash};
+use crate::base::{CircleId, InfoHash, MemberKey, ObjectId, RecordHash, StatementHash, TransportKey};
 use crate::wire::record::{Chain, Dot};
 
 /// The name under which the node's own identity lies in `meta`.
@@ -73,6 +75,28 @@ pub fn of_circle(circle: &CircleId) -> (Vec<u8>, Vec<u8>) {
     let mut end = circle.0.to_vec();
     end.extend_from_slice(&[0xff; 80]);
     (circle.0.to_vec(), end)
+}
+
+/// Key in `pledges`: to whom, and in which round.
+pub fn pledge(info_hash: &InfoHash, to: &TransportKey, round: u64) -> Vec<u8> {
+    [&info_hash.0[..], &to.0, &round.to_be_bytes()].concat()
+}
+
+/// What a key in `pledges` says.
+pub fn pledge_of(key: &[u8]) -> Option<(InfoHash, TransportKey, u64)> {
+    let info_hash = InfoHash::from_slice(key.get(..20)?)?;
+    let to = TransportKey::from_slice(key.get(20..52)?)?;
+    Some((info_hash, to, u64::from_be_bytes(key.get(52..)?.try_into().ok()?)))
+}
+
+/// Key in `pins`.
+pub fn pin(circle: &CircleId, object: &ObjectId) -> Vec<u8> {
+    [&circle.0[..], &object.0].concat()
+}
+
+/// What a key in `pins` says.
+pub fn pin_of(key: &[u8]) -> Option<(CircleId, ObjectId)> {
+    Some((CircleId::from_slice(key.get(..32)?)?, ObjectId::from_slice(key.get(32..)?)?))
 }
 
 /// What a key in `commits` says.

@@ -117,7 +117,7 @@ pub struct TorrentEntry {
     pub extents: Vec<Extent>,
     /// The pieces that are here as a BEP 3 bitfield; `None` when all are.
     pub have: Option<Vec<u8>>,
-    /// In a cache, the number of its last want; 0 elsewhere.
+    /// In a cache, the number of its last want; elsewhere when it was last opened, in powered-on milliseconds, or 0.
     pub wanted: u64,
     /// Bytes; 0 where an older program wrote the entry.
     pub length: u64,

@@ -360,6 +360,8 @@ impl<S: Snapshot> Node<S> {
         self.load_uptime()?;
         self.load_torrents()?;
         self.load_frontier()?;
+        self.load_pledges()?;
+        self.load_pins()?;
         let ids: Vec<_> = self.circles.keys().copied().collect();
         for id in ids {
             self.load_chains(&id)?;
@@ -546,6 +548,9 @@ impl<S: Snapshot> Node<S> {
         }
         for info_hash in &changes.torrents_removed {
             self.release_torrent(info_hash);
+        }
+        if !changes.entries.is_empty() {
+            self.look_at_pins();
         }
         let stale = self.stale_of(id, &changes);
         self.stale(stale);

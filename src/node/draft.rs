@@ -7,9 +7,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use super::io::{Inode, Op, OpError, Segment};
-use crate::base::limits::CHUNK_PLAIN;
+use super::io::{ChunkHash, Inode, Op, OpError, Segment};
+use crate::base::limits::{CHUNK_PLAIN, CHUNK_SEALED};
 use crate::base::{EpochId, Instant, Ticket, WallTime};
+use crate::seal::chunk::sealed_length;
+use crate::wire::metainfo::piece_length_for;
 use crate::wire::record::{Body, Content, Context, Dot, Kind, Place, Xattrs};
 
 /// A body version that is open: shown to readers until the last handle closes, and the base of a draft.
@@ -120,6 +122,8 @@ pub struct Placed {
     pub segment: Segment,
     pub epoch: EpochId,
     pub plain: u32,
+    /// Where the sealed chunk was hashed as it was written.
+    pub hash: Option<ChunkHash>,
 }
 
 /// Where a draft's chunk comes from.
@@ -200,6 +204,11 @@ impl Draft {
     /// True when it is not on its way to being published or kept.
     pub fn is_quiet(&self) -> bool {
         self.orphan || !self.dirty || (self.publishing == Publishing::No && !self.keep)
+    }
+
+    /// True as far as its size foretells that each chunk is a piece by itself.
+    pub fn chunks_are_pieces(&self) -> bool {
+        piece_length_for(sealed_length(self.size), None) as usize == CHUNK_SEALED
     }
 
     /// Chunks of the file as it is.

@@ -33,6 +33,7 @@ impl<S: Snapshot> Node<S> {
                 since_stored.insert(info_hash, since);
             }
             self.load_cached(&info_hash, &entry);
+            let freed = entry.extents.is_empty() && !self.is_cached(&entry.circle);
             let state = match entry.have {
                 None => State::Whole,
                 Some(_) if entry.extents.is_empty() => State::Absent,
@@ -58,6 +59,8 @@ impl<S: Snapshot> Node<S> {
                     wanted: false,
                     asked: entry.damaged,
                     damaged: entry.damaged,
+                    freed,
+                    opened: entry.wanted,
                     base: None,
                     state,
                 },
@@ -72,14 +75,16 @@ impl<S: Snapshot> Node<S> {
         let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return };
         let length = torrent.length;
         self.vault.share(&extents, length);
+        let now = self.uptime_ms();
         let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return };
+        torrent.opened = now;
         let before = match &torrent.state {
             // It was here already: what was written anew is not needed.
             State::Whole => return self.give_up(&extents, length),
             State::Partial(partial) => Some(partial.extents.clone()),
             State::Absent => None,
         };
-        (torrent.state, torrent.damaged) = (State::Whole, false);
+        (torrent.state, torrent.damaged, torrent.freed) = (State::Whole, false, false);
         if let Some(before) = before {
             self.give_up(&before, length);
         }
@@ -102,7 +107,7 @@ impl<S: Snapshot> Node<S> {
             introduced: torrent.introduced,
             extents: extents.to_vec(),
             have,
-            wanted: self.vault.cache.number(info_hash),
+            wanted: if self.is_cached(&torrent.circle) { self.vault.cache.number(info_hash) } else { torrent.opened },
             length: torrent.length,
             kept: self.vault.kept.since(info_hash),
             damaged: torrent.damaged,

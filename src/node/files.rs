@@ -2,12 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
+
 use super::Node;
 use super::draft::{Change, Draft, Link, View};
 use super::handles::{Open, Pin};
 use super::io::{Answer, Handle, Inode, OpError, Reply, Stale};
 use super::read::Spot;
 use super::waiting::Waiting;
+use super::writing::Needed;
 use crate::base::limits::{DEPTH_MAX, FILE_MAX, SYMLINK_MAX};
 use crate::base::{CircleId, ObjectId, Snapshot, Ticket};
 use crate::tree::{Changes, Seen};
@@ -43,6 +46,8 @@ pub struct Files {
     /// Chunks on their way to be sealed, and their bytes.
     pub(super) sealing: usize,
     pub(super) sealing_bytes: usize,
+    /// A chunk that whoever writes has opened already.
+    pub(super) offered: Option<(Needed, Bytes)>,
     /// Writers that wait for them to become fewer.
     pub(super) throttled: VecDeque<(Ticket, Reply)>,
 }
@@ -129,6 +134,8 @@ impl<S: Snapshot> Node<S> {
             Op::Held { id, undo } => return self.settle_held(ticket, &id, undo),
             Op::Restore { path, version, to } => return self.restore(ticket, &path, version, to.as_deref()),
             Op::Doubt { inode, offset, length } => return self.doubt(ticket, inode, offset, length),
+            Op::Pin { path, pinned } => return self.pin(ticket, &path, pinned),
+            Op::Free { path } => return self.free(ticket, &path),
             Op::Fetch { inode, offset, length } => return self.fetch(ticket, inode, offset, length),
             _ => Err(OpError::Invalid("it is no operation on files".into())),
         })
@@ -147,6 +154,7 @@ impl<S: Snapshot> Node<S> {
         for info_hash in &changes.torrents_removed {
             self.release_torrent(info_hash);
         }
+        self.look_at_pins();
         let mut stale = self.stale_of(id, &changes);
         stale.retain(|stale| match stale {
             Stale::Entry(dir, name) => !known.iter().any(|(at, known)| at == dir && *known == name.as_slice()),

@@ -71,6 +71,7 @@ impl<S: Snapshot> Node<S> {
             return Some(Err(error));
         }
         let handle = self.open_handle(key, inode, write);
+        self.note_opened(&key);
         if write || truncate {
             self.ensure_draft(&key);
         }

@@ -185,6 +185,8 @@ pub enum DiskRequest {
         key: Arc<ChunkKey>,
         /// At most [`CHUNK_PLAIN`](crate::base::limits::CHUNK_PLAIN) bytes.
         plaintext: Bytes,
+        /// The answer has the sealed chunk's hash, as for a file whose pieces are its chunks.
+        hash: bool,
     },
     /// Check a piece's SHA-1 and write it if it is right.
     Store {
@@ -235,11 +237,27 @@ pub enum DiskRequest {
     },
 }
 
+/// What a file's hashes need of a sealed chunk that is a piece by itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ChunkHash {
+    /// SHA-1 of the sealed bytes.
+    pub sha1: [u8; 20],
+    /// Their tag.
+    pub tag: [u8; 16],
+}
+
+impl ChunkHash {
+    /// Of a sealed chunk; `None` when it is too short to have a tag.
+    pub fn of(sealed: &[u8]) -> Option<Self> {
+        Some(Self { sha1: crate::seal::piece::sha1([sealed]), tag: *sealed.last_chunk()? })
+    }
+}
+
 /// The disk's answer.
 #[derive(Debug)]
 pub enum Done {
-    /// The sealed chunk was written.
-    Sealed(Result<(), DiskError>),
+    /// The sealed chunk was written; its hash where that was asked for.
+    Sealed(Result<Option<ChunkHash>, DiskError>),
     /// True when the piece hashed right and was written; false when it did not and was not.
     Stored(Result<bool, DiskError>),
     /// As many bytes as were asked for.

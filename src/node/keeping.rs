@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::io::Segment;
-use super::read::torrent_of;
+use super::read::{Spot, torrent_of};
 use super::vault::{CHUNK_UNITS, State, Vault};
 use super::{Asked, Effect, Node, StartError};
 use crate::base::limits::{CHUNK_SEALED, UNIT};
@@ -95,6 +95,10 @@ impl<S: Snapshot> Node<S> {
                 self.swarm.forget(self.now.instant, *info_hash);
             }
             self.note_kept(info_hash);
+            self.safety_soon();
+            if self.vault.loading.is_none() && !self.is_locked() {
+                self.forget_freed(info_hash);
+            }
         }
     }
 
@@ -154,6 +158,9 @@ impl<S: Snapshot> Node<S> {
         }
         let ids: Vec<InfoHash> = self.vault.torrents.keys().copied().collect();
         for info_hash in ids {
+            if !self.shows(&info_hash) {
+                self.forget_freed(&info_hash);
+            }
             let Some(torrent) = self.vault.torrents.get(&info_hash) else { continue };
             let kept = !torrent.wanted && !matches!(torrent.state, State::Absent);
             match (kept, known.get(&info_hash)) {
@@ -166,6 +173,8 @@ impl<S: Snapshot> Node<S> {
                 (false, None) => {}
             }
         }
+        self.quota_soon();
+        self.safety_soon();
         let pace = self.pace();
         self.vault.collect_at = (!self.vault.kept.is_empty()).then(|| self.now.instant + pace);
     }
@@ -268,8 +277,15 @@ impl<S: Snapshot> Node<S> {
     /// The torrents that are wanted here and not whole, for the simulator.
     pub fn lacking(&self) -> Vec<InfoHash> {
         let torrents = self.vault.torrents.iter();
-        let lacking = torrents.filter(|(_, torrent)| torrent.wanted && !matches!(torrent.state, State::Whole));
+        let lacking =
+            torrents.filter(|(_, torrent)| torrent.wanted && !torrent.freed && !matches!(torrent.state, State::Whole));
         lacking.map(|(info_hash, _)| *info_hash).collect()
+    }
+
+    /// The torrent that a published file is in, for the simulator.
+    pub fn torrent_at(&self, inode: super::io::Inode) -> Option<InfoHash> {
+        let Spot::In(id, seen) = self.spot(inode).ok()? else { return None };
+        torrent_of(&self.circles.get(&id)?.tree.body(&seen)?.body)
     }
 
     /// Torrents that were let go since the start, because no file showed them any more.
@@ -311,7 +327,7 @@ impl<S: Snapshot> Node<S> {
         let Some(torrent) = self.vault.torrents.get(info_hash).filter(|torrent| !torrent.wanted) else { return false };
         let known = self.circles.get(&torrent.circle).is_some_and(|circle| circle.readable() && !circle.unopened);
         let strange = self.files.unread.contains(&torrent.circle);
-        let held = self.is_held_back(&torrent.circle, info_hash);
+        let held = self.is_held_back(&torrent.circle, info_hash) || self.is_pledged(info_hash);
         known && !strange && !held && torrent.length > 0 && !self.swarm.serves(*info_hash)
     }
 

@@ -30,14 +30,20 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// True for a torrent that a reader asked for, or that the policy fetches.
-    pub(super) fn is_to_be_fetched(&self, torrent: &Torrent) -> bool {
-        let by_policy = || self.mirrors(&torrent.circle) || self.config.fetch == Fetch::Everything;
+    pub(super) fn is_to_be_fetched(&self, info_hash: &InfoHash, torrent: &Torrent) -> bool {
+        let by_policy = || self.mirrors(&torrent.circle) || self.owner_wants(info_hash, torrent);
         torrent.asked || (torrent.wanted && by_policy())
+    }
+
+    /// True for what is to be here though nobody opens it.
+    pub(super) fn owner_wants(&self, info_hash: &InfoHash, torrent: &Torrent) -> bool {
+        let all = self.config.fetch == Fetch::Everything && !torrent.freed;
+        all || self.is_pinned_body(&torrent.circle, info_hash)
     }
 
     /// True where this node never could read: there each torrent has its place to itself, and may go. Versions that a
     /// member wrote share pieces, which stay also when it has become a cache.
-    fn is_cached(&self, circle: &CircleId) -> bool {
+    pub(super) fn is_cached(&self, circle: &CircleId) -> bool {
         self.circles
             .get(circle)
             .is_some_and(|circle| !circle.is_locked() && circle.epochs.is_empty() && !circle.readable())
@@ -88,7 +94,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// What is whole was wanted: its new number is written with what is to be written anyway, if that is not too much.
-    fn note_number(&mut self, info_hash: &InfoHash) {
+    pub(super) fn note_number(&mut self, info_hash: &InfoHash) {
         let whole = self.vault.torrents.get(info_hash).is_some_and(|torrent| matches!(torrent.state, State::Whole));
         if whole && self.vault.renumbered.len() < RENUMBERED_MAX {
             self.vault.renumbered.insert(*info_hash);
@@ -172,17 +178,22 @@ impl<S: Snapshot> Node<S> {
         if circle.role().is_none() || nothing_here {
             return true;
         }
-        if self.swarm.serves(*info_hash) {
+        if self.swarm.serves(*info_hash) || self.is_pledged(info_hash) {
             return false;
         }
         // Of a chain with two histories nobody knows which one a summary means.
         let mut introduced = torrent.introductions();
         introduced.retain(|dot| !circle.forks.contains_key(&dot.chain()));
-        self.peers.in_circle(&torrent.circle).any(|(conn, peer)| {
+        let holders = self.peers.in_circle(&torrent.circle).filter(|(conn, peer)| {
+            let conn = *conn;
             let reads = self.role_of_peer(conn, &torrent.circle).is_some_and(Role::reads);
             let told = || peer.holdings(&torrent.circle).map(|holdings| holdings.offer(info_hash, &introduced));
             reads && told() == Some(Offer::Whole)
-        })
+        });
+        // Where a member has let its copy go because of this one, it takes as many as that took.
+        let pledges = &self.freeing.pledges;
+        let least = if pledges.is_relied_on(info_hash) { pledges.copies() } else { 1 };
+        holders.take(least).count() == least
     }
 
     fn evict(&mut self, info_hash: &InfoHash) {
@@ -204,6 +215,7 @@ impl<S: Snapshot> Node<S> {
         self.vault.cache.drop(self.now.instant, info_hash, whole);
         self.put_torrent(info_hash, &[], Some(Vec::new()));
         self.give_up(&extents, length);
+        self.end_reliance(info_hash);
         self.tell_changed(info_hash);
     }
 

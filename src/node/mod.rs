@@ -17,6 +17,7 @@ mod epochs;
 mod exchange;
 mod files;
 mod fork;
+mod freeing;
 #[cfg(feature = "panel")]
 mod front;
 mod handles;
@@ -31,11 +32,14 @@ mod moved;
 mod op;
 mod pairing;
 mod peers;
+mod pins;
 mod publish;
 mod question;
 mod quick;
+mod quota;
 mod read;
 mod reclaim;
+mod safety;
 mod scrub;
 mod space;
 mod stock;
@@ -60,16 +64,19 @@ use sha2::{Digest, Sha256};
 use self::care::Care;
 use self::circle::Circle;
 use self::files::Files;
+pub use self::freeing::{Freed, Stay};
 use self::identity::Me;
 pub use self::identity::{StartError, new_identity};
 use self::io::{
     Action, Answer, DiskError, DiskRequest, Done, Input, Op, OpError, Reply, Segment, Stale, Trust, TrustedCircle,
 };
 use self::peers::Peers;
+pub use self::pins::{Presence, RESERVED};
 pub use self::scrub::ScrubRate;
 use self::vault::Vault;
 use crate::base::{CircleId, ConnId, InfoHash, Instant, Now, ObjectId, Rng, Snapshot, Ticket, TransportKey};
 use crate::keep::Retention;
+use crate::keep::pledges::Message;
 use crate::ledger::Ledger;
 use crate::pair::{Button, Inviter};
 use crate::roster::address::AddressBook;
@@ -95,8 +102,12 @@ pub struct NodeConfig {
     pub fetch: Fetch,
     /// What whoever started the node found wrong, in words: shown as a fault of the disk.
     pub problem: Option<String>,
-    /// Bytes that are kept for circles in which this node is a cache; `None` leaves it to the disk.
+    /// Bytes that are kept for circles in which this node is a cache, where `None` leaves it to the disk, and of the files
+    /// of the others, where `None` sets no limit.
     pub quota: Option<u64>,
+    /// How many others have to hold a body whole before this node lets it go; `None` means
+    /// [`COPIES`](crate::keep::pledges::COPIES).
+    pub copies: Option<usize>,
     /// How long older versions are kept, in powered-on time; `None` means [`KEEP_TIME`](crate::keep::KEEP_TIME).
     pub versions_time: Option<Duration>,
     /// Bytes that they may take; `None` means a tenth of the disk.
@@ -127,6 +138,10 @@ pub struct Node<S> {
     pairing: pairing::Pairing,
     stock: stock::Stock,
     files: Files,
+    freeing: freeing::Freeing,
+    pins: pins::Pins,
+    quota: quota::Quota,
+    safety: safety::Safety,
     actions: VecDeque<Action>,
     next_ticket: u64,
     asked: BTreeMap<Ticket, Asked>,
@@ -137,6 +152,8 @@ pub struct Node<S> {
     punches: VecDeque<(Ticket, Vec<Segment>)>,
     /// When the gathering batch goes to the disk at the latest.
     flush_at: Option<Instant>,
+    /// When a batch last went out.
+    flushed: Instant,
     /// Why the disk could not, until it can again.
     trouble: Option<DiskError>,
     stopping: Option<Ticket>,
@@ -178,10 +195,16 @@ enum Effect {
     Punch(Vec<Segment>),
     Frame(ConnId, Bytes),
     Paired(String),
+    /// A pledge is to be told.
+    Pledged(CircleId, Message),
+    /// A body went, and these are to be told.
+    LetGo(CircleId, Vec<Message>),
 }
 
 /// The batch waits this long for more when nobody waits for it.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
+/// Where one save follows the other, what was published since is committed together, and sent, so often.
+const GATHER_TIME: Duration = Duration::from_millis(20);
 /// Whoever joins, and whoever invited, has so long for it: a connection that says nothing is not kept.
 const JOIN_TIME: Duration = Duration::from_secs(20);
 /// After a commit failed it is tried again this much later.
@@ -202,6 +225,8 @@ impl<S: Snapshot> Node<S> {
         let mut first = [0; 8];
         first.copy_from_slice(&Sha256::digest([&entropy[..], b"decisions"].concat())[..8]);
         let seed = u64::from_be_bytes(first);
+        let freeing = freeing::Freeing::new(config.copies);
+        let quota = quota::Quota::new(config.quota);
         let vault = Vault::new(config.quota, Retention::new(config.versions_time, config.versions_room));
         let mut node = Self {
             config,
@@ -222,6 +247,10 @@ impl<S: Snapshot> Node<S> {
             pairing: pairing::Pairing::new(button),
             stock: stock::Stock::default(),
             files: Files::default(),
+            freeing,
+            pins: pins::Pins::default(),
+            quota,
+            safety: safety::Safety::default(),
             actions: VecDeque::new(),
             next_ticket: 1,
             asked: BTreeMap::new(),
@@ -229,6 +258,7 @@ impl<S: Snapshot> Node<S> {
             flying_effects: Vec::new(),
             punches: VecDeque::new(),
             flush_at: None,
+            flushed: Instant(0),
             trouble: None,
             stopping: None,
             question: question::Question::default(),
@@ -284,7 +314,11 @@ impl<S: Snapshot> Node<S> {
                 self.disk_done(ticket, done);
                 None
             }
-            Input::Op { ticket, op } => self.op(ticket, op),
+            Input::Op { ticket, op } => {
+                let reply = self.op(ticket, op);
+                self.files.offered = None;
+                reply
+            }
             Input::Cancel { ticket } => {
                 self.cancel(ticket);
                 None
@@ -311,6 +345,10 @@ impl<S: Snapshot> Node<S> {
             self.mirror_timeout(),
             self.keep_timeout(),
             self.scrub_timeout(),
+            self.freeing_timeout(),
+            self.pins_timeout(),
+            self.quota_timeout(),
+            self.safety_timeout(),
             self.inviter.poll_timeout(self.now.instant),
             self.question.poll_timeout(),
             #[cfg(feature = "panel")]
@@ -329,6 +367,12 @@ impl<S: Snapshot> Node<S> {
     /// True when the owner's own circle is there.
     pub fn has_home(&self) -> bool {
         self.circles.values().any(|circle| circle.home)
+    }
+
+    /// The directory of the owner's own circle in the root of the tree; empty where the root is that circle.
+    pub fn home_name(&self) -> Option<String> {
+        let home = self.circles.values().find(|circle| circle.home)?;
+        Some(if self.may_change(io::Inode::ROOT).is_ok() { String::new() } else { self.shown_name(home) })
     }
 
     /// True while the node has no state key: it waits for its passphrase.
@@ -359,11 +403,15 @@ impl<S: Snapshot> Node<S> {
     fn settle(&mut self) {
         self.publish_due();
         self.sync_due();
+        self.pins_due();
         self.swarm.handle_timeout(self.now.instant);
         self.feed_swarm();
         self.drain_swarm();
         self.keep_due();
         self.care_due();
+        self.quota_due();
+        self.freeing_due();
+        self.safety_due();
         #[cfg(feature = "panel")]
         self.gestures_due();
         self.pairing_due();
@@ -382,10 +430,16 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         let due = self.flush_at.is_some_and(|at| at <= self.now.instant);
-        let waited_for = self.trouble.is_none() && (!self.effects.is_empty() || self.has_open_commit());
-        if !due && !waited_for {
+        let waited_for = self.trouble.is_none() && !self.effects.is_empty();
+        let gathers = self.trouble.is_none() && self.has_open_commit();
+        let paced = self.flushed + GATHER_TIME;
+        if !due && !waited_for && !(gathers && paced <= self.now.instant) {
+            if gathers {
+                self.flush_at = Some(self.flush_at.map_or(paced, |at| at.min(paced)));
+            }
             return;
         }
+        self.flushed = self.now.instant;
         self.close_commits();
         self.store_partials();
         self.uptime_with_batch();
@@ -423,13 +477,19 @@ impl<S: Snapshot> Node<S> {
             Effect::Stopped(ticket) => self.stopped(ticket, None),
             Effect::Push(circle, dot) => self.push(&circle, &dot),
             Effect::Announce(circle) => self.announce_later(&circle),
-            Effect::Whole(info_hash) => self.tell_changed(&info_hash),
+            Effect::Whole(info_hash) => {
+                self.quota_soon();
+                self.safety_soon();
+                self.tell_changed(&info_hash);
+            }
             Effect::Punch(segments) => {
                 self.punches.push_back((Ticket(self.next_ticket), segments));
                 self.punch_due();
             }
             Effect::Frame(conn, payload) => self.send(conn, 0, payload, Bytes::new()),
             Effect::Paired(circle) => self.paired(circle),
+            Effect::Pledged(circle, told) => self.pledged(&circle, told),
+            Effect::LetGo(circle, told) => self.tell_all(&circle, told),
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::Freed;
 use super::io::{Attr, DiskError, Handle, Inode};
 use crate::base::{TransportKey, WallTime};
 use crate::wire::statement::Role;
@@ -227,6 +228,20 @@ pub enum Op {
         /// What it replaced comes back; else it may go with time.
         undo: bool,
     },
+    /// Pins a file or a directory, so that all of it is fetched and stays, or takes the pin away. Answers
+    /// [`Answer::Done`] when that would survive a power cut.
+    Pin {
+        /// In the tree, as `Friends/film`; a circle's name means all of it.
+        path: String,
+        /// False takes it away.
+        pinned: bool,
+    },
+    /// Lets the bodies of a file go, or of all files below a directory, as far as enough others hold them. Answers
+    /// [`Answer::Freed`], within two minutes.
+    Free {
+        /// In the tree, as `Friends/film`.
+        path: String,
+    },
     /// Somebody who opened the page asks to sign in. Answers [`Answer::Done`] when a press at the box allows it; it is
     /// refused with words when nobody does, or another question is pending.
     SignIn {
@@ -328,6 +343,8 @@ pub enum Answer {
     Certificate(String),
     /// So many files were put back.
     Restored(u64),
+    /// What went, and what stays.
+    Freed(Freed),
 }
 
 /// Why an operation failed. `os::fuse` maps each to an errno, `lan` to words and a status.

@@ -241,6 +241,7 @@ impl<S: Snapshot> Node<S> {
         if peer.counted {
             self.dials.disconnected(self.now.instant, &mut self.rng, peer.transport);
         }
+        self.remember_away(peer.transport, peer.circles);
         self.rest_unoffered();
         self.mirror_soon();
         self.pull_where_behind();
@@ -313,6 +314,7 @@ impl<S: Snapshot> Node<S> {
                 self.swarm.opened(self.now.instant, conn, open.channel, open.info_hash, share);
             }
             Control::Clients(clients) => self.on_clients(conn, clients),
+            Control::Pledge(pledge) => self.on_pledge(conn, pledge),
             Control::Shut(shut) => self.swarm.shut(self.now.instant, conn, shut.channel),
         }
     }
@@ -429,6 +431,8 @@ impl<S: Snapshot> Node<S> {
         for (conn, _) in gained {
             self.close(conn, "the devices share a new circle: connecting anew".into());
         }
+        self.forget_pledges(id);
+        self.safety_soon();
         self.plan_dials();
     }
 

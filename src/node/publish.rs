@@ -12,6 +12,8 @@ use crate::base::{CircleId, EpochId, InfoHash, Location, RecordHash, Snapshot, T
 use crate::ledger::keys;
 use crate::ledger::values::{DraftEntry, Extent, Value as _};
 use crate::seal::chunk::sealed_length;
+use crate::seal::piece::TagsHash;
+use crate::tree::Seen;
 use crate::wire::metainfo::{Metainfo, piece_length_for};
 use crate::wire::record::{
     Body, Bytes2, Content, Context, Dot, Inner, Name, Outer, Place, PublicInfo, TorrentRef, Value,
@@ -97,7 +99,7 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         for chunk in draft.unsealed.clone() {
-            self.seal_chunk(key, chunk);
+            self.seal_chunk(key, chunk, true);
         }
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
         if draft.is_sealing() {
@@ -112,7 +114,7 @@ impl<S: Snapshot> Node<S> {
             if let Some(draft) = self.files.drafts.get_mut(&key) {
                 draft.fill_hole(hole);
             }
-            self.seal_chunk(key, hole);
+            self.seal_chunk(key, hole, true);
         }
     }
 
@@ -173,9 +175,13 @@ impl<S: Snapshot> Node<S> {
         let piece_length = piece_length_for(sealed_length(draft.size), old.as_ref().map(|old| old.piece_length));
         let known = known_pieces(draft, old.as_ref(), piece_length);
         let number = draft.number;
+        let hashed = hashed_chunks(draft, piece_length);
         let chunks = places.into_iter().map(|(segment, _)| segment).collect();
         if let Some(draft) = self.files.drafts.get_mut(&key) {
             draft.publishing = Publishing::Hashing(number);
+        }
+        if let Some(hashed) = hashed {
+            return self.draft_hashed(key, number, Ok(hashed));
         }
         self.ask(Asked::Hash(key, number), DiskRequest::Hash { chunks, piece_length, known });
     }
@@ -261,7 +267,7 @@ impl<S: Snapshot> Node<S> {
         }
         let info = torrent.as_ref().map(|(info, ..)| info.clone());
         let published = match key.version {
-            None => self.publish_records(&key, staged, body, context, info).map(|dot| (key, dot)),
+            None => self.publish_records(&key, staged, body, context, info, link.is_none()).map(|dot| (key, dot)),
             Some(_) => self.publish_beside(&key, body, info),
         };
         match published {
@@ -281,6 +287,8 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
+    /// `as_staged` says that the kernel has the name already, from when it was staged: to tell it stale would cost a lock of its
+    /// directory and looking everything up again, for each new file.
     fn publish_records(
         &mut self,
         key: &DraftKey,
@@ -288,10 +296,16 @@ impl<S: Snapshot> Node<S> {
         body: Body,
         context: Context,
         info: Option<PublicInfo>,
+        as_staged: bool,
     ) -> Result<Dot, OpError> {
         if let Some(place) = staged {
+            let (parent, name) = (Seen { object: place.parent, version: None }, place.name.clone());
+            let parent = self.inode_of(&key.circle, &parent);
+            let known = [(parent, name.as_bytes())];
             let (_, changes) = self.author(&key.circle, key.object, Value::Place(place), Context::default(), None)?;
-            self.changed_here(&key.circle, changes, &[]);
+            // Where more names changed, another file claims it, and may have it now.
+            let as_before = as_staged && changes.entries.len() <= 1;
+            self.changed_here(&key.circle, changes, if as_before { &known } else { &[] });
         }
         let (dot, changes) = self.author(&key.circle, key.object, Value::Body(body), context, info)?;
         self.changed_here(&key.circle, changes, &[]);
@@ -311,7 +325,7 @@ impl<S: Snapshot> Node<S> {
         let name = Name::new(&name).map_err(|error| OpError::Invalid(error.to_string()))?;
         let now = DraftKey { circle: key.circle, object: self.fresh_object(), version: None };
         let place = Place { parent, name, deleted: None };
-        let dot = self.publish_records(&now, Some(place), body, Context::default(), info)?;
+        let dot = self.publish_records(&now, Some(place), body, Context::default(), info, false)?;
         let circle = self.circles.get(&key.circle).ok_or(OpError::NotFound)?;
         let (context, _) = circle.tree.place_context(&key.object);
         if let Some(place) = circle.tree.delete_place(&key.seen()) {
@@ -421,7 +435,7 @@ impl<S: Snapshot> Node<S> {
         let mut chunks = Vec::new();
         if inline.is_none() {
             for (at, chunk) in &draft.chunks {
-                let Some(Placed { segment, epoch, plain }) = chunk.placed else { continue };
+                let Some(Placed { segment, epoch, plain, .. }) = chunk.placed else { continue };
                 let index = epochs.iter().position(|known| *known == epoch).unwrap_or_else(|| {
                     epochs.push(epoch);
                     epochs.len() - 1
@@ -495,7 +509,7 @@ impl<S: Snapshot> Node<S> {
     fn seal_unsealed(&mut self, key: DraftKey) {
         let chunks = self.files.drafts.get(&key).map(|draft| draft.unsealed.clone()).unwrap_or_default();
         for chunk in chunks {
-            self.seal_chunk(key, chunk);
+            self.seal_chunk(key, chunk, true);
         }
     }
 
@@ -566,7 +580,7 @@ impl<S: Snapshot> Node<S> {
             let sealed = crate::seal::chunk::sealed_chunk_length(word(line, 3) as usize) as u32;
             let segment = Segment::at(Location { slab: word(line, 1), unit: word(line, 2) }, sealed);
             let epoch = *entry.epochs.get(word(line, 4) as usize)?;
-            let placed = Placed { segment, epoch, plain: word(line, 3) };
+            let placed = Placed { segment, epoch, plain: word(line, 3), hash: None };
             draft.chunks.insert(word(line, 0), super::draft::Chunk { placed: Some(placed), ..Default::default() });
         }
         Some(draft)
@@ -622,6 +636,21 @@ fn word(line: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(line[at * 4..at * 4 + 4].try_into().expect("a line has five words of four bytes"))
 }
 
+/// The hashes of a file whose chunks are its pieces, where all were hashed as they were sealed.
+fn hashed_chunks(draft: &Draft, piece_length: u32) -> Option<Hashed> {
+    if piece_length as usize != CHUNK_SEALED || draft.base_size > 0 {
+        return None;
+    }
+    let mut pieces = Vec::with_capacity(draft.chunk_count() as usize * 20);
+    let mut tags = TagsHash::default();
+    for chunk in 0..draft.chunk_count() {
+        let hash = draft.chunks.get(&chunk)?.placed?.hash?;
+        pieces.extend_from_slice(&hash.sha1);
+        tags.update(&hash.tag);
+    }
+    Some(Hashed { pieces, tags: tags.finish() })
+}
+
 /// The hashes of pieces whose chunks are all still the base's.
 fn known_pieces(draft: &Draft, old: Option<&Metainfo>, piece_length: u32) -> Vec<Option<[u8; 20]>> {
     let per_piece = piece_length / CHUNK_SEALED as u32;
@@ -630,6 +659,11 @@ fn known_pieces(draft: &Draft, old: Option<&Metainfo>, piece_length: u32) -> Vec
     let old = old.filter(|old| old.piece_length == piece_length);
     (0..pieces)
         .map(|piece| {
+            if per_piece == 1
+                && let Some(hash) = draft.chunks.get(&piece).and_then(|chunk| chunk.placed?.hash)
+            {
+                return Some(hash.sha1);
+            }
             let old = old?;
             let index = old.piece(piece)?;
             let (first, end) = (piece * per_piece, ((piece + 1) * per_piece).min(chunks));

@@ -48,6 +48,12 @@ pub struct Status {
     /// How the scrub stands; `None` where there is none.
     #[serde(default)]
     pub scrub: Option<ScrubStatus>,
+    /// How full a member's quota is; `None` where none is set.
+    #[serde(default)]
+    pub room: Option<RoomStatus>,
+    /// What would be lost with this box; `None` where that is not known: before it was counted, and where it reads nothing.
+    #[serde(default)]
+    pub safety: Option<SafetyStatus>,
     /// How pairing by the button stands.
     #[serde(default)]
     pub pairing: PairingStatus,
@@ -138,6 +144,26 @@ pub enum Damaged {
     Fetching,
     /// Nobody who is online has it.
     Lost,
+}
+
+/// How full a member's quota is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RoomStatus {
+    /// Bytes of the files that are here, as they are stored.
+    pub held_bytes: u64,
+    /// Bytes that may be.
+    pub quota_bytes: u64,
+}
+
+/// What is on this box alone, as far as friends told since its start.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct SafetyStatus {
+    /// Files whose bytes are whole here and nowhere else.
+    pub files: u64,
+    /// Their bytes, as they are stored.
+    pub bytes: u64,
+    /// Nobody else is known to have the last that was written here: small files, names, attributes.
+    pub changes: bool,
 }
 
 /// How full a cache is.
@@ -276,6 +302,9 @@ pub struct CircleStatus {
     pub objects: u64,
     /// Bytes of all files' current versions.
     pub bytes: u64,
+    /// Files that were changed here, of which friends do not know yet.
+    #[serde(default)]
+    pub unpublished: u64,
     /// Torrents that this node wants and has not got whole.
     pub wanted_torrents: u64,
     /// Torrents that this node has whole.
@@ -385,6 +414,34 @@ impl fmt::Display for Place {
             Place::Partly => "partly",
             Place::Gone => "gone",
         })
+    }
+}
+
+/// The answer to `POST /v1/free`.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Freed {
+    /// Files that went.
+    pub files: u64,
+    /// Their bytes, as they are stored.
+    pub bytes: u64,
+    /// Those that stay.
+    pub stay: Vec<Staying>,
+}
+
+/// Files that stay for one reason.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Staying {
+    /// How many.
+    pub files: u64,
+    /// Why, for people.
+    pub why: String,
+}
+
+impl Freed {
+    /// The same as plain data.
+    pub fn new(freed: &super::Freed) -> Self {
+        let stay = freed.stay.iter().map(|(stay, files)| Staying { files: *files, why: stay.words().into() });
+        Self { files: freed.files, bytes: freed.bytes, stay: stay.collect() }
     }
 }
 

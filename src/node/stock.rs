@@ -336,7 +336,8 @@ impl<S: Snapshot> Node<S> {
     /// True for a torrent that is to be fetched, and has room.
     fn seeks(&self, info_hash: &InfoHash) -> bool {
         let torrent = self.vault.torrents.get(info_hash);
-        torrent.is_some_and(|torrent| !matches!(torrent.state, State::Whole) && self.is_to_be_fetched(torrent))
+        torrent
+            .is_some_and(|torrent| !matches!(torrent.state, State::Whole) && self.is_to_be_fetched(info_hash, torrent))
             && !self.is_kept_out(info_hash)
     }
 

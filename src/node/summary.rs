@@ -45,6 +45,8 @@ impl<S: Snapshot> Node<S> {
             passphrase: None,
             cache: self.cache_status(),
             scrub: self.scrub_status(),
+            room: self.room_status().filter(|_| reads),
+            safety: self.safety_status().filter(|_| reads),
             sign_in: self.sign_in_pending().map(|code| SignInStatus { code, shown: self.code_shown() }),
             pairing: PairingStatus { shown: self.code_shown(), ..self.pairing_status() },
             problems,
@@ -97,10 +99,16 @@ impl<S: Snapshot> Node<S> {
         for (info_hash, torrent) in torrents {
             match torrent.state {
                 Held::Whole => held += 1,
-                _ if torrent.wanted && self.vault.cache.standing(info_hash) != Some(Standing::Gone) => wanted += 1,
+                _ if torrent.wanted
+                    && !torrent.freed
+                    && self.vault.cache.standing(info_hash) != Some(Standing::Gone) =>
+                {
+                    wanted += 1
+                }
                 _ => {}
             }
         }
+        let drafts = self.files.drafts.iter().filter(|(key, _)| key.circle == circle.id);
         CircleStatus {
             name: self.shown_name(circle),
             id: circle.id.hex(),
@@ -110,6 +118,7 @@ impl<S: Snapshot> Node<S> {
             online: self.peers.in_circle(&circle.id).count() as u64,
             objects: circle.tree.len() as u64,
             bytes: circle.tree.bytes(),
+            unpublished: drafts.filter(|(_, draft)| draft.dirty && !draft.orphan).count() as u64,
             wanted_torrents: wanted,
             held_torrents: held,
             epoch_number: circle.current().map_or(0, |(_, epoch)| epoch.number),

@@ -71,6 +71,7 @@ impl<S: Snapshot> Node<S> {
         self.tell(conn, &Control::Heads(heads));
         self.tell_holdings(conn, id);
         self.tell_clients(conn, id);
+        self.remind_pledges(conn, id);
     }
 
     pub(super) fn heads(&self, id: &CircleId) -> Heads {
@@ -177,6 +178,7 @@ impl<S: Snapshot> Node<S> {
                 }
             }
         }
+        self.safety_soon();
         true
     }
 
@@ -325,6 +327,7 @@ impl<S: Snapshot> Node<S> {
         }
         // Whoever was not ready learns of it by the heads.
         self.announce_later(id);
+        self.safety_soon();
     }
 
     /// Tells the heads of a circle soon, to those who are not known to have them.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::sync::Shared;
 use super::vault::{State, Torrent};
-use super::{Effect, Fetch, Node};
+use super::{Effect, Node};
 use crate::base::limits::HOLDINGS;
 use crate::base::{CircleId, ConnId, InfoHash, Snapshot};
 use crate::keep::holdings::{Offer, Teller};
@@ -26,7 +26,9 @@ impl<S: Snapshot> Node<S> {
 
     /// A torrent came to be wanted: caches are told soon, if it is not here by then.
     pub(super) fn tell_lack(&mut self, info_hash: &InfoHash) {
-        let Some(torrent) = self.vault.torrents.get(info_hash).filter(|torrent| self.lacks(torrent)) else { return };
+        let Some(torrent) = self.vault.torrents.get(info_hash).filter(|torrent| self.lacks(info_hash, torrent)) else {
+            return;
+        };
         let id = torrent.circle;
         self.each_shared(&id, |shared| shared.lacked.push(*info_hash));
     }
@@ -44,8 +46,8 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// True for what this node wants to read and does not have.
-    fn lacks(&self, torrent: &Torrent) -> bool {
-        let wanted = torrent.asked || (torrent.wanted && self.config.fetch == Fetch::Everything);
+    fn lacks(&self, info_hash: &InfoHash, torrent: &Torrent) -> bool {
+        let wanted = torrent.asked || (torrent.wanted && self.owner_wants(info_hash, torrent));
         let reads = self.circles.get(&torrent.circle).is_some_and(|circle| circle.readable());
         wanted && reads && !matches!(torrent.state, State::Whole)
     }
@@ -82,14 +84,16 @@ impl<S: Snapshot> Node<S> {
         if lacked.is_empty() || self.role_of_peer(conn, id) != Some(Role::Cache) {
             return;
         }
-        lacked.retain(|info_hash| self.vault.torrents.get(info_hash).is_some_and(|torrent| self.lacks(torrent)));
+        lacked.retain(|info_hash| {
+            self.vault.torrents.get(info_hash).is_some_and(|torrent| self.lacks(info_hash, torrent))
+        });
         for part in lacked.chunks(HOLDINGS_AT_ONCE) {
             self.tell(conn, &Control::Holdings(control::Holdings { wanted: part.to_vec(), ..blank(id) }));
         }
     }
 
     /// Torrents that are whole here, though a power cut now would lose a part: they are not told of.
-    fn undurable(&self) -> BTreeSet<InfoHash> {
+    pub(super) fn undurable(&self) -> BTreeSet<InfoHash> {
         let effects = self.effects.iter().chain(&self.flying_effects);
         effects
             .filter_map(|effect| if let Effect::Whole(info_hash) = effect { Some(*info_hash) } else { None })
@@ -115,7 +119,8 @@ impl<S: Snapshot> Node<S> {
             self.tell(conn, &Control::Holdings(message));
         }
         let of_circle = self.vault.torrents.iter().filter(|(_, torrent)| torrent.circle == *id);
-        let lacked = of_circle.filter(|(_, torrent)| self.lacks(torrent)).map(|(info_hash, _)| *info_hash);
+        let lacked =
+            of_circle.filter(|(info_hash, torrent)| self.lacks(info_hash, torrent)).map(|(info_hash, _)| *info_hash);
         let lacked = lacked.take(LACKED_MAX).collect();
         self.tell_lacked(conn, id, lacked);
     }
@@ -171,6 +176,11 @@ impl<S: Snapshot> Node<S> {
             named.extend(self.vault.active.keys());
             self.feed_starved();
         }
+        if message.reset == 1 {
+            self.forget_away(conn, &id);
+        }
+        self.safety_soon();
+        self.quota_news();
         self.wanted_by(conn, &message.wanted);
         self.mirror_soon();
         for info_hash in named {

@@ -78,6 +78,10 @@ pub struct Torrent {
     pub asked: bool,
     /// Pieces that were here stopped to hash, and have not come anew.
     pub damaged: bool,
+    /// Its owner let it go: it is fetched when it is opened, whatever the policy.
+    pub freed: bool,
+    /// When it was last opened, or came, in powered-on milliseconds; 0 where that is not known.
+    pub opened: u64,
     /// The torrent of the body before, whose pieces may serve again.
     pub base: Option<InfoHash>,
     pub state: State,
@@ -215,6 +219,8 @@ impl<S: Snapshot> Node<S> {
             wanted: false,
             asked: false,
             damaged: false,
+            freed: false,
+            opened: 0,
             base: None,
             state: State::Absent,
         });
@@ -261,6 +267,7 @@ impl<S: Snapshot> Node<S> {
     pub fn fetch_now(&mut self, info_hash: &InfoHash, chunks: std::ops::RangeInclusive<u32>, by: Instant) {
         let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return };
         let news = !std::mem::replace(&mut torrent.asked, true);
+        torrent.freed = false;
         if news {
             self.tell_lack(info_hash);
         }
@@ -321,12 +328,13 @@ impl<S: Snapshot> Node<S> {
     pub(super) fn activate(&mut self, info_hash: InfoHash, reader: bool) {
         let Some(torrent) = self.vault.torrents.get(&info_hash) else { return };
         if matches!(torrent.state, State::Whole)
-            || !(reader || self.is_to_be_fetched(torrent))
+            || !(reader || self.is_to_be_fetched(&info_hash, torrent))
             || self.vault.active.contains_key(&info_hash)
         {
             return;
         }
-        if matches!(torrent.state, State::Absent) && self.waits_for_room(&info_hash) {
+        let absent = matches!(torrent.state, State::Absent);
+        if absent && (self.waits_for_room(&info_hash) || !reader && !self.has_room(&info_hash)) {
             return;
         }
         let Some(torrent) = self.vault.torrents.get(&info_hash) else { return };
@@ -341,6 +349,7 @@ impl<S: Snapshot> Node<S> {
         };
         if matches!(torrent.state, State::Absent) {
             self.lay_out(&info_hash, &meta);
+            self.quota.used += meta.length;
         }
         let Some(Torrent { state: State::Partial(partial), .. }) = self.vault.torrents.get(&info_hash) else { return };
         let have = partial.have.clone();
@@ -553,7 +562,9 @@ impl<S: Snapshot> Node<S> {
     fn complete(&mut self, info_hash: &InfoHash) {
         self.vault.active.remove(info_hash);
         self.vault.dirty.remove(info_hash);
+        let now = self.uptime_ms();
         let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return };
+        torrent.opened = now;
         let State::Partial(partial) = std::mem::replace(&mut torrent.state, State::Whole) else { return };
         torrent.damaged = false;
         self.put_torrent(info_hash, &partial.extents, None);

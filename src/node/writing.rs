@@ -1,16 +1,19 @@
 //! Writing into drafts: changes are applied when the chunks that they need are in memory, full chunks go to be sealed,
 //! and fsync waits until what was written would survive a power cut.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::draft::{Change, Publishing, Source};
 use super::files::DraftKey;
-use super::io::{Answer, DiskError, DiskRequest, Handle, Inode, OpError, Reply};
+use super::io::{Answer, ChunkHash, DiskError, DiskRequest, Handle, Inode, OpError, Reply, Segment};
 use super::read::{Spot, torrent_of};
 use super::waiting::Waiter;
 use super::{Asked, Effect, Node};
 use crate::base::limits::{CHUNK_PLAIN, DIRTY_MAX, FILE_MAX, INLINE_MAX};
 use crate::base::{Snapshot, Ticket};
+use crate::seal::ChunkKey;
 use crate::seal::chunk::sealed_chunk_length;
 
 /// Chunks of one draft that may lie partly written in memory.
@@ -18,7 +21,35 @@ const OPEN_CHUNKS: usize = 16;
 /// Changes of one draft that may wait for a chunk.
 const PARKED_MAX: usize = 256;
 
+/// A chunk that a write needs in memory, where it lies, and what opens it.
+pub struct Needed {
+    key: DraftKey,
+    chunk: u32,
+    /// How often space had been given up by then: later something else may lie there.
+    freed: u64,
+    /// Where.
+    pub segment: Segment,
+    /// With what.
+    pub chunk_key: Arc<ChunkKey>,
+}
+
 impl<S: Snapshot> Node<S> {
+    /// The one chunk that this write would wait for. Who writes may open it on a thread of its own, and offer it.
+    pub fn needed_chunk(&self, handle: Handle, offset: Option<u64>, data: &Bytes) -> Option<Needed> {
+        let key = self.files.handles.get(&handle).filter(|open| open.write)?.key;
+        let draft = self.files.drafts.get(&key).filter(|draft| draft.parked.is_empty())?;
+        let needs = draft.needs(&Change::Write(offset, data.clone()));
+        let [chunk] = needs[..] else { return None };
+        let (segment, chunk_key) = self.place_of_chunk(&key, chunk)?;
+        Some(Needed { key, chunk, freed: self.vault.freed, segment, chunk_key })
+    }
+
+    /// The plaintext of a chunk that was needed, for the write that follows at once; it is not used where the chunk was
+    /// written anew meanwhile.
+    pub fn offer_chunk(&mut self, needed: Needed, plain: Bytes) {
+        self.files.offered = Some((needed, plain));
+    }
+
     pub(super) fn write(&mut self, ticket: Ticket, handle: Handle, offset: Option<u64>, data: Bytes) -> Option<Reply> {
         if data.is_empty() {
             return Some(Ok(Answer::Written(0)));
@@ -76,7 +107,7 @@ impl<S: Snapshot> Node<S> {
         }
         let (full, written) = draft.apply(now.instant, now.wall, change);
         for chunk in full {
-            self.seal_chunk(key, chunk);
+            self.seal_chunk(key, chunk, true);
         }
         self.seal_surplus(key);
         let reply = Ok(match change {
@@ -132,15 +163,15 @@ impl<S: Snapshot> Node<S> {
 
     pub(super) fn fill_chunk(&mut self, key: DraftKey, chunk: u32) {
         let Some(draft) = self.files.drafts.get(&key) else { return };
-        let found = match draft.source(chunk) {
-            Source::Placed(placed) => {
-                let epoch = self.circles.get(&key.circle).and_then(|circle| circle.epochs.get(&placed.epoch));
-                epoch.map(|epoch| (placed.segment, epoch.keys.chunk_key()))
+        if matches!(draft.source(chunk), Source::Memory(_) | Source::Zeros) {
+            return;
+        }
+        if let Some((segment, chunk_key)) = self.place_of_chunk(&key, chunk) {
+            if let Some((needed, plain)) = self.files.offered.take()
+                && (needed.key, needed.chunk, needed.segment, needed.freed) == (key, chunk, segment, self.vault.freed)
+            {
+                return self.chunk_filled(key, chunk, Ok(plain));
             }
-            Source::Base => draft.base.as_ref().and_then(|view| self.torrent_chunk(&key.circle, view, chunk)),
-            Source::Memory(_) | Source::Zeros => return,
-        };
-        if let Some((segment, chunk_key)) = found {
             self.ask(Asked::Fill(key, chunk), DiskRequest::Unseal { segment, key: chunk_key });
             return;
         }
@@ -151,6 +182,19 @@ impl<S: Snapshot> Node<S> {
                 Some(Ok(_)) => self.fill_failed(key, chunk, OpError::Io("a chunk that is here does not open".into())),
             },
             None => self.fill_failed(key, chunk, OpError::Io("a chunk of the file is nowhere".into())),
+        }
+    }
+
+    /// Where a draft's chunk lies that is not in memory, if it is here.
+    fn place_of_chunk(&self, key: &DraftKey, chunk: u32) -> Option<(Segment, Arc<ChunkKey>)> {
+        let draft = self.files.drafts.get(key)?;
+        match draft.source(chunk) {
+            Source::Placed(placed) => {
+                let epoch = self.circles.get(&key.circle)?.epochs.get(&placed.epoch)?;
+                Some((placed.segment, epoch.keys.chunk_key()))
+            }
+            Source::Base => self.torrent_chunk(&key.circle, draft.base.as_ref()?, chunk),
+            Source::Memory(_) | Source::Zeros => None,
         }
     }
 
@@ -190,12 +234,14 @@ impl<S: Snapshot> Node<S> {
         let surplus = draft.unsealed.len().saturating_sub(OPEN_CHUNKS);
         let surplus: Vec<u32> = draft.unsealed.iter().copied().take(surplus).collect();
         for chunk in surplus {
-            self.seal_chunk(key, chunk);
+            // What is written here and there is likely to be written again.
+            self.seal_chunk(key, chunk, false);
         }
     }
 
-    /// Sends a chunk to be sealed and written to a place of its own.
-    pub(super) fn seal_chunk(&mut self, key: DraftKey, at: u32) {
+    /// Sends a chunk to be sealed and written to a place of its own; `hash` says that it is thought to stay as it is, and
+    /// so is hashed while it is at hand.
+    pub(super) fn seal_chunk(&mut self, key: DraftKey, at: u32, hash: bool) {
         let Some(circle) = self.circles.get(&key.circle) else { return };
         let Some((epoch_id, chunk_key)) = circle.current().map(|(id, epoch)| (id, epoch.keys.chunk_key())) else {
             return;
@@ -203,6 +249,7 @@ impl<S: Snapshot> Node<S> {
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
         let plain = draft.plain_length(at);
         let number = draft.number;
+        let hash = hash && draft.chunks_are_pieces();
         let Some(chunk) = draft.chunks.get_mut(&at) else { return };
         let Some(data) = chunk.data.as_mut() else { return };
         let plaintext = data.share();
@@ -213,14 +260,20 @@ impl<S: Snapshot> Node<S> {
         draft.unsealed.remove(&at);
         draft.sealing += usize::from(chunk.sealing.is_none());
         chunk.sealing = Some(number);
-        chunk.placed = Some(super::draft::Placed { segment, epoch: epoch_id, plain: plain as u32 });
+        chunk.placed = Some(super::draft::Placed { segment, epoch: epoch_id, plain: plain as u32, hash: None });
         self.files.sealing += 1;
         self.files.sealing_bytes += plaintext.len();
-        self.ask(Asked::Chunk(key, at, number), DiskRequest::Seal { segment, key: chunk_key, plaintext });
+        self.ask(Asked::Chunk(key, at, number), DiskRequest::Seal { segment, key: chunk_key, plaintext, hash });
     }
 
     /// The disk sealed a chunk.
-    pub(super) fn chunk_sealed(&mut self, key: DraftKey, at: u32, number: u64, result: Result<(), DiskError>) {
+    pub(super) fn chunk_sealed(
+        &mut self,
+        key: DraftKey,
+        at: u32,
+        number: u64,
+        result: Result<Option<ChunkHash>, DiskError>,
+    ) {
         let mut bytes = CHUNK_PLAIN;
         if let Some(draft) = self.files.drafts.get_mut(&key)
             && let Some(chunk) = draft.chunks.get_mut(&at).filter(|chunk| chunk.sealing == Some(number))
@@ -229,8 +282,14 @@ impl<S: Snapshot> Node<S> {
             draft.sealing -= 1;
             bytes = chunk.placed.map_or(bytes, |placed| placed.plain as usize);
             match &result {
-                Ok(()) if !chunk.dirty && bytes == CHUNK_PLAIN => chunk.data = None,
-                Ok(()) => {}
+                Ok(hash) => {
+                    if let Some(placed) = &mut chunk.placed {
+                        placed.hash = *hash;
+                    }
+                    if !chunk.dirty && bytes == CHUNK_PLAIN {
+                        chunk.data = None;
+                    }
+                }
                 Err(_) => {
                     chunk.dirty = true;
                     chunk.placed = None;
@@ -299,7 +358,7 @@ impl<S: Snapshot> Node<S> {
         let Some(draft) = self.files.drafts.get(&key) else { return };
         if draft.size > INLINE_MAX as u64 {
             for chunk in draft.unsealed.clone() {
-                self.seal_chunk(key, chunk);
+                self.seal_chunk(key, chunk, true);
             }
         }
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::Node;
 use super::files::DraftKey;
 use super::io::{Answer, Inode, OpError, Reply};
+use super::pins::RESERVED;
 use super::read::Spot;
 use crate::base::Snapshot;
 use crate::wire::WireError;
@@ -29,6 +30,9 @@ impl<S: Snapshot> Node<S> {
     }
 
     pub(super) fn set_xattr(&mut self, inode: Inode, name: &[u8], value: Option<Bytes>, expect: Option<bool>) -> Reply {
+        if name.starts_with(RESERVED) {
+            return self.set_told_xattr(inode, name, value.as_deref());
+        }
         let Spot::In(id, seen) = self.spot(inode)? else {
             return Err(OpError::NotPermitted("the root of the mount has no attributes to set".into()));
         };

@@ -15,7 +15,9 @@ use tokio::sync::watch;
 
 use crate::base::{CircleId, InfoHash, Instant, Now, Ticket, WallTime};
 use crate::node::Node;
-use crate::node::io::{Action, Announced, Announcement, Inode, Input, Op, OpError, Reply, Stale};
+use crate::node::io::{
+    Action, Announced, Announcement, Attr, Handle, Inode, Input, Op, OpError, ReadPart, Reply, Stale,
+};
 use crate::os::disk::{Disk, RedbStore, Slabs};
 use crate::os::net::{Net, Stock};
 use crate::wire::announce::Announce as Asked;
@@ -79,6 +81,10 @@ pub struct Core {
     due: Mutex<Option<Instant>>,
     due_changed: Notify,
 }
+
+/// Attempts of one read while space is given up all the time.
+#[cfg(any(feature = "mount", feature = "lan"))]
+const ATTEMPTS: usize = 16;
 
 #[derive(Default)]
 struct Waiting {
@@ -165,6 +171,28 @@ impl Core {
 
     /// Asks the node; `done` is called once, at once or later.
     pub fn op(&self, op: Op, done: Done) -> Ticket {
+        self.op_after(|_| (), op, done)
+    }
+
+    /// Writes. A chunk that has to be opened for it is opened on this thread, which the disk's need not be woken for.
+    #[cfg(feature = "mount")]
+    pub fn write(&self, handle: Handle, offset: Option<u64>, data: Bytes, done: Done) -> Ticket {
+        let needed = self.read(|node| node.needed_chunk(handle, offset, &data));
+        let opened = needed.and_then(|needed| {
+            let mut plain = Vec::new();
+            // What cannot be read is read again on the disk's thread, and told by it.
+            self.slabs.unseal(needed.segment, &needed.chunk_key, &mut plain).ok()?;
+            Some((needed, plain.into()))
+        });
+        let offer = |node: &mut Node<RedbStore>| {
+            if let Some((needed, plain)) = opened {
+                node.offer_chunk(needed, plain);
+            }
+        };
+        self.op_after(offer, Op::Write { handle, offset, data }, done)
+    }
+
+    fn op_after(&self, before: impl FnOnce(&mut Node<RedbStore>), op: Op, done: Done) -> Ticket {
         let ticket = {
             let mut waiting = lock(&self.waiting);
             waiting.last += 1;
@@ -172,7 +200,10 @@ impl Core {
             waiting.done.insert(ticket, done);
             ticket
         };
-        let reply = self.with(|node, now| node.handle(now, Input::Op { ticket, op }));
+        let reply = self.with(|node, now| {
+            before(node);
+            node.handle(now, Input::Op { ticket, op })
+        });
         if let Some(reply) = reply {
             self.answer(ticket, reply);
         }
@@ -204,9 +235,67 @@ impl Core {
         }
     }
 
+    /// The same of an inode's attributes.
+    pub fn forget_attributes(&self, inode: Inode) {
+        if let Some(send) = self.stale.get() {
+            send(vec![Stale::Inode(inode)]);
+        }
+    }
+
     /// The slabs, for reading on the caller's thread.
     pub fn slabs(&self) -> &Slabs {
         &self.slabs
+    }
+
+    /// Reads a span of a file on this thread; `None` when not all of it is here.
+    ///
+    /// # Errors
+    /// [`OpError::Interrupted`] once the file is no longer the one that `is_still` takes.
+    #[cfg(any(feature = "mount", feature = "lan"))]
+    pub fn read_here(
+        &self,
+        inode: Inode,
+        offset: u64,
+        length: u32,
+        is_still: impl Fn(&Attr) -> bool,
+    ) -> Result<Option<Bytes>, OpError> {
+        let mut chunk = Vec::new();
+        for _ in 0..ATTEMPTS {
+            let (freed, plan) = self.read(|node| {
+                if !is_still(&node.attr(inode)?) {
+                    return Err(OpError::Interrupted);
+                }
+                Ok((node.freed(), node.plan(inode, offset, length)?))
+            })?;
+            if plan.parts.iter().any(|part| matches!(part, ReadPart::Missing)) {
+                return Ok(None);
+            }
+            let mut out = Vec::with_capacity(length as usize);
+            let filled = plan.parts.iter().try_for_each(|part| self.fill(part, &mut chunk, &mut out));
+            // Otherwise other bytes may have come to lie where the plan says.
+            if self.read(|node| node.freed()) == freed {
+                return filled.map(|()| Some(out.into()));
+            }
+        }
+        Err(OpError::Busy)
+    }
+
+    #[cfg(any(feature = "mount", feature = "lan"))]
+    fn fill(&self, part: &ReadPart, chunk: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), OpError> {
+        match part {
+            ReadPart::Bytes(bytes) => out.extend_from_slice(bytes),
+            ReadPart::Zeros(zeros) => out.resize(out.len() + zeros, 0),
+            ReadPart::Chunk { segment, key, skip, take } => {
+                self.slabs.unseal(*segment, key, chunk).map_err(|error| {
+                    log::error!("a chunk of a file could not be read: {error}");
+                    OpError::from(error)
+                })?;
+                let span = skip.checked_add(*take).and_then(|end| chunk.get(*skip..end));
+                out.extend_from_slice(span.ok_or_else(|| OpError::Io("a chunk is shorter than its file says".into()))?);
+            }
+            ReadPart::Missing => {}
+        }
+        Ok(())
     }
 
     /// Ticks the node whenever it is due; ends never.
@@ -303,14 +392,13 @@ impl Core {
 
     fn arm(&self, timeout: Option<Instant>) {
         let mut due = lock(&self.due);
-        if *due != timeout {
-            let sooner = match (*due, timeout) {
-                (_, None) => false,
-                (None, Some(_)) => true,
-                (Some(old), Some(new)) => new < old,
-            };
-            *due = timeout;
-            if sooner {
+        match (*due, timeout) {
+            // What came to be due later is ticked once too early, which costs less than to move the alarm with each input.
+            (Some(old), Some(new)) if old <= new && old > self.clock.now().instant => {}
+            (Some(old), Some(new)) if old <= new => *due = Some(new),
+            (_, None) => *due = None,
+            (_, Some(new)) => {
+                *due = Some(new);
                 self.due_changed.notify_one();
             }
         }

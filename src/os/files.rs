@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::Ticket;
-use crate::node::io::{Attr, DirEntry, DiskError, Inode, Input, Op, OpError, ReadPlan, Reply, Segment};
+use crate::node::io::{Attr, DirEntry, DiskError, Handle, Inode, Input, Op, OpError, ReadPlan, Reply, Segment};
 use crate::os::core::Core;
 use crate::os::fuse::Files;
 use crate::seal::ChunkKey;
@@ -47,12 +47,20 @@ impl Files for CoreFiles {
         self.0.read(|node| node.xattrs(inode))
     }
 
+    fn told_xattr(&self, inode: Inode, name: &[u8]) -> Result<Bytes, OpError> {
+        self.0.read(|node| node.told_xattr(inode, name))
+    }
+
     fn seek(&self, inode: Inode, offset: u64, data: bool) -> Result<Option<u64>, OpError> {
         self.0.read(|node| node.seek(inode, offset, data))
     }
 
     fn op(&self, op: Op, done: Box<dyn FnOnce(Reply) + Send>) -> Ticket {
         self.0.op(op, done)
+    }
+
+    fn write(&self, handle: Handle, offset: Option<u64>, data: Bytes, done: Box<dyn FnOnce(Reply) + Send>) -> Ticket {
+        self.0.write(handle, offset, data, done)
     }
 
     fn cancel(&self, ticket: Ticket) {

@@ -1,5 +1,6 @@
 //! The operating system: the one room with tokio, files, sockets, clocks, threads, locks, entropy, redb, FUSE and LEDs.
 
+mod calls;
 pub mod cli;
 pub mod copy;
 pub mod core;
@@ -14,6 +15,8 @@ pub mod fuse;
 pub mod gpio;
 pub mod handover;
 pub mod http;
+#[cfg(feature = "mount")]
+pub mod import;
 pub mod key;
 pub mod locking;
 #[cfg(feature = "mount")]

@@ -37,6 +37,8 @@ pub enum Control {
     Shut(Shut),
     /// Stock clients that announced themselves to the sender.
     Clients(Clients),
+    /// A step of letting bodies go; nodes that do not know it pledge nothing.
+    Pledge(Pledge),
 }
 
 /// See [`Control::Hello`].
@@ -213,6 +215,32 @@ pub struct Client {
     pub transport: TransportKey,
 }
 
+/// See [`Control::Pledge`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Pledge {
+    /// The circle.
+    #[serde(rename = "c")]
+    pub circle: CircleId,
+    /// The bodies that the step is about, at most [`HOLDINGS_MESSAGE`](crate::base::limits::HOLDINGS_MESSAGE).
+    #[serde(rename = "l")]
+    pub bodies: Vec<Pledged>,
+    /// 1 asks for pledges, 2 gives them, 3 refuses them; 4 ends them because the sender has let the body go, 5 because it
+    /// keeps it. What a later version may say is passed over.
+    #[serde(rename = "s")]
+    pub step: u8,
+}
+
+/// A body of which a pledge is asked.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+pub struct Pledged {
+    /// Its torrent.
+    #[serde(rename = "h")]
+    pub info_hash: InfoHash,
+    /// Which time it is asked: drawn by who asks, below 2^63, and never again.
+    #[serde(rename = "n")]
+    pub round: u64,
+}
+
 #[derive(Deserialize)]
 struct Typed {
     #[serde(rename = "t")]
@@ -245,6 +273,7 @@ impl Control {
             Control::Open(body) => tag("open", body),
             Control::Shut(body) => tag("shut", body),
             Control::Clients(body) => tag("clients", body),
+            Control::Pledge(body) => tag("pledge", body),
         }
     }
 
@@ -267,6 +296,7 @@ impl Control {
             "open" => Control::Open(body(bytes)?),
             "shut" => Control::Shut(body(bytes)?),
             "clients" => Control::Clients(body(bytes)?),
+            "pledge" => Control::Pledge(body(bytes)?),
             _ => return Ok(None),
         }))
     }
@@ -341,6 +371,10 @@ mod tests {
             (any::<u32>(), any::<[u8; 20]>())
                 .prop_map(|(channel, hash)| Control::Open(Open { channel, info_hash: InfoHash(hash) })),
             any::<u32>().prop_map(|channel| Control::Shut(Shut { channel })),
+            (circles(), torrents(), 0..=i64::MAX as u64, any::<u8>()).prop_map(|(circle, bodies, round, step)| {
+                let bodies = bodies.into_iter().map(|info_hash| Pledged { info_hash, round }).collect();
+                Control::Pledge(Pledge { circle, bodies, step })
+            }),
         ]
     }
 

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs Python in a directory; what it printed. It has what Rust's crates have not: extended attributes and locks.
 #[track_caller]
-fn python(directory: &Path, script: &str) -> String {
+pub fn python(directory: &Path, script: &str) -> String {
     let output = Command::new("timeout")
         .args(["-s", "KILL", "60", "python3", "-c", script])
         .current_dir(directory)

@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use dustfs::base::Table;
 use dustfs::ledger::values::{CIRCLE_LABEL, CircleEntry, CircleSecrets, Value};
+use dustfs::node::Node;
 use dustfs::node::io::Inode;
 use dustfs::tree::Counts;
 use dustfs::wire::record::Kind;
 use dustfs::wire::statement::Role;
 
 use super::chaos::FORGED;
+use super::disk::Store;
 use super::model::{self, Missing};
 use super::work::{CIRCLE, MARK, NAME_MARK, What};
 use super::world::World;
@@ -84,7 +86,7 @@ impl World {
             // A cache with a quota takes what fits.
             let wants_all = match machine.role {
                 Some(Role::Cache) => machine.config.quota.is_none(),
-                _ => machine.config.fetch == dustfs::node::Fetch::Everything,
+                _ => machine.config.quota.is_none() && machine.config.fetch == dustfs::node::Fetch::Everything,
             };
             // What only a removed member had may be gone for good.
             if machine.removed || !wants_all || self.lost_anything() {
@@ -146,7 +148,9 @@ impl World {
                 let shown = String::from_utf8_lossy(&path).into_owned();
                 let content = match model::read_whole(node, &machine.disk, inode) {
                     Ok(Ok(content)) => content,
-                    Ok(Err(Missing::After(_))) if self.lost_anything() || self.lets_go => continue,
+                    Ok(Err(Missing::After(_))) if self.lost_anything() => continue,
+                    // What everybody has let go is nowhere.
+                    Ok(Err(Missing::After(_))) if self.lets_go && !self.anybody_holds(node, inode) => continue,
                     Ok(Err(Missing::After(at))) => {
                         self.broken(&format!("{} cannot fetch {shown} from byte {at} on", machine.name))
                     }
@@ -173,6 +177,10 @@ impl World {
                 }
             }
         }
+    }
+
+    fn anybody_holds(&self, node: &Node<Store>, inode: u64) -> bool {
+        node.torrent_at(Inode(inode)).is_none_or(|info_hash| self.is_held(&info_hash))
     }
 
     /// The files of a machine by path.

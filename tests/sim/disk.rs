@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use dustfs::base::limits::{CHUNK_SEALED, UNIT};
 use dustfs::base::{Batch, MemoryStore, Rng, Snapshot, StoreError, Table, Ticket};
-use dustfs::node::io::{DiskError, DiskRequest, Done, Hashed, Segment, SlabSize};
+use dustfs::node::io::{ChunkHash, DiskError, DiskRequest, Done, Hashed, Segment, SlabSize};
 use dustfs::seal::ChunkKey;
 use dustfs::seal::piece::{self, PieceHash, TagsHash};
 
@@ -121,9 +121,10 @@ impl Disk {
         let Flying { request, synced } = self.flying.remove(&ticket).expect("it was begun");
         let error = self.write_error(rng);
         match request {
-            DiskRequest::Seal { segment, key, plaintext } => {
+            DiskRequest::Seal { segment, key, plaintext, hash } => {
                 let sealed = seal(&segment, &key, &plaintext);
-                Done::Sealed(self.write(&[segment], &sealed, error, rng))
+                let told = if hash { ChunkHash::of(&sealed) } else { None };
+                Done::Sealed(self.write(&[segment], &sealed, error, rng).map(|()| told))
             }
             DiskRequest::Store { sha1, blocks, segments } => {
                 if piece::sha1(blocks.iter().map(Bytes::as_ref)) != sha1 {
@@ -291,7 +292,7 @@ impl Disk {
     pub fn cut(&mut self, rng: &mut Rng) {
         for (_, Flying { request, synced }) in std::mem::take(&mut self.flying) {
             match request {
-                DiskRequest::Seal { segment, key, plaintext } if rng.chance(1, 2) => {
+                DiskRequest::Seal { segment, key, plaintext, .. } if rng.chance(1, 2) => {
                     let sealed = seal(&segment, &key, &plaintext);
                     let _ = self.write(&[segment], &sealed, Some(DiskError::Corrupt), rng);
                 }

@@ -6,6 +6,7 @@
 mod chaos;
 mod check;
 mod disk;
+mod freeing;
 mod mirror;
 mod model;
 mod net;
@@ -62,7 +63,7 @@ fn run(seed: u64, telling: Telling) -> Outcome {
     }
     for (at, role) in roles.iter().enumerate() {
         let home = *role != Role::Cache && world.rng.chance(3, 4);
-        let quota = if *role == Role::Cache { world.draw_quota() } else { None };
+        let quota = if *role == Role::Cache { world.draw_quota() } else { world.draw_member_quota() };
         world.add_machine_with(&format!("{}{at}", role.word()), home, quota);
     }
     let entropy = world.bytes96();

@@ -40,7 +40,7 @@ impl World {
             Input::Disk { ticket, done } => {
                 let good = matches!(
                     done,
-                    Done::Sealed(Ok(()))
+                    Done::Sealed(Ok(_))
                         | Done::Stored(Ok(_))
                         | Done::Read(Ok(_))
                         | Done::Unsealed(Ok(_))

@@ -165,7 +165,8 @@ impl World {
 
     fn work(&mut self, machine: usize) -> Option<()> {
         let directory = self.directory(machine)?;
-        match self.rng.below(25) {
+        match self.rng.below(27) {
+            25 | 26 => self.keep_work(machine)?,
             0..6 => self.begin_write(machine, directory)?,
             6..9 => self.begin_read(machine, directory)?,
             9..11 => {

@@ -621,6 +621,7 @@ impl World {
         let known = trust.circles.iter().any(|circle| circle.circle == id && circle.allowed.contains(&peer));
         if channel == 0 {
             self.check_gone(at, payload);
+            self.check_let_go(at, payload);
         }
         if !known {
             if !told() {

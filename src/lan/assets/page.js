@@ -187,6 +187,13 @@
     get('held-card').hidden = !changes.length;
   }
 
+  // What would be lost with the box.
+  function safety(told) {
+    if (!told) { return ''; }
+    if (told.files) { return told.files + (told.files > 1 ? ' files' : ' file') + ' (' + size(told.bytes) + ') only on this box'; }
+    return told.changes ? 'the last changes are only on this box yet' : 'everything is safe elsewhere, too';
+  }
+
   function showBox(told) {
     var problems = clear(get('problems'));
     told.problems.forEach(function (problem) { add(problems, make('li', '', problem)); });
@@ -194,6 +201,8 @@
     showHeld(told.held);
     facts(get('facts'), [
       ['Light', light(told)[1]],
+      ['Copies', safety(told.safety)],
+      ['Room for files', told.room ? size(told.room.held_bytes) + ' of ' + size(told.room.quota_bytes) : ''],
       ['Disk', told.disk_total ? size(told.disk_free) + ' free of ' + size(told.disk_total) : ''],
       ['Running for', time(told.uptime_s)],
       ['Friends reach it at', told.listen.join(', ')],
@@ -411,6 +420,8 @@
     var ending = entry.name.lastIndexOf('.') > 0 ? entry.name.slice(entry.name.lastIndexOf('.') + 1, 99).toUpperCase() : '';
     var kind = make('span', 'kind', ending.length < 5 ? ending : '');
     var about = entry.kind === 'file' ? size(entry.size) + (entry.mtime > 0 ? ', ' + day(entry.mtime) : '') : day(entry.mtime);
+    if (KEPT[entry.place]) { about += ', ' + KEPT[entry.place]; }
+    if (entry.pinned) { about += ', pinned'; }
     if (entry.kind === 'directory') { kind.className = 'kind folder'; kind.textContent = ''; }
     if (PICTURES.test(entry.name)) { kind.className = 'kind picture'; preview(kind, entry); }
     var open = button('', 'open', function () { openEntry(entry); });
@@ -421,6 +432,12 @@
       var save = make('a', 'button', 'Save');
       save.href = address(entry.href) + '?save';
       add(acts, save, button('Versions', '', function () { showVersions(entry); }));
+    }
+    if (entry.pinned) {
+      add(acts, button('Unpin', '', function () { pin(entry, false); }));
+    } else if (entry.kind !== 'symlink') {
+      add(acts, button('Keep here', '', function () { pin(entry, true); }));
+      if (entry.place !== 'remote') { add(acts, button('Free room', '', function () { free(entry); })); }
     }
     add(acts, button('Delete', 'danger', function () { remove(entry); }));
     var dots = button('\u22ef', 'dots', function () { acts.hidden = !acts.hidden; });
@@ -433,6 +450,27 @@
     if (entry.kind === 'symlink') { return notice('This is a link, which leads nowhere here.'); }
     if (PICTURES.test(entry.name) || FILMS.test(entry.name) || SOUNDS.test(entry.name)) { return view(entry); }
     location.href = address(entry.href) + '?save';
+  }
+
+  // --- what is kept on this box
+
+  var KEPT = { partly: 'partly here', remote: 'with friends' };
+
+  function pin(entry, pinned) {
+    request('POST', '/v1/pin', { path: inTree(entry.name), pinned: pinned }, function (wrong) {
+      notice(wrong || (pinned ? 'It is fetched, and stays here.' : 'It may go when room is short.'));
+      load(false);
+    });
+  }
+
+  function free(entry) {
+    notice('Asking friends to keep it.');
+    request('POST', '/v1/free', { path: inTree(entry.name) }, function (wrong, answer) {
+      var stay = answer && answer.stay || [];
+      var words = answer && answer.files ? size(answer.bytes) + ' went; friends hold it.' : 'Nothing of it is here.';
+      notice(wrong || words + stay.map(function (one) { return ' ' + one.files + ' stay: ' + one.why + '.'; }).join(''));
+      load(false);
+    });
   }
 
   // --- deleting, which waits a while for second thoughts

@@ -123,6 +123,25 @@ pub enum Command {
         /// The new state directory.
         to: PathBuf,
     },
+    /// Brings a directory into the tree.
+    Import {
+        /// The directory.
+        from: PathBuf,
+        /// Where to, in the tree or below the mount.
+        into: Option<String>,
+    },
+    /// Pins files and directories, or takes pins away.
+    Pin {
+        /// In the tree or below the mount, at least one.
+        paths: Vec<String>,
+        /// False takes pins away.
+        pinned: bool,
+    },
+    /// Lets bodies go that enough others hold.
+    Free {
+        /// In the tree or below the mount, at least one.
+        paths: Vec<String>,
+    },
     /// Sets the password for WebDAV, or forgets it.
     Password {
         /// Forgets it.
@@ -207,16 +226,18 @@ pub(super) struct Spec {
     pub(super) flags: &'static [&'static str],
     operand: Option<&'static str>,
     second: Option<&'static str>,
+    /// More words of the operand's kind may follow it.
+    many: bool,
 }
 
 impl Spec {
     const fn new(name: &'static str, flags: &'static [&'static str], operand: Option<&'static str>) -> Self {
-        Self { name, flags, operand, second: None }
+        Self { name, flags, operand, second: None, many: false }
     }
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 25] = [
+pub(super) const COMMANDS: [Spec; 29] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
@@ -235,6 +256,10 @@ pub(super) const COMMANDS: [Spec; 25] = [
     Spec::new("held", &["accept", "undo"], Some("[CHANGE]")),
     Spec::new("check", &["full"], None),
     Spec::new("copy-state", &[], Some("DIR")),
+    Spec { second: Some("[INTO]"), ..Spec::new("import", &[], Some("DIR")) },
+    Spec { many: true, ..Spec::new("pin", &[], Some("PATH")) },
+    Spec { many: true, ..Spec::new("unpin", &[], Some("PATH")) },
+    Spec { many: true, ..Spec::new("free", &[], Some("PATH")) },
     Spec::new("password", &["forget"], None),
     Spec::new("press", &[], Some("[SECONDS]")),
     Spec::new("status", &[], None),
@@ -278,6 +303,7 @@ struct Line {
     spec: Option<&'static Spec>,
     operand: Option<String>,
     second: Option<String>,
+    more: Vec<String>,
     announce: Option<String>,
     to: Option<String>,
     help: bool,
@@ -317,6 +343,7 @@ impl Line {
         match (spec.operand, &self.operand) {
             (Some(_), None) => self.operand = Some(word),
             (Some(_), Some(_)) if spec.second.is_some() && self.second.is_none() => self.second = Some(word),
+            (Some(_), Some(_)) if spec.many => self.more.push(word),
             _ => return Err(self.wrong(format!("'{}' is one word too many", word.escape_debug()))),
         }
         Ok(())
@@ -507,6 +534,10 @@ impl Line {
             }
             "copy-state" => Command::CopyState { to: operand.into() },
             "check" => Command::Check { full: self.full },
+            "import" => Command::Import { from: operand.into(), into: Some(second).filter(|into| !into.is_empty()) },
+            "pin" => Command::Pin { paths: self.paths(operand), pinned: true },
+            "unpin" => Command::Pin { paths: self.paths(operand), pinned: false },
+            "free" => Command::Free { paths: self.paths(operand) },
             "password" => Command::Password { forget: self.forget },
             "press" => Command::Press(self.milliseconds(&operand)?),
             "status" => Command::Status,
@@ -518,6 +549,10 @@ impl Line {
             "self-test" => Command::SelfTest { skip: self.skip },
             _ => Command::Stop,
         })
+    }
+
+    fn paths(&mut self, first: String) -> Vec<String> {
+        std::iter::once(first).chain(std::mem::take(&mut self.more)).collect()
     }
 
     fn version_number(&self, text: &str) -> Result<Option<u64>, UsageError> {

@@ -19,10 +19,11 @@ pub const DEFAULT_PORT: u16 = 47_470;
 /// Name of the config file in the state directory.
 pub const CONFIG_FILE: &str = "config.toml";
 /// The keys of the config file.
-pub const KEYS: [&str; 15] = [
+pub const KEYS: [&str; 16] = [
     "allow_other",
     "cache",
     "cache_bytes",
+    "copies",
     "fetch",
     "listen",
     "mount",
@@ -48,6 +49,8 @@ const LISTEN_MAX: usize = 16;
 const PAGE_NAMES_MAX: usize = 16;
 const CACHE_BYTES_RANGE: (i64, i64) = (1 << 20, 1 << 30);
 const THREADS_RANGE: (i64, i64) = (1, 64);
+/// More nodes than these are never asked.
+const COPIES_RANGE: (i64, i64) = (1, 16);
 
 /// What a node fetches without being asked.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -134,6 +137,8 @@ pub struct NodeConfig {
     pub page_names: Vec<String>,
     /// Bytes that are kept for circles in which the node is a cache; `None` leaves it to the disk.
     pub quota: Option<u64>,
+    /// Others that have to hold a body whole before it is let go; `None` means 2.
+    pub copies: Option<usize>,
     /// Bytes that older versions may take; `None` means a tenth of the disk.
     pub versions: Option<u64>,
     /// How long older versions are kept; `None` means 30 days.
@@ -184,6 +189,7 @@ pub struct FileConfig {
     page: Option<SocketAddr>,
     page_names: Option<Vec<String>>,
     quota: Option<u64>,
+    copies: Option<usize>,
     versions: Option<u64>,
     versions_time: Option<Duration>,
     scrub: Option<ScrubRate>,
@@ -246,6 +252,7 @@ impl NodeConfig {
             page: flags.page.or(file.page),
             page_names: file.page_names.unwrap_or_default(),
             quota: flags.quota.or(file.quota),
+            copies: file.copies,
             versions: file.versions,
             versions_time: file.versions_time,
             scrub: file.scrub.unwrap_or_default(),
@@ -332,6 +339,7 @@ impl FileConfig {
             }
             "page_names" => self.page_names = Some(host_names(key, value)?),
             "quota" => self.quota = Some(quota(string(key, value)?).map_err(|why| Wrong::at(value, why))?),
+            "copies" => self.copies = Some(integer(key, value, COPIES_RANGE)?),
             "versions" => self.versions = Some(quota(string(key, value)?).map_err(|why| Wrong::at(value, why))?),
             "versions_time" => {
                 self.versions_time = Some(span(string(key, value)?).map_err(|why| Wrong::at(value, why))?);

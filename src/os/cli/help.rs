@@ -18,6 +18,10 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("held") => HELD,
         Some("check") => CHECK,
         Some("copy-state") => COPY_STATE,
+        Some("import") => IMPORT,
+        Some("pin") => PIN,
+        Some("unpin") => UNPIN,
+        Some("free") => FREE,
         Some("password") => PASSWORD,
         Some("press") => PRESS,
         Some("status") => STATUS,
@@ -51,6 +55,8 @@ Friends:
   found      found a circle
   leave      leave a circle, keeping what is here
   remove     remove a member from a circle, for good
+Files:
+  import     bring a directory of this machine into the tree
 A network drive (WebDAV), beside the page:
   password   set its password, or forget it
 Rented servers with a stock BitTorrent client:
@@ -63,6 +69,10 @@ Older versions:
 The disk:
   check      whether all that is kept here is there and whole
   copy-state copy the state to a larger disk
+Room on this box's disk:
+  pin        fetch files and directories, and keep them here
+  unpin      take that back
+  free       let go of files that enough friends hold
 Look:
   status     how the node and its circles are
   friends    who the friends are, and what went to and from each
@@ -113,7 +123,8 @@ Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
   --mount DIR    show the tree there; each circle is a directory in it
   --cache        store and serve what is encrypted, and show nothing
   --quota SIZE   how much a cache may keep, as 20GB or 500MiB (default: all of
-                 the disk but 5 %, and but 256 MiB at least)
+                 the disk but 5 %, and but 256 MiB at least), or a member of
+                 the files as they are now (default: no limit)
   --listen A     address to listen on, as [::]:47470 or 192.168.1.5; may be
                  repeated; port 0 takes a free one (default [::]:47470, or a
                  free port where that one is taken)
@@ -135,6 +146,7 @@ The config file is TOML; a flag beats its key. The keys:
   mount = \"/srv/dust\"
   cache = false
   quota = \"20 GB\"
+  copies = 2              # others that hold a file before it is let go, 1 to 16
   fetch = \"everything\"
   cache_bytes = 4194304   # the ledger's memory, 1 MiB to 1 GiB
   threads = 2             # of the mount, 1 to 64
@@ -298,6 +310,47 @@ Examples:
   dustfs copy-state /mnt/large/dustfs
 ";
 
+const PIN: &str = "\
+Fetches a file, or all that is and ever comes to be below a directory, whatever
+the node's policy, and keeps it here: it is not let go for room. A circle's name
+means all of it. A pin is this node's own matter, and follows what it is on
+when that is renamed. In the mount: setfattr -n user.dustfs.pinned -v 1 DIR.
+
+Usage: dustfs pin PATH...
+
+  PATH  in the tree (Friends/films) or below the mount
+
+Examples:
+  dustfs pin Friends/films
+  dustfs pin Home Friends/a.mkv
+";
+
+const UNPIN: &str = "\
+Takes a pin away. What is here stays until it is let go.
+
+Usage: dustfs unpin PATH...
+
+  PATH  in the tree (Friends/films) or below the mount
+
+Examples:
+  dustfs unpin Friends/films
+";
+
+const FREE: &str = "\
+Lets go of the bytes of a file, or of all files below a directory: they still
+show, and come again from friends when they are opened. A file goes only when
+two others who are online hold it whole and have promised to keep it; with
+fewer than three boxes in a circle nothing goes. What is open stays.
+
+Usage: dustfs free PATH...
+
+  PATH  in the tree (Friends/films) or below the mount
+
+Examples:
+  dustfs free Friends/films
+  dustfs free Friends/a.mkv Friends/b.mkv
+";
+
 const PRESS: &str = "\
 Presses the button of the node, for boxes without one and for tests. Press on
 two nodes on one network within two minutes: both show a code in `dustfs
@@ -370,6 +423,28 @@ none.
 Examples:
   dustfs export-torrent Friends/film.mkv film.torrent
   dustfs export-torrent Friends/a.iso a.torrent --announce box.example.org:47470
+";
+
+const IMPORT: &str = "\
+Brings what is in a directory of this machine into the tree, with times, modes
+and symbolic links; the directory is only read. Given again it goes on where it
+was: what is in the tree with the same size and time is left alone, and so is
+what is newer there. What cannot be read is told at the end, and the exit code
+is then 1. The node itself reads, so that its user must be allowed to.
+
+Usage: dustfs import DIR [INTO]
+
+  DIR   the directory
+  INTO  where its content goes, in the tree (Home/photos) or below the mount;
+        made where it is missing (default: a directory of the same name in
+        your own circle)
+
+Not imported are extended attributes, owners, devices, sockets and named pipes;
+of hard links each becomes a file of its own.
+
+Examples:
+  dustfs import photos
+  dustfs import /mnt/usb/photos Friends/photos
 ";
 
 const PASSWORD: &str = "\

@@ -4,6 +4,7 @@ pub mod command;
 pub mod config;
 pub mod guest;
 mod help;
+mod import;
 mod locking;
 pub mod logger;
 mod nearest;
@@ -44,6 +45,10 @@ pub enum CliError {
     StillRunning(Duration),
     /// The node was to start anew, and does not answer since this time.
     NotBack(Duration),
+    /// So much was not imported.
+    Import(u64),
+    /// An import was given up: why.
+    ImportStopped(String),
     /// So many items of the self-test do not hold.
     SelfTest(usize),
     /// The state was not copied.
@@ -88,6 +93,11 @@ impl fmt::Display for CliError {
             CliError::NotBack(time) => {
                 write!(f, "the node has not come back within {} s: look at its log, and start it", time.as_secs())
             }
+            CliError::Import(1) => f.write_str("one was not imported, as told above"),
+            CliError::Import(failed) => write!(f, "{failed} were not imported, as told above"),
+            CliError::ImportStopped(why) => {
+                write!(f, "the import was given up: {why}; the same command goes on where it was")
+            }
             CliError::SelfTest(failed) => {
                 write!(
                     f,
@@ -115,6 +125,7 @@ impl Error for CliError {
             | CliError::SelfTest(_)
             | CliError::Check(_)
             | CliError::File(..) => None,
+            CliError::Import(_) | CliError::ImportStopped(_) => None,
             CliError::Input(error) | CliError::Output(error) => Some(error),
         }
     }

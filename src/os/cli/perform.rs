@@ -12,7 +12,7 @@ use super::command::{Command, Globals, InviteFrom};
 use super::config::NodeConfig;
 use super::{CliError, guest, secret, show};
 use crate::lan::api::{Call, CertificateAnswer, CircleAnswer, INVITE_MAX, InviteAnswer, RestoredAnswer, TorrentAnswer};
-use crate::node::status::{CheckStatus, Friend, Status, Transfers, Versions};
+use crate::node::status::{CheckStatus, Freed, Friend, Status, Transfers, Versions};
 use crate::os::copy::copy_state;
 use crate::os::http::{Client, ClientError};
 use crate::os::run;
@@ -54,11 +54,14 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
             let shown = path.clone();
             asking.show(&Call::Versions { path }, |versions: &Versions| show::versions(&shown, versions))
         }
+        Command::Pin { paths, pinned } => asking.pin(paths, pinned),
+        Command::Free { paths } => asking.free(paths),
         Command::Restore { path, version, to } => asking.restore(path, version, to),
         Command::Held { change: None, .. } => asking.show(&Call::Status, |status: &Status| show::held(&status.held)),
         Command::Held { change: Some(id), undo } => asking.settle(id, undo),
         Command::Check { full } => asking.check(full),
         Command::CopyState { to } => asking.copy_state(&to),
+        Command::Import { from, into } => asking.import(&from, into),
         Command::Password { forget } => asking.password(forget),
         Command::Press(milliseconds) => asking.press(milliseconds),
         Command::Unmount => asking.show(&Call::Unmount, |_: &Value| "unmounted\n".into()),
@@ -76,8 +79,8 @@ fn circle_line(done: &str, answer: &CircleAnswer) -> String {
 /// One command on its way.
 pub(super) struct Asking<'a> {
     pub(super) client: Client,
-    globals: &'a Globals,
-    out: &'a mut dyn Write,
+    pub(super) globals: &'a Globals,
+    pub(super) out: &'a mut dyn Write,
 }
 
 impl Asking<'_> {
@@ -87,7 +90,11 @@ impl Asking<'_> {
         self.print(&answer, words)
     }
 
-    fn print<T: DeserializeOwned>(&mut self, answer: &Value, words: impl Fn(&T) -> String) -> Result<(), CliError> {
+    pub(super) fn print<T: DeserializeOwned>(
+        &mut self,
+        answer: &Value,
+        words: impl Fn(&T) -> String,
+    ) -> Result<(), CliError> {
         if self.globals.json {
             writeln!(self.out, "{answer}")?;
         } else {
@@ -255,8 +262,30 @@ impl Asking<'_> {
         }
     }
 
+    fn pin(&mut self, paths: Vec<String>, pinned: bool) -> Result<(), CliError> {
+        for path in paths {
+            let shown = show::printable(&path);
+            let told = match pinned {
+                true => format!("{shown} is pinned: all of it is fetched, and stays\n"),
+                false => format!("{shown} is not pinned any more\n"),
+            };
+            let path = self.in_tree(path)?;
+            self.show(&Call::Pin { path, pinned }, |_: &Value| told.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Each path by itself: what of the others went is gone, also when one is refused.
+    fn free(&mut self, paths: Vec<String>) -> Result<(), CliError> {
+        for path in paths {
+            let (path, shown) = (self.in_tree(path.clone())?, path);
+            self.show(&Call::Free { path }, |freed: &Freed| show::freed(&shown, freed))?;
+        }
+        Ok(())
+    }
+
     /// A path below the mount is told as the tree has it.
-    fn in_tree(&self, path: String) -> Result<String, CliError> {
+    pub(super) fn in_tree(&self, path: String) -> Result<String, CliError> {
         let absolute = std::path::absolute(&path)?;
         let status: Status = decode(&self.client.ask(&Call::Status)?)?;
         let below = status.mount.and_then(|mount| Some(absolute.strip_prefix(mount).ok()?.to_str()?.to_owned()));
@@ -301,7 +330,7 @@ fn read_invite(input: impl Read) -> Result<String, CliError> {
 }
 
 /// The terminal's width where standard output is one.
-fn bars() -> Option<usize> {
+pub(super) fn bars() -> Option<usize> {
     let told = || std::env::var("COLUMNS").ok()?.parse().ok();
     io::stdout().is_terminal().then(|| told().unwrap_or(COLUMNS).clamp(20, 400))
 }

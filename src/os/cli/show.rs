@@ -1,11 +1,13 @@
 //! A node's answers in plain words: aligned tables, sizes, ages, progress bars. Names come from other people, so whatever
 //! could steer a terminal is taken out of them.
 
+mod check;
+
 use std::fmt::Write;
 
+pub use self::check::{check, check_progress};
 use crate::node::status::{
-    CheckStatus, Damaged, Friend, HeldChange, PairingStatus, ScrubStatus, SignInStatus, Source, Status, Transfer,
-    Transfers, Versions,
+    Freed, Friend, HeldChange, PairingStatus, SafetyStatus, SignInStatus, Source, Status, Transfer, Transfers, Versions,
 };
 
 /// The status as a page of words.
@@ -30,7 +32,10 @@ pub fn status(status: &Status) -> String {
         facts.row(["cache".into(), format!("{} of {quota}, {went} torrents evicted", size(cache.held_bytes))]);
     }
     if let Some(scrub) = &status.scrub {
-        facts.row(["scrub".into(), self::scrub(scrub)]);
+        facts.row(["scrub".into(), self::check::scrub(scrub)]);
+    }
+    if let Some(room) = &status.room {
+        facts.row(["quota".into(), format!("{} of {} of files", size(room.held_bytes), size(room.quota_bytes))]);
     }
     if let Some(memory) = status.memory {
         facts.row(["memory".into(), size(memory)]);
@@ -43,6 +48,9 @@ pub fn status(status: &Status) -> String {
         facts.row(["pairing".into(), pairing(&status.pairing)]);
     }
     text.push_str(&facts.draw());
+    if let Some(safety) = &status.safety {
+        let _ = writeln!(text, "\n{}", self::safety(safety));
+    }
     if !status.circles.is_empty() {
         text.push('\n');
         text.push_str(&circles(status));
@@ -65,77 +73,14 @@ pub fn status(status: &Status) -> String {
     text
 }
 
-/// How the scrub stands, in one line.
-fn scrub(scrub: &ScrubStatus) -> String {
-    let found = |damaged: u64| match damaged {
-        0 => "nothing damaged".into(),
-        1 => "1 damaged piece".into(),
-        more => format!("{more} damaged pieces"),
-    };
-    let now = match (scrub.done_bytes, scrub.total_bytes) {
-        (0, 0) => "waits".into(),
-        (done, total) => format!("{} of {}, {} so far", size(done), size(total), found(scrub.damaged)),
-    };
-    let last = scrub.last_s.map_or_else(
-        || "no round ended yet".into(),
-        |last| format!("last round {} ago: {}, {}", age(last), size(scrub.last_bytes), found(scrub.last_damaged)),
-    );
-    format!("{now}; {last}")
-}
-
-/// How far a check is, in one line.
-pub fn check_progress(check: &CheckStatus) -> String {
-    let percent = (u128::from(check.done_bytes) * 100).checked_div(u128::from(check.total_bytes)).unwrap_or(100);
-    let damaged = check.damaged.iter().map(|damage| damage.pieces).sum::<u64>();
-    format!("{percent:>3}%  {} of {}, {damaged} damaged", size(check.done_bytes), size(check.total_bytes))
-}
-
-/// What a check found, and what to do.
-pub fn check(check: &CheckStatus) -> String {
-    let mut text = String::new();
-    if !check.damaged.is_empty() {
-        let mut table = Table::new(&[Align::Right, Align::Left, Align::Left]);
-        table.row(["PIECES", "NOW", "DAMAGED"].map(String::from));
-        for damage in &check.damaged {
-            let now = match damage.now {
-                Damaged::Repaired => "repaired",
-                Damaged::Fetching => "fetching",
-                Damaged::Lost => "lost",
-            };
-            table.row([damage.pieces.to_string(), now.into(), printable(&damage.name)]);
-        }
-        text += &table.draw();
+/// What would be lost with the box, in one line.
+fn safety(safety: &SafetyStatus) -> String {
+    match safety {
+        SafetyStatus { files: 0, changes: false, .. } => "Everything is safe elsewhere, too.".into(),
+        SafetyStatus { files: 0, .. } => "The last changes are only on this box yet.".into(),
+        SafetyStatus { files: 1, bytes, .. } => format!("1 file ({}) is only on this box.", size(*bytes)),
+        SafetyStatus { files, bytes, .. } => format!("{files} files ({}) are only on this box.", size(*bytes)),
     }
-    for note in &check.notes {
-        let _ = writeln!(text, "found: {}", printable(note));
-    }
-    let hashed = if check.full { format!(", {} hashed", size(check.done_bytes)) } else { String::new() };
-    let _ = match (check.damaged.is_empty(), check.notes.is_empty()) {
-        (true, true) if check.full => writeln!(text, "all is well: {} torrents{hashed}", check.torrents),
-        (true, true) => writeln!(
-            text,
-            "all is well: {} torrents lie where the ledger says; `dustfs check --full` reads them all",
-            check.torrents
-        ),
-        _ => writeln!(text, "{} torrents looked at{hashed}", check.torrents),
-    };
-    if check.damaged.iter().any(|damage| damage.now == Damaged::Fetching) {
-        text.push_str("what is fetched again comes from friends: `dustfs transfers --watch` shows it\n");
-    }
-    if check.damaged.iter().any(|damage| damage.now == Damaged::Lost) {
-        text.push_str("what is lost comes again as soon as a friend who has it is online; a backup of it helps, too\n");
-    }
-    if !check.damaged.is_empty() {
-        text.push_str("a disk that damages what it holds may be dying: look at it, and see `dustfs help check`\n");
-    }
-    if !check.notes.is_empty() && !check.full {
-        text.push_str("`dustfs check --full` reads everything\n");
-    }
-    if check.unnamed_bytes > UNNAMED_TOLD {
-        let unnamed = size(check.unnamed_bytes);
-        let _ = writeln!(text, "{unnamed} that nothing names come free when the node is started anew");
-    }
-    text
 }
 
 /// How pairing stands, in one line.
@@ -278,6 +223,19 @@ pub fn versions(path: &str, versions: &Versions) -> String {
     text
 }
 
+/// What was let go at a path, and what stays.
+pub fn freed(path: &str, freed: &Freed) -> String {
+    let files = |count: u64| if count == 1 { "1 file".into() } else { format!("{count} files") };
+    let mut text = match freed.files {
+        0 => format!("nothing of {} is here\n", printable(path)),
+        count => format!("let go of {}, {}; friends hold them\n", files(count), size(freed.bytes)),
+    };
+    for staying in &freed.stay {
+        let _ = writeln!(text, "{} stay here: {}", files(staying.files), printable(&staying.why));
+    }
+    text
+}
+
 /// A moment as people read it.
 fn date(text: &str) -> String {
     printable(text).replace('T', " ").trim_end_matches('Z').to_owned()
@@ -316,9 +274,6 @@ pub fn transfers(transfers: &Transfers, bars: Option<usize>) -> String {
     }
     text
 }
-
-/// Less is what is just on its way.
-const UNNAMED_TOLD: u64 = 16 << 20;
 
 /// True when everything that is listed is here.
 pub fn complete(transfers: &Transfers) -> bool {
@@ -430,7 +385,7 @@ pub fn printable(text: &str) -> String {
 }
 
 /// At most `width` characters, the last an ellipsis where some were cut.
-fn clip(text: &str, width: usize) -> String {
+pub fn clip(text: &str, width: usize) -> String {
     if text.chars().count() <= width {
         return text.to_owned();
     }
@@ -483,7 +438,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node::status::{CacheStatus, CircleStatus, State, Traffic};
+    use crate::node::status::{CacheStatus, CircleStatus, RoomStatus, ScrubStatus, State, Traffic};
     use crate::wire::statement::Role;
 
     fn transfer(have_bytes: u64, total_bytes: u64, rate_down: u64) -> Transfer {
@@ -614,6 +569,7 @@ mod tests {
             online: 1,
             objects: 10,
             bytes: 1 << 30,
+            unpublished: 0,
             wanted_torrents: 1,
             held_torrents: 3,
             epoch_number: 2,
@@ -648,6 +604,8 @@ mod tests {
                 last_bytes: 7 << 30,
                 last_damaged: 0,
             }),
+            room: Some(RoomStatus { held_bytes: 5 << 30, quota_bytes: 6 << 30 }),
+            safety: Some(SafetyStatus { files: 2, bytes: 3 << 20, changes: true }),
             memory: Some(20 << 20),
             pairing: PairingStatus::default(),
             sign_in: Some(SignInStatus { code: 47, shown: true }),
@@ -659,6 +617,8 @@ mod tests {
             "state        full, up 61 s\n",
             "disk         512.0 GiB free of 1.0 TiB\n",
             "cache        3.0 GiB of 20.0 GiB, 7 torrents evicted\n",
+            "quota        5.0 GiB of 6.0 GiB of files\n",
+            "\n2 files (3.0 MiB) are only on this box.\n",
             "Home    keeper  1 of 2       10  1.0 GiB  3 of 4      2\n",
             "\nfork in Home: bob signed two commits 7\n",
             "\nconflicts in Home: 4 files show a second version\n",

@@ -3,12 +3,14 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, IoSlice};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, fallocate};
+use nix::libc;
 use nix::sys::statvfs::statvfs;
 use nix::sys::uio::pwritev;
 
@@ -26,6 +28,8 @@ pub(super) trait VaultFile: fmt::Debug + Send + Sync {
     fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
     /// Cuts it short, or lets it grow by zeros.
     fn set_len(&self, length: u64) -> io::Result<()>;
+    /// Tells the disk to begin with what waits to be written: a hint, what cannot be written is told by the sync.
+    fn begin_writing(&self) {}
     /// Makes what was written survive a power cut.
     fn sync(&self) -> io::Result<()>;
     /// Gives a span back, which reads as zeros then; where that cannot be done, nothing is.
@@ -125,6 +129,13 @@ impl VaultFile for File {
 
     fn set_len(&self, length: u64) -> io::Result<()> {
         File::set_len(self, length)
+    }
+
+    fn begin_writing(&self) {
+        #[allow(unsafe_code)]
+        // SAFETY: the descriptor is open as long as `self` is, and no memory is handed over. Neither std nor nix has this
+        // call.
+        let _ = unsafe { libc::sync_file_range(self.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::counters::Counters;
@@ -30,6 +30,8 @@ struct Inner {
     made: AtomicBool,
     /// Slabs of which a sync failed: the kernel forgets what it could not write, and says so once.
     lost: Mutex<BTreeSet<u32>>,
+    /// Bytes written since the disk was last told to begin with them.
+    waiting: AtomicUsize,
     counters: Arc<Counters>,
 }
 
@@ -52,6 +54,7 @@ impl Slabs {
             open: Mutex::default(),
             made: AtomicBool::new(false),
             lost: Mutex::default(),
+            waiting: AtomicUsize::new(0),
             counters,
         })))
     }
@@ -96,7 +99,10 @@ impl Slabs {
     /// Writes all of `parts`, one after the other, at `offset`.
     pub(super) fn write_parts_at(&self, slab: u32, offset: u64, parts: &mut [IoSlice]) -> Result<(), DiskError> {
         let file = self.file(slab, true)?;
-        file.write_at(parts, offset).map_err(|error| self.failed(Some(slab), &error))
+        let length = parts.iter().map(|part| part.len()).sum();
+        file.write_at(parts, offset).map_err(|error| self.failed(Some(slab), &error))?;
+        self.begin_writing(&*file, length);
+        Ok(())
     }
 
     /// How large each of these slabs is; `None` for one that is not there.
@@ -152,6 +158,15 @@ impl Slabs {
         Ok(())
     }
 
+    /// Has the disk begin with what was written, every few MiB, so that it works while the next is sealed, and a sync has
+    /// little left to wait for. The kernel alone would let a tenth of the memory come together first.
+    fn begin_writing(&self, slab: &dyn VaultFile, written: usize) {
+        if self.0.waiting.fetch_add(written, Ordering::Relaxed) + written >= WAITING_MAX {
+            self.0.waiting.store(0, Ordering::Relaxed);
+            slab.begin_writing();
+        }
+    }
+
     fn lost(&self) -> std::sync::MutexGuard<'_, BTreeSet<u32>> {
         self.0.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -196,6 +211,8 @@ impl Slabs {
 
 /// Bytes of a chunk's tag, which ends it.
 pub(super) const TAG: usize = 16;
+/// Bytes that may wait before the disk is told to begin with them.
+const WAITING_MAX: usize = 8 << 20;
 /// Descriptors kept open.
 const DESCRIPTORS_MAX: usize = 64;
 

@@ -1,14 +1,22 @@
 //! What a worker does with a request: sealing, hashing, reading and writing, on buffers that it keeps.
 
 use std::io::IoSlice;
+use std::thread;
 
 use bytes::Bytes;
 
 use super::slabs::{Slabs, TAG};
 use crate::base::limits::CHUNK_SEALED;
-use crate::node::io::{DiskError, DiskRequest, Done, Hashed, Segment};
+use crate::node::io::{ChunkHash, DiskError, DiskRequest, Done, Hashed, Segment};
 use crate::seal::ChunkKey;
 use crate::seal::piece::{self, PieceHash, TagsHash};
+
+/// Whole pieces of a file to be hashed.
+struct Part<'a> {
+    chunks: &'a [Segment],
+    known: &'a [Option<[u8; 20]>],
+    per_piece: usize,
+}
 
 /// One worker's hands.
 pub(super) struct Worker {
@@ -24,7 +32,10 @@ impl Worker {
     /// Does what is asked. Commits are not a worker's.
     pub(super) fn work(&mut self, request: DiskRequest) -> Done {
         match request {
-            DiskRequest::Seal { segment, key, plaintext } => Done::Sealed(self.seal(segment, &key, &plaintext)),
+            DiskRequest::Seal { segment, key, plaintext, hash } => {
+                let sealed = self.seal(segment, &key, &plaintext);
+                Done::Sealed(sealed.map(|()| if hash { ChunkHash::of(&self.buffer) } else { None }))
+            }
             DiskRequest::Store { sha1, blocks, segments } => Done::Stored(self.store(sha1, &blocks, &segments)),
             DiskRequest::Read { segments } => Done::Read(self.read(&segments)),
             DiskRequest::Unseal { segment, key } => Done::Unsealed(self.unseal(segment, &key)),
@@ -93,31 +104,66 @@ impl Worker {
         Ok(())
     }
 
+    /// A large file is hashed on as many threads as there are processors: whoever closed it waits, and so do its friends.
     fn hash(&mut self, chunks: &[Segment], piece_length: u32, known: &[Option<[u8; 20]>]) -> Result<Hashed, DiskError> {
         let per_piece = (piece_length as usize / CHUNK_SEALED).max(1);
-        let mut pieces = Vec::with_capacity(chunks.len().div_ceil(per_piece) * 20);
-        let mut tags = TagsHash::default();
-        for (index, piece) in chunks.chunks(per_piece).enumerate() {
-            let sha1 = match known.get(index).copied().flatten() {
+        let threads = match chunks.len() {
+            0..CHUNKS_SHARED => 1,
+            _ => thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX),
+        };
+        let share = chunks.len().div_ceil(per_piece).div_ceil(threads).max(1);
+        let parts: Vec<Part> = chunks
+            .chunks(share * per_piece)
+            .enumerate()
+            .map(|(part, chunks)| Part { chunks, known: known.get(part * share..).unwrap_or_default(), per_piece })
+            .collect();
+        let hashed: Vec<_> = match &parts[..] {
+            [part] => vec![self.hash_part(part)],
+            parts => thread::scope(|scope| {
+                let lost = || DiskError::Io("a thread that hashes could not do its work".into());
+                let mut threads = Vec::new();
+                for part in parts {
+                    let mut worker = Worker::new(self.slabs.clone());
+                    threads.push(thread::Builder::new().spawn_scoped(scope, move || worker.hash_part(part)));
+                }
+                let joined = threads.into_iter().map(|thread| thread.ok().and_then(|thread| thread.join().ok()));
+                joined.map(|part| part.unwrap_or_else(|| Err(lost()))).collect()
+            }),
+        };
+        let (mut pieces, mut all) = (Vec::new(), TagsHash::default());
+        for part in hashed {
+            let (some, tags) = part?;
+            pieces.extend(some);
+            tags.iter().for_each(|tag| all.update(tag));
+        }
+        Ok(Hashed { pieces, tags: all.finish() })
+    }
+
+    /// SHA-1 of each piece, and the tag of each chunk.
+    fn hash_part(&mut self, part: &Part) -> Result<(Vec<u8>, Vec<[u8; TAG]>), DiskError> {
+        let mut pieces = Vec::new();
+        let mut tags = Vec::with_capacity(part.chunks.len());
+        for (index, piece) in part.chunks.chunks(part.per_piece).enumerate() {
+            let sha1 = match part.known.get(index).copied().flatten() {
                 Some(sha1) => self.read_tags(piece, &mut tags).map(|()| sha1)?,
                 None => self.read_piece(piece, &mut tags)?,
             };
             pieces.extend_from_slice(&sha1);
         }
-        Ok(Hashed { pieces, tags: tags.finish() })
+        Ok((pieces, tags))
     }
 
-    fn read_tags(&self, chunks: &[Segment], tags: &mut TagsHash) -> Result<(), DiskError> {
+    fn read_tags(&self, chunks: &[Segment], tags: &mut Vec<[u8; TAG]>) -> Result<(), DiskError> {
         for chunk in chunks {
             let mut tag = [0; TAG];
             let end = chunk.offset + u64::from(chunk.length);
             self.slabs.read_at(chunk.slab, end.saturating_sub(TAG as u64), &mut tag)?;
-            tags.update(&tag);
+            tags.push(tag);
         }
         Ok(())
     }
 
-    fn read_piece(&mut self, chunks: &[Segment], tags: &mut TagsHash) -> Result<[u8; 20], DiskError> {
+    fn read_piece(&mut self, chunks: &[Segment], tags: &mut Vec<[u8; TAG]>) -> Result<[u8; 20], DiskError> {
         let mut hash = PieceHash::default();
         for part in runs(chunks).flat_map(|run| run.chunks(CHUNKS_PER_READ)) {
             self.buffer.resize(bytes_in(part), 0);
@@ -126,9 +172,8 @@ impl Worker {
             let mut rest = &self.buffer[..];
             for chunk in part {
                 let (sealed, after) = rest.split_at(chunk.length as usize);
-                if !tags.update_chunk(sealed) {
-                    return Err(DiskError::Io(format!("a chunk of {} bytes has no tag", chunk.length)));
-                }
+                let short = || DiskError::Io(format!("a chunk of {} bytes has no tag", chunk.length));
+                tags.push(*sealed.last_chunk().ok_or_else(short)?);
                 rest = after;
             }
         }
@@ -147,6 +192,10 @@ fn bytes_in(segments: &[Segment]) -> usize {
 
 /// Chunks that are read at once for hashing: 256 KiB.
 const CHUNKS_PER_READ: usize = 4;
+/// A file of so many chunks is hashed on several threads: 16 MiB.
+const CHUNKS_SHARED: usize = 256;
+/// Threads that hash one file.
+const THREADS_MAX: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -164,8 +213,12 @@ mod tests {
         for (length, plain) in [(4_096, 0), (4_096, 4_068), (65_536, 65_508), (65_536, 61_500)] {
             let segment = Segment { slab: 1, offset: 8_192, length };
             let plaintext = Bytes::from(vec![b'p'; plain]);
-            let request = DiskRequest::Seal { segment, key: key.clone(), plaintext: plaintext.clone() };
-            assert!(matches!(worker.work(request), Done::Sealed(Ok(()))));
+            let seal = |hash| DiskRequest::Seal { segment, key: key.clone(), plaintext: plaintext.clone(), hash };
+            assert!(matches!(worker.work(seal(false)), Done::Sealed(Ok(None))));
+            let Done::Sealed(Ok(Some(told))) = worker.work(seal(true)) else { panic!("{length} bytes have no hash") };
+            let Done::Read(Ok(sealed)) = worker.work(DiskRequest::Read { segments: vec![segment] }) else { panic!() };
+            assert_eq!(Some(told), ChunkHash::of(&sealed));
+            assert_eq!(told.sha1, piece::sha1([&sealed[..]]));
             let Done::Unsealed(Ok(opened)) = worker.work(DiskRequest::Unseal { segment, key: key.clone() }) else {
                 panic!("{length} bytes do not open")
             };
@@ -209,7 +262,7 @@ mod tests {
     fn pieces_and_tags_are_those_of_the_chunks_in_order() {
         let (_scratch, mut worker) = worker();
         let mut rng = Rng::new(4);
-        for count in [0, 1, 2, 3, 9, 17] {
+        for count in [0, 1, 2, 3, 9, 17, 261] {
             let mut at = 0;
             let chunks: Vec<Segment> = (0..count)
                 .map(|index| {

@@ -37,7 +37,7 @@ use bytes::Bytes;
 use fuser::{BackgroundSession, Session, SessionACL};
 
 use crate::base::Ticket;
-use crate::node::io::{Attr, DirEntry, DiskError, Inode, Op, OpError, ReadPlan, Reply, Segment};
+use crate::node::io::{Attr, DirEntry, DiskError, Handle, Inode, Op, OpError, ReadPlan, Reply, Segment};
 use crate::seal::ChunkKey;
 use crate::wire::record::Xattrs;
 
@@ -79,6 +79,11 @@ pub trait Files: Send + Sync + 'static {
         Ok(Xattrs::default())
     }
 
+    /// An extended attribute that the node tells by itself, whose name begins with [`RESERVED`](crate::node::RESERVED).
+    fn told_xattr(&self, _: Inode, _: &[u8]) -> Result<Bytes, OpError> {
+        Err(OpError::NoData)
+    }
+
     /// lseek(2): the first byte of data, or of a hole, from `offset` on; `None` beyond the end.
     fn seek(&self, inode: Inode, offset: u64, data: bool) -> Result<Option<u64>, OpError> {
         let size = self.attr(inode)?.size;
@@ -88,6 +93,11 @@ pub trait Files: Send + Sync + 'static {
     /// Asks the node. `done` is called exactly once, at once on this thread or later on another; it
     /// does not wait, and asks nothing here.
     fn op(&self, op: Op, done: Box<dyn FnOnce(Reply) + Send>) -> Ticket;
+
+    /// Asks the node to write; the same as by [`Op::Write`].
+    fn write(&self, handle: Handle, offset: Option<u64>, data: Bytes, done: Box<dyn FnOnce(Reply) + Send>) -> Ticket {
+        self.op(Op::Write { handle, offset, data }, done)
+    }
 
     /// Whoever asked no longer waits.
     fn cancel(&self, ticket: Ticket);

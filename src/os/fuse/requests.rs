@@ -378,16 +378,15 @@ impl Filesystem for Requests {
         }
         // What was written through a mapping belongs where it was, and comes by any handle.
         let append = flags.0 & O_APPEND != 0 && !write.contains(WriteFlags::FUSE_WRITE_CACHE);
-        let op = Op::Write {
-            handle: Handle(handle.0),
-            offset: (!append).then_some(offset),
-            data: Bytes::copy_from_slice(data),
-        };
-        self.ask(op, move |answer| match answer {
+        let (handle, offset) = (Handle(handle.0), (!append).then_some(offset));
+        let data = Bytes::copy_from_slice(data);
+        let _answering = self.stale.answering();
+        let done = move |answer| match answer {
             Ok(Answer::Written(bytes)) => reply.written(bytes),
             Ok(other) => reply.error(unexpected(&other)),
             Err(error) => reply.error(errno(&error)),
-        });
+        };
+        self.files.write(handle, offset, data, Box::new(done));
     }
 
     fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {

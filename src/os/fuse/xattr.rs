@@ -1,6 +1,7 @@
 //! Extended attributes: which names are taken, and how the kernel is told of them.
 //!
-//! `user.` names are the people's, and shared with friends. `user.dustfs.` is kept for what the node will tell of a file.
+//! `user.` names are the people's, and shared with friends. Those below `user.dustfs.` the node answers by itself; they are
+//! not listed, so that what copies a file leaves them.
 //! Others mean something to one machine alone (access lists, capabilities, labels): EOPNOTSUPP.
 
 use std::ffi::OsStr;
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use fuser::{Errno, ReplyEmpty, ReplyXattr};
 use nix::libc::{XATTR_CREATE, XATTR_REPLACE};
 
+use crate::node::RESERVED;
 use crate::node::io::{Inode, Op};
 
 use super::answer::errno;
@@ -21,8 +23,14 @@ impl Requests {
         if !name.starts_with(OURS) {
             return reply.error(Errno::EOPNOTSUPP);
         }
+        if name.starts_with(RESERVED) {
+            return match self.files().told_xattr(inode, name) {
+                Ok(value) => fill(&value, room, reply),
+                Err(error) => reply.error(errno(&error)),
+            };
+        }
         match self.files().xattrs(inode) {
-            Ok(xattrs) => match xattrs.value(name).filter(|_| !name.starts_with(RESERVED)) {
+            Ok(xattrs) => match xattrs.value(name) {
                 Some(value) => fill(value, room, reply),
                 None => reply.error(Errno::ENODATA),
             },
@@ -61,7 +69,7 @@ impl Requests {
             return reply.error(Errno::EOPNOTSUPP);
         }
         if name.starts_with(RESERVED) {
-            return reply.error(Errno::EPERM);
+            return self.ask_done(Op::SetXattr { inode, name, value, expect: None }, reply, || {});
         }
         let attr = self.files().attr(inode);
         let stats = self.stats().clone();
@@ -83,4 +91,3 @@ fn fill(bytes: &[u8], room: u32, reply: ReplyXattr) {
 }
 
 const OURS: &[u8] = b"user.";
-const RESERVED: &[u8] = b"user.dustfs.";

@@ -19,12 +19,12 @@ use super::page::Pulse;
 use crate::base::{Instant, Ticket};
 use crate::lan::api::ApiError;
 use crate::lan::download::{Conditions, Download};
-use crate::lan::listing::{self, LISTED};
+use crate::lan::listing::{self, LISTED, Told};
 use crate::lan::path::FilePath;
 use crate::lan::response::Response;
 use crate::lan::upload::{self, Upload, Want};
 use crate::node::Node;
-use crate::node::io::{Attr, Inode, Input, Op, OpError, ReadPart, Reply};
+use crate::node::io::{Attr, Inode, Input, Op, OpError, Reply};
 use crate::os::core::Core;
 use crate::os::disk::RedbStore;
 use crate::wire::record::Kind;
@@ -109,7 +109,10 @@ impl Tree {
             let mut listed = node.list(directory, after, LISTED + 1)?;
             let more = listed.len() > LISTED;
             listed.truncate(LISTED);
-            let entries = listed.into_iter().filter_map(|entry| Some((entry.name, node.attr(entry.inode).ok()?)));
+            let entries = listed.into_iter().filter_map(|entry| {
+                let (presence, pinned) = node.presence(entry.inode).unwrap_or_default();
+                Some(Told { attr: node.attr(entry.inode).ok()?, name: entry.name, presence, pinned })
+            });
             Ok::<_, OpError>((entries.collect::<Vec<_>>(), more))
         })?;
         Ok(listing::render(&entries, more))
@@ -151,7 +154,10 @@ impl Tree {
         for attempt in 0..FETCHES {
             let core = self.core.clone();
             let permit = self.readers.acquire().await;
-            let read = spawn_blocking(move || read_here(&core, &download, offset, length)).await;
+            let read = spawn_blocking(move || {
+                core.read_here(download.inode(), offset, length, |file| download.is_still(file))
+            })
+            .await;
             drop(permit);
             match read {
                 Ok(Ok(None)) => {}
@@ -256,46 +262,6 @@ fn names_of(op: &Op) -> Vec<(Inode, Vec<u8>)> {
         }
         _ => Vec::new(),
     }
-}
-
-/// Reads a span on this thread; `None` when not all of it is here.
-fn read_here(core: &Core, download: &Download, offset: u64, length: u32) -> Result<Option<Bytes>, OpError> {
-    let mut chunk = Vec::new();
-    for _ in 0..ATTEMPTS {
-        let (freed, plan) = core.read(|node| {
-            if !download.is_still(&node.attr(download.inode())?) {
-                return Err(OpError::Interrupted);
-            }
-            Ok((node.freed(), node.plan(download.inode(), offset, length)?))
-        })?;
-        if plan.parts.iter().any(|part| matches!(part, ReadPart::Missing)) {
-            return Ok(None);
-        }
-        let mut out = Vec::with_capacity(length as usize);
-        let filled = plan.parts.iter().try_for_each(|part| fill(core, part, &mut chunk, &mut out));
-        // Otherwise other bytes may have come to lie where the plan says.
-        if core.read(|node| node.freed()) == freed {
-            return filled.map(|()| Some(out.into()));
-        }
-    }
-    Err(OpError::Busy)
-}
-
-fn fill(core: &Core, part: &ReadPart, chunk: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<(), OpError> {
-    match part {
-        ReadPart::Bytes(bytes) => out.extend_from_slice(bytes),
-        ReadPart::Zeros(zeros) => out.resize(out.len() + zeros, 0),
-        ReadPart::Chunk { segment, key, skip, take } => {
-            core.slabs().unseal(*segment, key, chunk).map_err(|error| {
-                log::error!("a chunk of a file could not be read: {error}");
-                OpError::from(error)
-            })?;
-            let span = skip.checked_add(*take).and_then(|end| chunk.get(*skip..end));
-            out.extend_from_slice(span.ok_or_else(|| OpError::Io("a chunk is shorter than its file says".into()))?);
-        }
-        ReadPart::Missing => {}
-    }
-    Ok(())
 }
 
 /// While the node is at work, it is not the client that keeps the connection.
@@ -427,5 +393,3 @@ const FRAME_TIME: Duration = Duration::from_secs(60);
 const BEAT: Duration = Duration::from_secs(30);
 /// Fetches for one piece: more than one when what came is gone again.
 const FETCHES: usize = 16;
-/// Attempts of one read while space is given up all the time.
-const ATTEMPTS: usize = 16;

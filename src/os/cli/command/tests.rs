@@ -53,6 +53,9 @@ fn commands_are_read() {
         command("invite --role cache --minutes 5 --circle Skiers"),
         Command::Invite { circle: Some("Skiers".into()), role: Role::Cache, minutes: 5 }
     );
+    assert_eq!(command("free a"), Command::Free { paths: vec!["a".into()] });
+    assert_eq!(command("pin a b c"), Command::Pin { paths: ["a", "b", "c"].map(String::from).into(), pinned: true });
+    assert_eq!(command("unpin a"), Command::Pin { paths: vec!["a".into()], pinned: false });
     assert_eq!(command("join abc"), Command::Join(InviteFrom::Argument("abc".into())));
     assert_eq!(command("join -"), Command::Join(InviteFrom::Stdin));
     assert_eq!(command("found Skiers"), Command::Found { name: "Skiers".into() });
@@ -63,6 +66,10 @@ fn commands_are_read() {
     let (path, file) = ("Friends/film".into(), "film.torrent".into());
     let export = Command::ExportTorrent { path, file, announce: Some("box.example.org:1".into()) };
     assert_eq!(command("export-torrent Friends/film film.torrent --announce box.example.org:1"), export);
+    assert_eq!(command("import photos"), Command::Import { from: "photos".into(), into: None });
+    let import = Command::Import { from: "/mnt/photos".into(), into: Some("Home/photos".into()) };
+    assert_eq!(command("import /mnt/photos Home/photos"), import);
+    assert!(refused("import").contains("needs its DIR"));
     assert_eq!(command("password"), Command::Password { forget: false });
     assert_eq!(command("password --forget"), Command::Password { forget: true });
     assert!(refused("password secret").contains("one word too many"), "others would see it");
