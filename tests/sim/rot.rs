@@ -13,6 +13,9 @@ use super::world::World;
 /// Torrents that rot in one world.
 const ROTTEN: usize = 12;
 
+/// Machines, and the slab and unit at which each has the first bytes.
+type Holders = Vec<(usize, (u32, u64))>;
+
 impl World {
     /// Lets bytes rot of what two machines at least have whole and show, on one of them, and has all machines checked. None
     /// may be found damaged a second time.
@@ -44,8 +47,8 @@ impl World {
     }
 
     /// Who has what whole and shows it, with a place of its bytes.
-    fn whole(&self) -> BTreeMap<InfoHash, Vec<(usize, (u32, u64))>> {
-        let mut whole: BTreeMap<InfoHash, Vec<(usize, (u32, u64))>> = BTreeMap::new();
+    fn whole(&self) -> BTreeMap<InfoHash, Holders> {
+        let mut whole: BTreeMap<InfoHash, Holders> = BTreeMap::new();
         for (at, machine) in self.machines.iter().enumerate() {
             let sure = !machine.removed && (machine.role != Some(Role::Cache) || machine.config.quota.is_none());
             let Some(node) = machine.node.as_ref().filter(|_| sure) else { continue };
