@@ -83,10 +83,13 @@ impl<S: Snapshot> Node<S> {
     /// Lets go what is too much, and fetches what there is room for again.
     pub(super) fn quota_due(&mut self) {
         let (now, Some(bytes)) = (self.now.instant, self.quota.bytes) else { return };
-        if self.quota.look_at.is_none_or(|at| at > now) || self.is_locked() || self.stopping.is_some() {
+        if self.quota.look_at.is_none_or(|at| at > now) {
             return;
         }
         self.quota.look_at = None;
+        if self.is_locked() || self.stopping.is_some() {
+            return;
+        }
         self.quota.rests.retain(|_, until| *until > now);
         let here = || self.vault.torrents.iter().filter(|(_, torrent)| self.counts(torrent));
         let used: u64 = here().map(|(_, torrent)| torrent.length).sum();

@@ -1,7 +1,7 @@
 //! Where a file has bytes: zeros put in, holes found, and copies that refer to what is sealed already.
 
 use super::Node;
-use super::draft::{Change, Draft, Source};
+use super::draft::{Change, Draft, Source, View};
 use super::files::DraftKey;
 use super::io::{Answer, Handle, Inode, Op, OpError, Reply};
 use super::read::{Spot, torrent_of};
@@ -70,10 +70,12 @@ impl<S: Snapshot> Node<S> {
     pub(super) fn copy_range(&mut self, from: (Inode, u64), to: (Handle, u64), length: u64) -> Reply {
         let Spot::In(id, seen) = self.spot(from.0)? else { return Err(OpError::IsDirectory) };
         let source = DraftKey { circle: id, object: seen.object, version: seen.version };
-        if self.files.draft(&source).is_some_and(|draft| draft.dirty) {
-            return Err(OpError::NotSupported);
-        }
-        let view = self.files.pinned(&source).cloned().or_else(|| self.view(&source)).ok_or(OpError::NotSupported)?;
+        let view = match self.files.draft(&source) {
+            // Who reads is shown what writers have, which may be another version than is published or open.
+            Some(draft) => draft.base.clone().filter(|base| draft.is_as(base)),
+            None => self.files.pinned(&source).cloned().or_else(|| self.view(&source)),
+        };
+        let view = view.ok_or(OpError::NotSupported)?;
         let key = self.writable(to.0)?;
         let now = self.now;
         let draft = self.files.drafts.get_mut(&key).ok_or(OpError::BadHandle)?;
@@ -101,6 +103,12 @@ impl<S: Snapshot> Node<S> {
 }
 
 impl Draft {
+    /// True where nothing differs from the base.
+    fn is_as(&self, base: &View) -> bool {
+        let size = base.body.size;
+        !self.dirty && self.chunks.is_empty() && self.size == size && self.base_size == size
+    }
+
     fn is_hole(&self, chunk: u32) -> bool {
         matches!(self.source(chunk), Source::Zeros)
     }

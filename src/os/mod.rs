@@ -1,5 +1,6 @@
 //! The operating system: the one room with tokio, files, sockets, clocks, threads, locks, entropy, redb, FUSE and LEDs.
 
+mod calls;
 pub mod cli;
 pub mod copy;
 pub mod core;

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -13,23 +13,22 @@ use core::net::{IpAddr, SocketAddr};
 use tokio::sync::{Notify, watch};
 
 use crate::base::{Batch, CircleId, Snapshot, Table, Ticket};
-use crate::lan::api::{self, ApiError, Call, Outcome};
 #[cfg(feature = "lan")]
 use crate::lan::host::Names;
 use crate::ledger::key::StoredKey;
 use crate::ledger::keys;
 use crate::node::io::{Answer, DiskRequest, Done as DiskDone, Input, Op, OpError};
-use crate::node::status::State;
 use crate::node::{Fetch, Node, NodeConfig as MachineConfig, new_identity};
+use crate::os::calls::Api;
 use crate::os::cli::config::{Fetch as FetchFlag, NodeConfig};
 use crate::os::core::{Clock, Core};
 use crate::os::disk::{Disk, DiskConfig, ledger_panic};
 #[cfg(feature = "panel")]
 use crate::os::front;
 use crate::os::handover::{self, Handed};
-use crate::os::http::{Answering, Handler, Server};
 #[cfg(feature = "lan")]
 use crate::os::http::{DavSite, PageConfig, PageServer};
+use crate::os::http::{Handler, Server};
 use crate::os::key;
 use crate::os::locking::{Ending, Locking};
 #[cfg(feature = "mount")]
@@ -40,7 +39,6 @@ use crate::os::net::mdns::Mdns;
 use crate::os::net::mdns::Page;
 use crate::os::net::{Net, NetConfig, NetLimits};
 use crate::os::state::StateDir;
-use crate::seal::state::Passphrase;
 use crate::seal::{CircleKey, EpochKeys, StateKey, Suite};
 
 /// Why a node could not be started, or ended badly.
@@ -88,7 +86,7 @@ pub(super) const END_TIME: Duration = Duration::from_secs(60);
 const SPACE_TIME: Duration = Duration::from_secs(30);
 
 /// Bytes of the operating system's entropy.
-fn entropy<const N: usize>() -> Result<[u8; N], RunError> {
+pub(super) fn entropy<const N: usize>() -> Result<[u8; N], RunError> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes)
         .map_err(|error| RunError::System(format!("the system gives no randomness: {error}")))?;
@@ -217,12 +215,6 @@ fn faster_suite() -> Suite {
     if time(Suite::Aes256Gcm) <= time(Suite::ChaCha20Poly1305) { Suite::Aes256Gcm } else { Suite::ChaCha20Poly1305 }
 }
 
-/// Digits of the device id that no other box on a LAN has.
-#[cfg(feature = "lan")]
-const DEVICE_DIGITS: usize = 8;
-/// A shorter press would be taken for a bounce.
-#[cfg(feature = "panel")]
-const SHORT_PRESS: Duration = Duration::from_millis(100);
 /// Chunks that are sealed to measure a cipher.
 const SEALS: u32 = 16;
 
@@ -539,172 +531,6 @@ fn reachable(bound: &[SocketAddr]) -> Vec<SocketAddr> {
     found
 }
 
-/// The API's calls, carried out by the node.
-#[derive(Clone)]
-struct Api {
-    core: Arc<Core>,
-    stop: Arc<Notify>,
-    locking: Arc<Locking>,
-    directory: Option<PathBuf>,
-    #[cfg(feature = "lan")]
-    dav: Option<Arc<DavSite>>,
-    #[cfg(feature = "mount")]
-    mounted: Mounted,
-    #[cfg(feature = "mount")]
-    imports: super::import::Imports,
-}
-
-impl Api {
-    fn answer(self, call: Call) -> Answering {
-        Box::pin(async move {
-            let no_entropy = |error: RunError| ApiError::new(500, error.to_string());
-            let entropy = || entropy().map_err(no_entropy);
-            let op = match call {
-                Call::Status => return Ok(Outcome::Status(Box::new(self.status()))),
-                Call::Friends => return Ok(Outcome::Friends(self.core.read(|node| node.friends()))),
-                Call::Transfers => return Ok(Outcome::Transfers(self.core.read(|node| node.transfers()))),
-                Call::Check => {
-                    let check = self.core.read(|node| node.check_status());
-                    let none = || ApiError::new(409, "nothing was checked since the node started");
-                    return check.map(|check| Outcome::Check(Box::new(check))).ok_or_else(none);
-                }
-                Call::StartCheck { full } => Op::Check { full },
-                Call::Unmount => return self.unmount().await,
-                Call::Lock => return self.locking.lock().await,
-                Call::Unlock { passphrase, session } => return self.locking.unlock(passphrase, session).await,
-                Call::Passphrase { old, new } => return self.passphrase(old, new).await,
-                Call::Stop => {
-                    self.stop.notify_one();
-                    return Ok(Outcome::Done);
-                }
-                Call::Invite { circle, role, minutes } => {
-                    let time = Duration::from_secs(u64::from(minutes) * 60);
-                    Op::Invite { circle, role, time, entropy: entropy()? }
-                }
-                Call::Join { invite } => Op::Join { invite, entropy: entropy()? },
-                Call::Found { name } => Op::Found { name, entropy: entropy()? },
-                Call::Guest { circle, name, key } => Op::Guest { circle, name, key },
-                Call::ExportTorrent { path, announce } => {
-                    let file = self.core.read(|node| node.export_torrent(&path, announce.as_deref()));
-                    return Ok(Outcome::Torrent(file?));
-                }
-                Call::Versions { path } => {
-                    let versions = self.core.read(|node| node.versions(&path)).map_err(ApiError::from)?;
-                    return Ok(Outcome::Versions(Box::new(versions)));
-                }
-                Call::Held { id, undo } => Op::Held { id, undo },
-                Call::Pin { path, pinned } => Op::Pin { path, pinned },
-                Call::Free { path } => Op::Free { path },
-                Call::Restore { path, version, to } => Op::Restore { path, version, to },
-                call @ (Call::Import { .. } | Call::Imported) => return self.import(call),
-                Call::Leave { circle } => Op::Leave { circle: Some(circle) },
-                Call::Password { text } => return self.password(text.as_deref().map(String::as_str)).await,
-                Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
-                Call::Remove { circle, member } => Op::Remove { circle, member, entropy: entropy()? },
-            };
-            let answer = self.core.ask(op).await.map_err(ApiError::from)?;
-            api::outcome(answer).ok_or_else(|| ApiError::new(500, "the node gave another answer than was asked for"))
-        })
-    }
-
-    async fn passphrase(&self, old: Option<Passphrase>, new: Option<Passphrase>) -> Result<Outcome, ApiError> {
-        if self.core.read(|node| node.status().state) == State::Cache {
-            return Err(ApiError::new(409, "a cache keeps nothing that a passphrase could lock"));
-        }
-        self.locking.change(old, new).await
-    }
-
-    /// Presses the button for so long. Who asked may go away meanwhile: the button is let go all the same.
-    #[cfg(feature = "panel")]
-    async fn press(&self, held: Duration) -> Result<Outcome, ApiError> {
-        use crate::panel::{Input, Key};
-        let core = self.core.clone();
-        let press = async move {
-            // What is refused still from the press before is no reason to leave the key down.
-            let _ = core.ask(Op::Panel(Input::Key { key: Key::Button, down: true })).await;
-            tokio::time::sleep(held.max(SHORT_PRESS)).await;
-            core.ask(Op::Panel(Input::Key { key: Key::Button, down: false })).await
-        };
-        let pressed = tokio::spawn(press).await.map_err(|error| ApiError::new(500, error.to_string()))?;
-        pressed.map(|_| Outcome::Done).map_err(ApiError::from)
-    }
-
-    /// The same where no panel tells a press from a hold.
-    #[cfg(not(feature = "panel"))]
-    async fn press(&self, held: Duration) -> Result<Outcome, ApiError> {
-        let op = match held.as_secs() {
-            0..2 => Op::Press { entropy: entropy().map_err(|error| ApiError::new(500, error.to_string()))? },
-            _ => Op::Confirm { entropy: entropy().map_err(|error| ApiError::new(500, error.to_string()))? },
-        };
-        self.core.ask(op).await.map(|_| Outcome::Done).map_err(ApiError::from)
-    }
-
-    /// Sets the password for WebDAV, or forgets it.
-    #[cfg(feature = "lan")]
-    async fn password(&self, text: Option<&str>) -> Result<Outcome, ApiError> {
-        let no_page = || ApiError::new(409, "this node shows no page, and so no drive").with_remedy(WITH_PAGE);
-        self.dav.as_ref().ok_or_else(no_page)?.change(text).await.map(|()| Outcome::Done)
-    }
-
-    #[cfg(not(feature = "lan"))]
-    async fn password(&self, _: Option<&str>) -> Result<Outcome, ApiError> {
-        Err(ApiError::new(409, "this build has no page, and so no drive"))
-    }
-
-    fn status(&self) -> crate::node::status::Status {
-        let mut status = self.core.read(|node| node.status());
-        status.mount = self.mount_point();
-        (status.disk_total, status.disk_free) = self.core.slabs().space();
-        status.memory = resident_bytes();
-        status.passphrase = self.locking.has_passphrase();
-        status
-    }
-
-    #[cfg(feature = "mount")]
-    fn mount_point(&self) -> Option<String> {
-        let mounted = self.mounted.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        mounted.as_ref().filter(|mount| !mount.ended())?;
-        self.directory.as_ref().map(|directory| directory.display().to_string())
-    }
-
-    #[cfg(not(feature = "mount"))]
-    fn mount_point(&self) -> Option<String> {
-        None
-    }
-
-    #[cfg(feature = "mount")]
-    async fn unmount(&self) -> Result<Outcome, ApiError> {
-        match mounted::unmount(&self.mounted).await {
-            Some(Ok(())) => Ok(Outcome::Done),
-            Some(Err(why)) => Err(ApiError::new(409, why)),
-            None => Err(ApiError::new(409, "the tree is not mounted")),
-        }
-    }
-
-    #[cfg(feature = "mount")]
-    fn import(&self, call: Call) -> Result<Outcome, ApiError> {
-        self.imports.answer(&self.core, call)
-    }
-
-    #[cfg(not(feature = "mount"))]
-    fn import(&self, _: Call) -> Result<Outcome, ApiError> {
-        Err(ApiError::new(409, "this build has no mount, and imports nothing"))
-    }
-
-    #[cfg(not(feature = "mount"))]
-    async fn unmount(&self) -> Result<Outcome, ApiError> {
-        let _ = &self.directory;
-        Err(ApiError::new(409, "this build has no mount"))
-    }
-}
-
+/// Digits of the device id that no other box on a LAN has.
 #[cfg(feature = "lan")]
-const WITH_PAGE: &str = "start it with --page, as in `dustfs node --page 0.0.0.0:8080`";
-
-/// Bytes of this process in memory, as the kernel counts them (proc(5), statm).
-fn resident_bytes() -> Option<u64> {
-    let statm = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    let page = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok()??;
-    Some(pages * u64::try_from(page).ok()?)
-}
+const DEVICE_DIGITS: usize = 8;

@@ -321,6 +321,13 @@ impl Disk {
         }
     }
 
+    /// One bit of a page is not what it was.
+    pub fn rot(&mut self, page: (u32, u64), bit: usize) {
+        let mut rotten = self.pages[&page].to_vec();
+        rotten[bit / 8] ^= 1 << (bit % 8);
+        self.pages.insert(page, rotten.into());
+    }
+
     /// Bytes that lie in the slabs.
     pub fn bytes(&self) -> u64 {
         (self.pages.len() * UNIT) as u64

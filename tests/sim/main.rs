@@ -11,6 +11,7 @@ mod mirror;
 mod model;
 mod net;
 mod pairing;
+mod rot;
 mod set_back;
 mod trace;
 mod work;
@@ -90,6 +91,7 @@ fn run(seed: u64, telling: Telling) -> Outcome {
     world.settle();
     world.check_quotas();
     let conflicts = world.conflicts();
+    world.rot_at_rest();
     world.check_end();
     world.count_end();
     *world.counts.entry("virtual seconds".into()).or_default() += world.now / 1_000_000;

@@ -21,6 +21,7 @@ impl Scene {
         let mut world = World::new(seed, false, false);
         world.draw_wires(roles.len());
         for (at, role) in roles.iter().enumerate() {
+            let quota = quota.filter(|_| *role == Role::Cache);
             world.add_machine_with(&format!("{}{at}", role.word()), false, quota);
         }
         let entropy = world.bytes96();

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::node::io::{Answer, OpError};
 
 fn status_of(result: Result<Call, ApiError>) -> u16 {
     result.expect_err("refused").status
@@ -26,6 +27,9 @@ fn each_call_is_read_back_from_its_own_request() {
         Call::Import { from: "/mnt/photos".into(), into: None },
         Call::Import { from: "/mnt/photos".into(), into: Some("Home/a b".into()) },
         Call::Imported,
+        Call::Versions { path: String::new() },
+        Call::Pin { path: "Friends/films".into(), pinned: false },
+        Call::Free { path: "Friends/films".into() },
         Call::Password { text: None },
         Call::Password { text: Some(Zeroizing::new("correct horse".into())) },
         Call::Press { held_ms: 0 },
@@ -79,6 +83,8 @@ fn bad_requests_are_refused_with_their_status() {
         ("/v1/invite", b"{\"minutes\":99999999999}"),
         ("/v1/invite", b"{\"circle\":\"a/b\"}"),
         ("/v1/found", b"{\"name\":\"..\"}"),
+        ("/v1/pin", b"{\"path\":\"a\"}"),
+        ("/v1/free", b"{}"),
         ("/v1/found", b"{\"name\":\"a\\u0000b\"}"),
         ("/v1/found", b"{\"name\":\"\"}"),
         ("/v1/import", b"{}"),

@@ -123,7 +123,8 @@ Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
   --mount DIR    show the tree there; each circle is a directory in it
   --cache        store and serve what is encrypted, and show nothing
   --quota SIZE   how much a cache may keep, as 20GB or 500MiB (default: all of
-                 the disk but 5 %, and but 256 MiB at least)
+                 the disk but 5 %, and but 256 MiB at least), or a member of
+                 the files as they are now (default: no limit)
   --listen A     address to listen on, as [::]:47470 or 192.168.1.5; may be
                  repeated; port 0 takes a free one (default [::]:47470, or a
                  free port where that one is taken)

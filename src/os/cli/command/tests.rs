@@ -53,6 +53,9 @@ fn commands_are_read() {
         command("invite --role cache --minutes 5 --circle Skiers"),
         Command::Invite { circle: Some("Skiers".into()), role: Role::Cache, minutes: 5 }
     );
+    assert_eq!(command("free a"), Command::Free { paths: vec!["a".into()] });
+    assert_eq!(command("pin a b c"), Command::Pin { paths: ["a", "b", "c"].map(String::from).into(), pinned: true });
+    assert_eq!(command("unpin a"), Command::Pin { paths: vec!["a".into()], pinned: false });
     assert_eq!(command("join abc"), Command::Join(InviteFrom::Argument("abc".into())));
     assert_eq!(command("join -"), Command::Join(InviteFrom::Stdin));
     assert_eq!(command("found Skiers"), Command::Found { name: "Skiers".into() });
