@@ -314,7 +314,8 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
         }
         "import" => {
             let ImportBody { from, into } = parse(body)?;
-            for path in into.iter().chain([&from]).filter(|path| path.len() > PATH_MAX || path.contains('\0')) {
+            let cannot_be = |path: &&String| path.len() > PATH_MAX || path.contains('\0');
+            if let Some(path) = into.iter().chain([&from]).find(cannot_be) {
                 return Err(ApiError::bad(format!("the path {} cannot be one", shorten(path))));
             }
             match from.starts_with('/') {

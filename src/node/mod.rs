@@ -433,7 +433,7 @@ impl<S: Snapshot> Node<S> {
         let waited_for = self.trouble.is_none() && !self.effects.is_empty();
         let gathers = self.trouble.is_none() && self.has_open_commit();
         let paced = self.flushed + GATHER_TIME;
-        if !due && !waited_for && !(gathers && paced <= self.now.instant) {
+        if !(due || waited_for || gathers && paced <= self.now.instant) {
             if gathers {
                 self.flush_at = Some(self.flush_at.map_or(paced, |at| at.min(paced)));
             }
