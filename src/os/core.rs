@@ -15,9 +15,11 @@ use tokio::sync::watch;
 
 use crate::base::{CircleId, InfoHash, Instant, Now, Ticket, WallTime};
 use crate::node::Node;
-use crate::node::io::{
-    Action, Announced, Announcement, Attr, Handle, Inode, Input, Op, OpError, ReadPart, Reply, Stale,
-};
+#[cfg(feature = "mount")]
+use crate::node::io::Handle;
+use crate::node::io::{Action, Announced, Announcement, Inode, Input, Op, OpError, Reply, Stale};
+#[cfg(any(feature = "lan", feature = "mount"))]
+use crate::node::io::{Attr, ReadPart};
 use crate::os::disk::{Disk, RedbStore, Slabs};
 use crate::os::net::{Net, Stock};
 use crate::wire::announce::Announce as Asked;
