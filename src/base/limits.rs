@@ -60,6 +60,8 @@ pub const HOLDINGS: usize = 65_536;
 pub const HOLDINGS_MESSAGE: usize = 2_000;
 /// Pledges that a node has given and not been released from.
 pub const PLEDGES: usize = 65_536;
+/// Of them, those that bind it to one other.
+pub const PLEDGES_EACH: usize = 8_192;
 /// Rounds of one other node for one body that it pledges.
 pub const PLEDGE_ROUNDS: usize = 4;
 /// Nodes that are asked to pledge one body.

@@ -16,6 +16,8 @@ pub const MASS_OBJECTS: usize = 100;
 pub const MASS_PART: usize = 10;
 /// Changes of a very large tree are held from so many on, whatever its size: they are what is kept in mind of one author.
 pub const MASS_MAX: usize = 20_000;
+/// Where so many are held, those of one author become one.
+const HELD_MAX: usize = 16;
 /// Within this time of the author's clock, in nanoseconds.
 const WINDOW_NS: u64 = 60_000_000_000;
 
@@ -45,15 +47,15 @@ pub struct Change {
     pub wall: WallTime,
     /// Which.
     pub object: ObjectId,
-    /// The torrent that no file shows any more.
-    pub torrent: Option<InfoHash>,
+    /// The torrents that no file shows any more: of a conflict there may be several.
+    pub torrents: Vec<InfoHash>,
 }
 
 /// See the module. One for each circle.
 #[derive(Default, Debug)]
 pub struct Mass {
     recent: BTreeMap<Chain, Window>,
-    released: BTreeMap<Chain, u64>,
+    released: BTreeMap<Chain, Vec<(u64, u64)>>,
     held: Vec<MassChange>,
 }
 
@@ -89,7 +91,7 @@ impl MassChange {
     fn take(&mut self, change: Change) {
         (self.to, self.wall) = (change.dot.sequence.max(self.to), change.wall);
         self.objects.insert(change.object);
-        self.torrents.extend(change.torrent);
+        self.torrents.extend(change.torrents);
     }
 }
 
@@ -120,26 +122,34 @@ impl Mass {
         let Some(Window { changes, .. }) = self.recent.remove(&chain) else { return };
         let Some(first) = changes.front() else { return };
         let (from, wall) = (first.dot.sequence, first.wall);
-        let mut held = MassChange { chain, from, to: from, wall, objects: BTreeSet::new(), torrents: BTreeSet::new() };
-        changes.into_iter().for_each(|change| held.take(change));
-        self.held.push(held);
+        let many = self.held.len() >= HELD_MAX;
+        let at = self.held.iter().rposition(|held| many && held.chain == chain).unwrap_or_else(|| {
+            let (objects, torrents) = Default::default();
+            self.held.push(MassChange { chain, from, to: from, wall, objects, torrents });
+            self.held.len() - 1
+        });
+        changes.into_iter().for_each(|change| self.held[at].take(change));
     }
 
-    /// Takes what keepers have released: by chain, up to which commit.
-    pub fn release(&mut self, released: &BTreeMap<Chain, u64>) {
+    /// Takes what keepers have released: by chain, from which commit to which. What ends among those is held no more:
+    /// where it began, another node may have seen otherwise.
+    pub fn release(&mut self, released: &BTreeMap<Chain, Vec<(u64, u64)>>) {
         self.released.clone_from(released);
-        let released = &self.released;
-        let is_out = |chain: &Chain, sequence: u64| released.get(chain).is_some_and(|upto| sequence <= *upto);
-        self.held.retain(|held| !is_out(&held.chain, held.to));
-        for (chain, window) in &mut self.recent {
-            while window.changes.front().is_some_and(|first| is_out(chain, first.dot.sequence)) {
+        let mut held = std::mem::take(&mut self.held);
+        held.retain(|held| !self.is_released(&held.chain, held.to));
+        self.held = held;
+        let mut recent = std::mem::take(&mut self.recent);
+        for (chain, window) in &mut recent {
+            while window.changes.front().is_some_and(|first| self.is_released(chain, first.dot.sequence)) {
                 window.pop();
             }
         }
+        self.recent = recent;
     }
 
     fn is_released(&self, chain: &Chain, sequence: u64) -> bool {
-        self.released.get(chain).is_some_and(|upto| sequence <= *upto)
+        let ranges = self.released.get(chain).into_iter().flatten();
+        ranges.into_iter().any(|(from, to)| (*from..=*to).contains(&sequence))
     }
 
     /// True for what must not go.
@@ -177,7 +187,7 @@ mod tests {
             dot: Dot { author: MemberKey([author; 32]), incarnation: 0, sequence },
             wall: WallTime(second * SECOND),
             object: ObjectId(object),
-            torrent: Some(InfoHash(torrent)),
+            torrents: vec![InfoHash(torrent)],
         }
     }
 
@@ -190,9 +200,9 @@ mod tests {
     fn over_a_hundred_and_over_a_tenth_within_a_minute_is_held() {
         let mut mass = Mass::default();
         assert_eq!(changes(&mut mass, 1, 100, 10, 0), None, "a hundred are not over a hundred");
-        assert!(!mass.holds(&change(1, 1, 0, 7).torrent.unwrap()));
+        assert!(!mass.holds(&change(1, 1, 0, 7).torrents[0]));
         assert!(mass.note(change(1, 101, 10, 100), 0));
-        assert!(mass.holds(&change(1, 1, 0, 7).torrent.unwrap()));
+        assert!(mass.holds(&change(1, 1, 0, 7).torrents[0]));
         let held = &mass.held()[0];
         assert_eq!((held.from, held.to, held.objects.len()), (1, 101, 101));
 
@@ -230,12 +240,39 @@ mod tests {
         }
         assert!(!mass.note(change(1, 151, 500, 200), 0), "much later another begins");
         assert_eq!((mass.held().len(), mass.held()[0].to), (1, 150));
-        mass.release(&BTreeMap::from([(chain(1), 149)]));
+        mass.release(&BTreeMap::from([(chain(1), vec![(1, 149)])]));
         assert_eq!(mass.held().len(), 1, "its last commit was not seen by who released it");
-        mass.release(&BTreeMap::from([(chain(1), 150)]));
-        assert!(mass.held().is_empty() && !mass.holds(&change(1, 1, 0, 7).torrent.unwrap()));
+        mass.release(&BTreeMap::from([(chain(1), vec![(1, 149), (140, 150)])]));
+        assert!(mass.held().is_empty() && !mass.holds(&change(1, 1, 0, 7).torrents[0]));
         assert!(!mass.note(change(1, 150, 15, 300), 0), "what was released counts no more");
         assert_eq!(changes(&mut mass, 2, 150, 10, 0), Some(100), "another author's is held");
+    }
+
+    #[test]
+    fn releasing_a_later_change_leaves_an_earlier_one_held() {
+        let mut mass = Mass::default();
+        for at in 0..120 {
+            mass.note(change(1, u64::from(at) + 1, 0, at), 0);
+        }
+        for at in 0..120 {
+            mass.note(change(1, u64::from(at) + 121, 7_200, at), 0);
+        }
+        assert_eq!(mass.held().iter().map(|held| (held.from, held.to)).collect::<Vec<_>>(), [(1, 120), (121, 240)]);
+        mass.release(&BTreeMap::from([(chain(1), vec![(121, 240)])]));
+        assert_eq!(mass.held().iter().map(|held| (held.from, held.to)).collect::<Vec<_>>(), [(1, 120)]);
+    }
+
+    #[test]
+    fn very_many_of_one_author_become_one() {
+        let mut mass = Mass::default();
+        for minute in 0..40_u16 {
+            for at in 0..101 {
+                let sequence = u64::from(minute) * 101 + u64::from(at) + 1;
+                mass.note(change(1, sequence, i64::from(minute) * 600, minute * 101 + at), 0);
+            }
+        }
+        assert_eq!((mass.held().len(), mass.held()[HELD_MAX - 1].objects.len()), (HELD_MAX, 25 * 101));
+        assert!(mass.holds(&change(1, 0, 0, 39 * 101).torrents[0]));
     }
 
     #[test]

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::base::limits::{PLEDGE_ROUNDS, PLEDGERS, PLEDGES};
+use crate::base::limits::{PLEDGE_ROUNDS, PLEDGERS, PLEDGES, PLEDGES_EACH};
 use crate::base::{InfoHash, Instant, TransportKey};
 
 /// Other nodes that have to pledge a body unless it is said otherwise.
@@ -111,6 +111,8 @@ pub struct Pledges {
     rounds: BTreeMap<InfoHash, Round>,
     /// By body, to whom, and round.
     given: BTreeMap<(InfoHash, TransportKey, u64), Given>,
+    /// How many of them bind this node to whom.
+    binding: BTreeMap<TransportKey, usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -146,7 +148,7 @@ impl Default for Pledges {
 impl Pledges {
     /// Lets nothing go that not so many others pledge, at least one.
     pub fn new(copies: usize) -> Self {
-        Self { copies: copies.max(1), rounds: BTreeMap::new(), given: BTreeMap::new() }
+        Self { copies: copies.max(1), rounds: BTreeMap::new(), given: BTreeMap::new(), binding: BTreeMap::new() }
     }
 
     /// How many others have to pledge.
@@ -157,6 +159,22 @@ impl Pledges {
     /// What was pledged before a restart; `relied` as [`Self::released`] told then.
     pub fn load(&mut self, body: InfoHash, to: TransportKey, round: u64, relied: bool) {
         self.given.insert((body, to, round), if relied { Given::Relied } else { Given::Durable });
+        if !relied {
+            self.bind(to);
+        }
+    }
+
+    fn bind(&mut self, to: TransportKey) {
+        *self.binding.entry(to).or_default() += 1;
+    }
+
+    fn unbind(&mut self, to: &TransportKey) {
+        if let Some(bound) = self.binding.get_mut(to) {
+            *bound = bound.saturating_sub(1);
+            if *bound == 0 {
+                self.binding.remove(to);
+            }
+        }
     }
 
     /// Begins a round for a body that this node holds: `holders` are others that told that they hold it whole. `round` is a
@@ -233,11 +251,17 @@ impl Pledges {
             Some(Given::Durable | Given::Relied) => return Reply::Given,
             None => {}
         }
-        let rounds = self.given.range((body, from, 0)..=(body, from, u64::MAX)).count();
-        if !may || self.rounds.contains_key(&body) || rounds >= PLEDGE_ROUNDS || self.given.len() >= PLEDGES {
+        let rounds = self.given.range((body, from, 0)..=(body, from, u64::MAX));
+        let rounds = rounds.filter(|(_, given)| **given != Given::Relied).count();
+        // Who asks without end takes nothing from others.
+        let bound = self.binding.get(&from).copied().unwrap_or(0);
+        let all: usize = self.binding.values().sum();
+        let full = rounds >= PLEDGE_ROUNDS || bound >= PLEDGES_EACH || all >= PLEDGES;
+        if !may || self.rounds.contains_key(&body) || full {
             return Reply::Refused;
         }
         self.given.insert((body, from, round), Given::Writing);
+        self.bind(from);
         Reply::Write
     }
 
@@ -257,11 +281,25 @@ impl Pledges {
     /// on it. True where something changed that is to be written.
     pub fn released(&mut self, from: TransportKey, body: InfoHash, round: u64, rely: bool) -> bool {
         let key = (body, from, round);
-        if rely {
-            let given = self.given.get_mut(&key).filter(|given| **given != Given::Relied);
-            return given.map(|given| *given = Given::Relied).is_some();
+        let Some(given) = self.given.get(&key).copied() else { return false };
+        if rely && given == Given::Relied {
+            return false;
         }
-        self.given.remove(&key).is_some()
+        if given != Given::Relied {
+            self.unbind(&from);
+        }
+        // One is enough to remember.
+        if rely && !self.is_relied_on(&body) {
+            self.given.insert(key, Given::Relied);
+        } else {
+            self.given.remove(&key);
+        }
+        true
+    }
+
+    /// True where this pledge of somebody's is what is remembered of a body that others rely on.
+    pub fn is_reliance(&self, to: TransportKey, body: InfoHash, round: u64) -> bool {
+        self.given.get(&(body, to, round)) == Some(&Given::Relied)
     }
 
     /// True while a body is pledged to somebody, and so must stay here.
@@ -296,6 +334,7 @@ impl Pledges {
         let over: Vec<_> = binds.map(|(key, _)| *key).filter(|(body, to, _)| is_removed(body, to)).collect();
         for key in &over {
             self.given.remove(key);
+            self.unbind(&key.1);
         }
         over
     }

@@ -31,6 +31,8 @@ const DOUBTED: u32 = 64;
 #[derive(Default)]
 pub struct Care {
     check: Option<Check>,
+    /// See [`Node::written_up_to`], when the check that runs began.
+    pub(super) written: Location,
     /// Reads that failed, and how many pieces each waits for.
     doubts: BTreeMap<Ticket, usize>,
     pub(super) scrub: Scrub,
@@ -99,6 +101,7 @@ impl<S: Snapshot> Node<S> {
         let total_bytes = if full { self.held_bytes() } else { 0 };
         self.care.check = Some(Check { full, running: true, total_bytes, ..Check::default() });
         let slabs: BTreeSet<u32> = self.slabs_in_use();
+        self.care.written = self.written_up_to();
         self.ask(Asked::Measure, DiskRequest::Measure { slabs });
         Ok(Answer::Done)
     }
@@ -121,15 +124,25 @@ impl<S: Snapshot> Node<S> {
             Ok(measured) => self.quick(measured),
             Err(error) => super::quick::Findings { notes: vec![error.to_string()], ..Default::default() },
         };
-        for (info_hash, piece) in &findings.damaged {
-            self.rotted(info_hash, *piece);
-        }
-        let Some(check) = self.care.check.as_mut().filter(|check| check.running && !check.measured) else { return };
-        for (info_hash, _) in findings.damaged {
-            *check.damaged.entry(info_hash).or_default() += 1;
+        let Some(mut check) = self.care.check.take_if(|check| check.running && !check.measured) else { return };
+        // What was written meanwhile lies beyond what was measured: only who reads it knows.
+        for (info_hash, piece) in findings.damaged {
+            if let Some(doubted) = self.doubted(&info_hash, piece, By::Check) {
+                check.flying += 1;
+                self.hash_piece(doubted);
+            }
         }
         (check.notes, check.unnamed_bytes) = (findings.notes, findings.unnamed_bytes);
-        (check.measured, check.running) = (true, check.full);
+        (check.measured, check.running) = (true, check.full || check.flying > 0);
+        self.care.check = Some(check);
+    }
+
+    /// A piece that is here, to be hashed.
+    fn doubted(&self, info_hash: &InfoHash, piece: PieceIndex, by: By) -> Option<Doubted> {
+        let torrent = self.vault.torrents.get(info_hash)?;
+        let piece_length = self.metainfo(&torrent.circle, &torrent.record)?.piece_length;
+        let (sha1, segments) = self.piece_place(info_hash, piece).filter(|_| self.has_piece(info_hash, piece))?;
+        Some(Doubted { info_hash: *info_hash, piece, sha1, piece_length, segments, by })
     }
 
     /// Goes on with what is due.
@@ -141,7 +154,7 @@ impl<S: Snapshot> Node<S> {
     fn check_due(&mut self) {
         let stopping = self.stopping.is_some();
         let Some(mut check) = self.care.check.take_if(|check| check.running && check.measured) else { return };
-        while check.flying < AT_ONCE && !stopping {
+        while check.full && check.flying < AT_ONCE && !stopping {
             let Some(doubted) = self.next_piece(&mut check.walk, By::Check) else { break };
             check.flying += 1;
             self.hash_piece(doubted);
@@ -202,7 +215,19 @@ impl<S: Snapshot> Node<S> {
         if damaged {
             let why = result.as_ref().err().map_or("it does not hash".into(), ToString::to_string);
             log::error!("piece {} of torrent {} is damaged: {why}", doubted.piece.0, doubted.info_hash);
-            self.rotted(&doubted.info_hash, doubted.piece);
+            // What could not be read may be there the next time, and of a long piece most chunks still open: they are given
+            // up only for a copy that somebody offers.
+            let unread = matches!(result, Err(error) if *error != DiskError::Corrupt);
+            let is_long = doubted.piece_length as usize > CHUNK_SEALED;
+            if !(unread || is_long) || self.is_offered(&doubted.info_hash) {
+                self.rotted(&doubted.info_hash, doubted.piece);
+            } else if let Some(torrent) = self.vault.torrents.get_mut(&doubted.info_hash) {
+                torrent.damaged = true;
+            }
+        } else if let Some(torrent) = self.vault.torrents.get_mut(&doubted.info_hash)
+            && matches!(torrent.state, State::Whole)
+        {
+            torrent.damaged &= !right;
         }
         match doubted.by {
             By::Check => {
@@ -250,11 +275,7 @@ impl<S: Snapshot> Node<S> {
         let numbers = (offset / per_piece) as u32..=(last / per_piece) as u32;
         let mut found = Vec::new();
         for piece in numbers.take(DOUBTED as usize).filter_map(|number| meta.piece(number)) {
-            let place = self.piece_place(&info_hash, piece).filter(|_| self.has_piece(&info_hash, piece));
-            found.extend(place.map(|(sha1, segments)| {
-                let (piece_length, by) = (meta.piece_length, By::Read(ticket));
-                Doubted { info_hash, piece, sha1, piece_length, segments, by }
-            }));
+            found.extend(self.doubted(&info_hash, piece, By::Read(ticket)));
         }
         if found.is_empty() {
             return Some(Ok(Answer::Done));

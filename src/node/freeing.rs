@@ -472,9 +472,9 @@ impl<S: Snapshot> Node<S> {
         match self.freeing.pledges.answered(from, info_hash, round, pledged) {
             Verdict::Waiting => None,
             Verdict::Stray => {
-                let absent = |torrent: &Torrent| matches!(torrent.state, State::Absent);
-                let gone = self.vault.torrents.get(&info_hash).is_none_or(absent);
-                Some(if gone { Step::Gone } else { Step::Kept })
+                let whole = |torrent: &Torrent| matches!(torrent.state, State::Whole);
+                let kept = self.vault.torrents.get(&info_hash).is_some_and(whole);
+                Some(if kept { Step::Kept } else { Step::Gone })
             }
             Verdict::Failed(messages) => {
                 self.round_failed(&info_hash, messages);
@@ -491,6 +491,10 @@ impl<S: Snapshot> Node<S> {
     fn enough(&mut self, info_hash: &InfoHash, messages: Vec<Message>) {
         let stopping = self.stopping.is_some() || self.trouble.is_some();
         let may = if stopping { Ok(false) } else { self.may_free(info_hash, &self.in_use()) };
+        // Who pledged and was removed since keeps nothing for anybody.
+        let circle = self.vault.torrents.get(info_hash).and_then(|torrent| self.circles.get(&torrent.circle));
+        let removed = circle.map(|circle| circle.roster.removed_transports()).unwrap_or_default();
+        let may = may.map(|may| may && messages.iter().all(|message| !removed.contains(&message.to)));
         let length = match may {
             Ok(true) => self.drop_body(info_hash, &messages),
             Ok(false) => Ok(None),
@@ -515,7 +519,7 @@ impl<S: Snapshot> Node<S> {
             return Ok(None);
         };
         let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return Ok(None) };
-        (torrent.state, torrent.asked, torrent.freed) = (State::Absent, false, true);
+        (torrent.state, torrent.asked, torrent.freed, torrent.damaged) = (State::Absent, false, true, false);
         let (circle, length) = (torrent.circle, torrent.length);
         self.freeing.went += 1;
         self.quota.used = self.quota.used.saturating_sub(length);
@@ -539,10 +543,11 @@ impl<S: Snapshot> Node<S> {
 
     fn pledge_ended(&mut self, from: TransportKey, id: &CircleId, info_hash: InfoHash, round: u64, gone: bool) {
         // A cache lets go without asking: it remembers whose copy its own stands for.
-        let rely = gone && self.is_cached(id);
+        let caches = self.circles.get(id).is_some_and(|circle| circle.kept_role() == Some(Role::Cache));
+        let rely = gone && (caches || self.is_cached(id));
         if self.freeing.pledges.released(from, info_hash, round, rely) {
             let key = keys::pledge(&info_hash, &from, round);
-            match rely {
+            match self.freeing.pledges.is_reliance(from, info_hash, round) {
                 true => self.ledger.put(Table::Pledges, key, RELIED),
                 false => self.ledger.delete(Table::Pledges, key),
             }

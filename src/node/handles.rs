@@ -118,26 +118,26 @@ impl<S: Snapshot> Node<S> {
 
     pub(super) fn release(&mut self, handle: Handle) -> Reply {
         let Open { key, write } = self.files.handles.remove(&handle).ok_or(OpError::BadHandle)?;
-        if write {
-            if let Some(draft) = self.files.drafts.get_mut(&key) {
-                draft.handles = draft.handles.saturating_sub(1);
-            }
-            self.publish(key);
-            self.drop_if_done(&key);
+        if write && let Some(draft) = self.files.drafts.get_mut(&key) {
+            draft.handles = draft.handles.saturating_sub(1);
         }
+        // Before it is published: what is published beside a winner is another file, and takes the pin of who still has it open.
         if let Some(pin) = self.files.pins.get_mut(&key) {
             pin.handles -= 1;
             if pin.handles == 0 {
                 let shown = pin.view.as_ref().map(|view| view.dot);
                 self.files.pins.remove(&key);
                 self.files.by_inode.retain(|_, open| *open != key);
-                self.drop_if_done(&key);
                 if self.view(&key).map(|view| view.dot) != shown {
                     let inode = self.inode_of(&key.circle, &key.seen());
                     self.stale(vec![Stale::Inode(inode)]);
                 }
             }
         }
+        if write {
+            self.publish(key);
+        }
+        self.drop_if_done(&key);
         Ok(Answer::Done)
     }
 

@@ -297,12 +297,17 @@ impl<S: Snapshot> Node<S> {
     fn over_room(&self) -> u64 {
         let Some(room) = self.vault.kept.room() else { return 0 };
         let length = |id: InfoHash| self.vault.torrents.get(&id).map_or(0, |torrent| torrent.length);
+        // What must stay anyway is no reason to let other versions go.
+        let may_go = |id: &InfoHash| {
+            let held = |circle: &_| self.is_held_back(circle, id);
+            self.vault.torrents.get(id).is_some_and(|torrent| !held(&torrent.circle))
+        };
         // Most of what they take is shared with what is shown: only where all of it were too much is it counted.
-        if self.vault.kept.oldest().map(length).sum::<u64>() <= room {
+        if self.vault.kept.oldest().filter(may_go).map(length).sum::<u64>() <= room {
             return 0;
         }
         let mut older = Shares::default();
-        for info_hash in self.vault.kept.oldest() {
+        for info_hash in self.vault.kept.oldest().filter(may_go) {
             if let Some(extents) = self.layout(&info_hash) {
                 share_in(&mut older, &extents, length(info_hash));
             }

@@ -13,11 +13,11 @@ use super::{Effect, Node};
 use crate::base::{CircleId, InfoHash, ObjectId, Snapshot, Ticket};
 use crate::keep::{Change, Mass, MassChange};
 use crate::tree::{Changes, Older, Seen, Version};
-use crate::wire::record::{Dot, Kind, Value};
+use crate::wire::record::{Chain, Dot, Kind, Value};
 use crate::wire::statement::{Role, Saying};
 
 /// So many files are put back at once: the rest when it is asked for again.
-const UNDONE_MAX: usize = 10_000;
+const UNDONE_MAX: u64 = 10_000;
 
 impl Circle {
     /// Applies a version to the tree, and counts what it took from sight.
@@ -30,8 +30,8 @@ impl Circle {
         let after = self.tree.shown_mark(&object);
         // Of a conflict the loser shows beside the winner: nothing went.
         if after.is_none() || after != Some(before) && self.tree.replaced_count() > replaced {
-            let torrent = changes.torrents_removed.first().copied();
-            self.mass.note(Change { dot, wall, object, torrent }, self.tree.len());
+            let torrents = changes.torrents_removed.clone();
+            self.mass.note(Change { dot, wall, object, torrents }, self.tree.len());
         }
         changes
     }
@@ -101,23 +101,30 @@ impl<S: Snapshot> Node<S> {
                 "only a keeper of the circle says what becomes of it: ask one to".into(),
             ));
         }
-        let (files, all) = if undo { self.undo(&id, &held)? } else { (0, true) };
-        if all {
-            self.close_commit(&id);
-            self.say_released(&id, held.chain, held.to)?;
-            // What was put back replaced much in its turn.
-            let own = self.circles[&id].chain();
-            let upto = self.circles[&id].chains.get(&own).map(|tip| tip.sequence);
-            if let Some(upto) = upto.filter(|_| files > 0) {
-                self.say_released(&id, own, upto)?;
-            }
+        if !undo {
+            return self.say_released(&id, held.chain, (held.from, held.to)).map(|()| 0);
+        }
+        let own = self.circles[&id].chain();
+        let tip = |node: &Self| node.circles[&id].chains.get(&own).map_or(0, |tip| tip.sequence);
+        self.close_commit(&id);
+        let before = tip(self);
+        let Undone { files, left } = self.undo(&id, &held)?;
+        self.close_commit(&id);
+        // What was put back replaced much in its turn.
+        if files > 0 {
+            self.say_released(&id, own, (before + 1, tip(self)))?;
+        }
+        match (files, left) {
+            (_, 0) => self.say_released(&id, held.chain, (held.from, held.to))?,
+            (0, left) => return Err(not_undone(left)),
+            _ => {}
         }
         Ok(files)
     }
 
-    fn say_released(&mut self, id: &CircleId, chain: crate::wire::record::Chain, sequence: u64) -> Result<(), OpError> {
+    fn say_released(&mut self, id: &CircleId, chain: Chain, (from, sequence): (u64, u64)) -> Result<(), OpError> {
         let nonce = self.fresh_nonce();
-        let saying = Saying::Release { member: chain.author, incarnation: chain.incarnation, sequence };
+        let saying = Saying::Release { member: chain.author, incarnation: chain.incarnation, from, sequence };
         let statement = self.circles[id].roster.say(self.me.device.member, nonce, saying);
         let member = self.me.member()?;
         let statement = statement.sign(|bytes| member.sign(bytes));
@@ -125,30 +132,47 @@ impl<S: Snapshot> Node<S> {
         Ok(())
     }
 
-    /// Puts back what a mass change took away. Returns how many files, and whether none is left to be.
-    fn undo(&mut self, id: &CircleId, held: &MassChange) -> Result<(u64, bool), OpError> {
+    /// Puts back what a mass change took away, as far as it is not back yet.
+    fn undo(&mut self, id: &CircleId, held: &MassChange) -> Result<Undone, OpError> {
+        self.may_write(id)?;
         let circle = &self.circles[id];
         let found: Vec<Older> = held.objects.iter().filter_map(|object| circle.before(held, object)).collect();
-        let mut files = 0;
-        for older in found.iter().take(UNDONE_MAX) {
-            match self.put_object_back(id, older) {
-                Ok(()) => files += 1,
-                // Something else has the name now, or is being written: that stays.
-                Err(OpError::Exists | OpError::NotDirectory) => {}
-                Err(error) => return Err(error),
+        let mut undone = Undone::default();
+        for older in found {
+            if undone.files >= UNDONE_MAX {
+                undone.left += 1;
+                continue;
+            }
+            match self.put_object_back(id, held, &older) {
+                Ok(true) => undone.files += 1,
+                Ok(false) => {}
+                Err(error) => {
+                    log::warn!("object {} could not be put back: {error}", older.object);
+                    undone.left += 1;
+                }
             }
         }
-        Ok((files, found.len() <= UNDONE_MAX))
+        Ok(undone)
     }
 
-    fn put_object_back(&mut self, id: &CircleId, older: &Older) -> Result<(), OpError> {
-        let seen = Seen::of(older.object);
-        let tree = &self.circles[id].tree;
-        if !tree.is_alive(&older.object) {
-            let path = tree.last_path(&older.object).ok_or(OpError::NotFound)?;
-            return self.put_back(id, older, &path, true);
+    /// False where it is back already.
+    fn put_object_back(&mut self, id: &CircleId, held: &MassChange, older: &Older) -> Result<bool, OpError> {
+        let circle = &self.circles[id];
+        if !circle.tree.is_alive(&older.object) {
+            let path = circle.tree.last_path(&older.object).ok_or(OpError::NotFound)?;
+            let there = self.file_at(id, &path);
+            if there
+                .is_some_and(|seen| circle.tree.shown_mark(&seen.object) == Some((older.kind, older.size, older.mark)))
+            {
+                return Ok(false);
+            }
+            // As after a save by a new file that is renamed over the old one: what took the name is part of the change.
+            let body = there.and_then(|seen| circle.tree.body(&seen)?.dot);
+            let took = body.is_some_and(|dot| dot.chain() == held.chain && dot.sequence <= held.to);
+            return self.put_back(id, older, &path, !took).map(|()| true);
         }
-        let context = tree.body_context(&seen);
+        let seen = Seen::of(older.object);
+        let context = circle.tree.body_context(&seen);
         let key = DraftKey { circle: *id, object: older.object, version: None };
         if self.files.drafts.get(&key).is_some_and(|draft| draft.dirty) {
             return Err(OpError::Exists);
@@ -159,8 +183,32 @@ impl<S: Snapshot> Node<S> {
         let (dot, changes) = self.author(id, older.object, Value::Body(body), context, info)?;
         self.tree_changed(id, changes);
         self.go_on_from(&key, dot);
-        Ok(())
+        Ok(true)
     }
+
+    fn file_at(&self, id: &CircleId, path: &[Vec<u8>]) -> Option<Seen> {
+        let (name, directories) = path.split_last()?;
+        let mut at = self.circles.get(id)?.tree.root();
+        for directory in directories {
+            at = self.entry(id, &at, directory)?.object;
+        }
+        self.entry(id, &at, name)
+    }
+}
+
+/// What became of an undoing.
+#[derive(Default)]
+struct Undone {
+    files: u64,
+    /// So many are to be put back still.
+    left: u64,
+}
+
+fn not_undone(left: u64) -> OpError {
+    OpError::NotPermitted(format!(
+        "{left} files could not be put back: something else has their names, or is being written; move it away and undo \
+         again, put single ones back by `dustfs restore PATH --to PATH`, or accept the change"
+    ))
 }
 
 /// By what people name a mass change: it stays as the change goes on.

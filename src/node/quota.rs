@@ -72,6 +72,10 @@ impl<S: Snapshot> Node<S> {
     /// True where a body may be fetched though nobody asked for it.
     pub(super) fn has_room(&mut self, info_hash: &InfoHash) -> bool {
         let (Some(bytes), Some(torrent)) = (self.quota.bytes, self.vault.torrents.get(info_hash)) else { return true };
+        // What files show is not known, and so not what takes how much.
+        if self.is_locked() && !torrent.asked {
+            return false;
+        }
         if torrent.asked || self.mirrors(&torrent.circle) || self.is_pinned_body(&torrent.circle, info_hash) {
             return true;
         }

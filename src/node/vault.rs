@@ -476,6 +476,10 @@ impl<S: Snapshot> Node<S> {
     }
 
     fn upload(&mut self, ticket: Ticket, info_hash: &InfoHash, piece: PieceIndex, begin: u32, length: u32) {
+        // It may have been lost since it was asked for, and come to lie where nothing is yet.
+        if !self.has_piece(info_hash, piece) {
+            return self.swarm.read_done(self.now.instant, ticket, None);
+        }
         let found = self.layout_kept(info_hash).and_then(|(piece_length, extents)| {
             let from = u64::from(piece.0) * u64::from(piece_length) + u64::from(begin);
             segments(&extents, from, u64::from(length))

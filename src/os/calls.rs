@@ -77,7 +77,7 @@ impl Api {
                 Call::Pin { path, pinned } => Op::Pin { path, pinned },
                 Call::Free { path } => Op::Free { path },
                 Call::Restore { path, version, to } => Op::Restore { path, version, to },
-                call @ (Call::Import { .. } | Call::Imported) => return self.import(call),
+                call @ (Call::Import { .. } | Call::Imported) => return self.import(call).await,
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
                 Call::Password { text } => return self.password(text.as_deref().map(String::as_str)).await,
                 Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
@@ -163,12 +163,15 @@ impl Api {
     }
 
     #[cfg(feature = "mount")]
-    fn import(&self, call: Call) -> Result<Outcome, ApiError> {
-        self.imports.answer(&self.core, call)
+    async fn import(&self, call: Call) -> Result<Outcome, ApiError> {
+        // It looks at directories, which may lie on a server that does not answer.
+        let (imports, core) = (self.imports.clone(), self.core.clone());
+        let answer = tokio::task::spawn_blocking(move || imports.answer(&core, call)).await;
+        answer.unwrap_or_else(|_| Err(ApiError::new(500, "the import ended without a word")))
     }
 
     #[cfg(not(feature = "mount"))]
-    fn import(&self, _: Call) -> Result<Outcome, ApiError> {
+    async fn import(&self, _: Call) -> Result<Outcome, ApiError> {
         Err(ApiError::new(409, "this build has no mount, and imports nothing"))
     }
 

@@ -215,6 +215,9 @@ impl Job {
                     return;
                 }
                 let Ok(metadata) = entry.metadata() else { continue };
+                if metadata.is_dir() && self.ours.contains(&entry.path()) {
+                    continue;
+                }
                 let mut status = lock(&self.status);
                 status.total += 1;
                 status.total_bytes += if metadata.is_file() { metadata.len() } else { 0 };
@@ -498,6 +501,10 @@ impl Job {
             let mut status = lock(&self.status);
             status.bytes += length as u64;
             status.done_bytes += length as u64;
+        }
+        // Some file systems tell no size of what they make up as it is read.
+        if file.read(&mut [0]).map_err(here)? != 0 {
+            return Err(Trouble::This("it has more bytes than its size tells".into()));
         }
         let after = file.metadata().map_err(here)?;
         if written.bytes != before.len() || (after.len(), mtime_of(&after)) != (before.len(), mtime_of(before)) {

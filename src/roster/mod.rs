@@ -335,8 +335,8 @@ impl Roster {
         Some(self.view.cuts.get(key)?.values().copied().collect())
     }
 
-    /// By chain, the last commit whose mass changes a keeper has released.
-    pub fn released(&self) -> &BTreeMap<Chain, u64> {
+    /// By chain, the first and the last of the commits whose mass changes a keeper has released.
+    pub fn released(&self) -> &BTreeMap<Chain, Vec<(u64, u64)>> {
         &self.view.released
     }
 

@@ -70,8 +70,8 @@ pub(super) struct View {
     /// By number and hash.
     pub(super) epochs: Vec<usize>,
     pub(super) current_epoch: Option<EpochId>,
-    /// By chain, the last commit whose changes are known to be meant.
-    pub(super) released: BTreeMap<Chain, u64>,
+    /// By chain, the first and the last of the commits whose changes are known to be meant.
+    pub(super) released: BTreeMap<Chain, Vec<(u64, u64)>>,
 }
 
 impl View {
@@ -92,9 +92,9 @@ impl View {
         view.current_epoch = current.map(|(epoch, _)| epoch.id);
         view.epochs = epochs.into_iter().map(|(_, at)| at).collect();
         for at in history.order().iter().filter(|at| state.effective(**at)) {
-            let Saying::Release { member, incarnation, sequence } = history.saying(*at) else { continue };
+            let Saying::Release { member, incarnation, from, sequence } = history.saying(*at) else { continue };
             let released = view.released.entry(Chain { author: *member, incarnation: *incarnation }).or_default();
-            *released = (*released).max(*sequence);
+            released.push((*from, *sequence));
         }
         view
     }

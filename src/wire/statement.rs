@@ -176,7 +176,9 @@ pub enum Saying {
         member: MemberKey,
         /// Which of them.
         incarnation: u32,
-        /// Up to this commit.
+        /// From this commit on.
+        from: u64,
+        /// Up to this one.
         sequence: u64,
     },
 }
@@ -279,6 +281,8 @@ struct RemoveWire {
 
 #[derive(Serialize, Deserialize)]
 struct ReleaseWire {
+    #[serde(rename = "f")]
+    from: u64,
     #[serde(rename = "i")]
     incarnation: u32,
     #[serde(rename = "m")]
@@ -321,8 +325,8 @@ impl Statement {
             }
             Saying::Remove { member, cuts } => wire.remove = Some(RemoveWire { member, cuts }),
             Saying::Epoch { number, suite, keys } => wire.epoch = Some(EpochWire { number, suite, keys }),
-            Saying::Release { member, incarnation, sequence } => {
-                wire.release = Some(ReleaseWire { member, incarnation, sequence });
+            Saying::Release { member, incarnation, from, sequence } => {
+                wire.release = Some(ReleaseWire { from, incarnation, member, sequence });
             }
         }
         let body = bencode::encode(&wire);
@@ -387,8 +391,8 @@ impl SignedStatement {
                 }
                 Saying::Epoch { number: epoch.number, suite: epoch.suite, keys: epoch.keys }
             }
-            (None, None, None, None, None, Some(ReleaseWire { member, incarnation, sequence })) => {
-                Saying::Release { member, incarnation, sequence }
+            (None, None, None, None, None, Some(ReleaseWire { from, incarnation, member, sequence })) => {
+                Saying::Release { member, incarnation, from, sequence }
             }
             _ => return refuse("it must say one thing"),
         };
@@ -444,7 +448,7 @@ mod tests {
             Saying::Role { member: MemberKey([1; 32]), role: Role::Reader, cuts: vec![cut(0), cut(1)] },
             Saying::Remove { member: MemberKey([1; 32]), cuts: vec![] },
             Saying::Epoch { number: 1, suite: 2, keys: vec![key(1), key(2)] },
-            Saying::Release { member: MemberKey([1; 32]), incarnation: 2, sequence: 3 },
+            Saying::Release { member: MemberKey([1; 32]), incarnation: 2, from: 3, sequence: 4 },
         ]
     }
 

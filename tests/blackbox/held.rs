@@ -36,13 +36,18 @@ fn a_mass_change_is_held_back_and_undone_or_accepted_by_a_keeper() {
     assert!(held(&a).is_empty() && held(&b).is_empty(), "new files replace nothing");
     let full = slab_bytes(&a);
 
-    // A program takes hostages on B: it overwrites half, and deletes the others beside files of its own.
+    // A program takes hostages on B: it overwrites some, deletes others beside files of its own, and renames over the rest.
     for at in 0..FILES {
-        match at % 2 {
-            0 => fs::write(b.friends(&name(at)), random.bytes(30_000)).expect("it is overwritten"),
+        let (file, other) = (b.friends(&name(at)), b.friends(&format!("{}.locked", name(at))));
+        match at % 3 {
+            0 => fs::write(file, random.bytes(30_000)).expect("it is overwritten"),
+            1 => {
+                fs::write(other, random.bytes(20_000)).expect("a new file");
+                fs::remove_file(file).expect("it is deleted");
+            }
             _ => {
-                fs::write(b.friends(&format!("{}.locked", name(at))), random.bytes(20_000)).expect("a new file");
-                fs::remove_file(b.friends(&name(at))).expect("it is deleted");
+                fs::write(&other, random.bytes(20_000)).expect("a new file");
+                fs::rename(other, file).expect("it takes the name");
             }
         }
     }
@@ -78,7 +83,15 @@ fn a_mass_change_is_held_back_and_undone_or_accepted_by_a_keeper() {
     let place = a.json(&["versions", "Friends/photos/001.jpg"])["versions"][0]["place"].clone();
     assert_eq!(place, "here", "what is held back is still here");
 
-    assert_eq!(a.ok(&["held", &change, "--undo"]), "put back 130 files\n");
+    // Somebody has taken a name meanwhile: that stays, and so does the change, until all of it is undone.
+    write(&a.friends(&name(1)), b"another photo");
+    assert!(a.ok(&["held", &change, "--undo"]).starts_with("put back 129 files\n"));
+    assert_eq!(held(&a)[0]["id"], *change);
+    let ran = a.run(&["held", &change, "--undo"]);
+    assert!(ran.code == Some(1) && ran.err.contains("1 files could not be put back"), "{ran:?}");
+    assert_eq!(fs::read(a.friends(&name(1))).expect("it is read"), b"another photo");
+    fs::rename(a.friends(&name(1)), a.friends("another.jpg")).expect("it is moved away");
+    assert_eq!(a.ok(&["held", &change, "--undo"]), "put back 1 file\n");
     for node in [&a, &b] {
         wait_until("all is back", LIMIT, || {
             (0..FILES).all(|at| fs::read(node.friends(&name(at))).is_ok_and(|read| read == contents[at]))

@@ -88,7 +88,8 @@ impl World {
 
     /// How many others have a body whole on their disks.
     fn copies(&self, info_hash: &InfoHash, but: usize) -> usize {
-        let others = self.machines.iter().enumerate().filter(|(at, machine)| *at != but && machine.role.is_some());
+        // Who joined while its disk failed was told of an error, and is a member all the same.
+        let others = self.machines.iter().enumerate().filter(|(at, _)| *at != but);
         others.filter(|(_, machine)| is_whole(&machine.disk.store, info_hash)).count()
     }
 }

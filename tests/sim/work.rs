@@ -425,7 +425,11 @@ impl World {
             }
             (Step::Opening | Step::Resting, Some(Err(_))) if task.handle.is_none() => task.step = Step::End,
             (Step::Reading(fetches), Some(Ok(Answer::Done))) => self.read_on(id, task, fetches + 1),
-            (Step::Reading(_), Some(Err(_))) => self.release(id, task),
+            (Step::Reading(_), Some(Err(_))) => {
+                // What it holds was let go here, or never was: nothing is written to what cannot be read.
+                task.clean = false;
+                self.release(id, task);
+            }
             (Step::Gathering(fetches), None) => self.gather(id, task, fetches),
             (Step::Writing | Step::Copying | Step::Truncating, Some(Ok(answer))) => {
                 if task.step == Step::Copying {

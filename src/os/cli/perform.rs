@@ -212,9 +212,15 @@ impl Asking<'_> {
     }
 
     fn settle(&mut self, id: String, undo: bool) -> Result<(), CliError> {
-        self.show(&Call::Held { id, undo }, |answer: &RestoredAnswer| match (undo, answer.restored) {
-            (true, files) => format!("put back {}\n", show::files(files)),
-            (false, _) => "what it replaced goes with time, as after any change\n".into(),
+        let answer = self.client.ask(&Call::Held { id: id.clone(), undo })?;
+        let status: Status = decode(&self.client.ask(&Call::Status)?)?;
+        let rest = match status.held.iter().any(|held| held.id == id) {
+            true => "not all is back: what has a name of it now must be moved away first, then undo it again\n",
+            false => "",
+        };
+        self.print(&answer, |answer: &RestoredAnswer| match undo {
+            true => format!("put back {}\n{rest}", show::files(answer.restored)),
+            false => "what it replaced goes with time, as after any change\n".into(),
         })
     }
 
