@@ -13,9 +13,12 @@ pub fn ask(prompt: &str) -> Result<Zeroizing<String>, CliError> {
     if !stdin.is_terminal() {
         return read_line(stdin.lock());
     }
-    eprint!("{prompt}: ");
-    io::stderr().flush().map_err(CliError::Input)?;
-    let typed = Quiet::begin().and_then(|_quiet| typed(&mut stdin.lock()));
+    let typed = Quiet::begin().and_then(|_quiet| {
+        // What is typed before the terminal is quiet would be shown, and dropped.
+        eprint!("{prompt}: ");
+        io::stderr().flush()?;
+        typed(&mut stdin.lock())
+    });
     // The line's end was not shown either.
     eprintln!();
     typed.map_err(CliError::Input)
