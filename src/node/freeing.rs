@@ -519,16 +519,12 @@ impl<S: Snapshot> Node<S> {
             return Ok(None);
         };
         let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return Ok(None) };
-        (torrent.state, torrent.asked, torrent.freed, torrent.damaged) = (State::Absent, false, true, false);
+        (torrent.asked, torrent.freed) = (false, true);
         let (circle, length) = (torrent.circle, torrent.length);
         self.freeing.went += 1;
         self.quota.used = self.quota.used.saturating_sub(length);
         self.quota_soon();
-        self.vault.layouts.remove(info_hash);
-        self.vault.dirty.remove(info_hash);
-        self.vault.renumbered.remove(info_hash);
-        self.vault.starved.remove(info_hash);
-        self.vault.active.remove(info_hash);
+        self.vault.drop(info_hash);
         self.vault.kept.forget(info_hash);
         self.swarm.evict(self.now.instant, *info_hash);
         self.put_torrent(info_hash, &[], Some(Vec::new()));

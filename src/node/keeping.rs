@@ -61,6 +61,18 @@ pub(super) fn share_in(shares: &mut Shares, extents: &[Extent], length: u64) {
 }
 
 impl Vault {
+    /// Nothing of a torrent is here any more, once what follows is durable; what it referred to is given up by the caller.
+    pub(super) fn drop(&mut self, info_hash: &InfoHash) {
+        if let Some(torrent) = self.torrents.get_mut(info_hash) {
+            (torrent.state, torrent.damaged) = (State::Absent, false);
+        }
+        self.layouts.remove(info_hash);
+        self.dirty.remove(info_hash);
+        self.renumbered.remove(info_hash);
+        self.starved.remove(info_hash);
+        self.active.remove(info_hash);
+    }
+
     /// One more torrent refers to these extents.
     pub(super) fn share(&mut self, extents: &[Extent], length: u64) {
         share_in(&mut self.shares, extents, length);
@@ -343,14 +355,11 @@ impl<S: Snapshot> Node<S> {
             return Vec::new();
         };
         let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return Vec::new() };
-        (torrent.state, torrent.asked, torrent.damaged) = (State::Absent, false, false);
+        torrent.asked = false;
         let length = torrent.length;
         self.vault.collected += 1;
         self.vault.kept.forget(info_hash);
-        self.vault.layouts.remove(info_hash);
-        self.vault.dirty.remove(info_hash);
-        self.vault.renumbered.remove(info_hash);
-        self.vault.starved.remove(info_hash);
+        self.vault.drop(info_hash);
         self.swarm.evict(self.now.instant, *info_hash);
         self.ledger.delete(Table::Torrents, torrent_key(info_hash));
         self.flush_soon();

@@ -204,13 +204,7 @@ impl<S: Snapshot> Node<S> {
             log::error!("where a torrent lies is not known: it stays");
             return;
         };
-        if let Some(torrent) = self.vault.torrents.get_mut(info_hash) {
-            (torrent.state, torrent.damaged) = (State::Absent, false);
-        }
-        self.vault.layouts.remove(info_hash);
-        self.vault.dirty.remove(info_hash);
-        self.vault.starved.remove(info_hash);
-        self.vault.active.remove(info_hash);
+        self.vault.drop(info_hash);
         self.swarm.evict(self.now.instant, *info_hash);
         self.vault.cache.drop(self.now.instant, info_hash, whole);
         self.put_torrent(info_hash, &[], Some(Vec::new()));

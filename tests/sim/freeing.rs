@@ -9,13 +9,11 @@ use dustfs::node::io::Op;
 use dustfs::wire::control::Control;
 use dustfs::wire::statement::Role;
 
-use super::mirror::is_whole;
+use super::mirror::{is_whole, put};
 use super::set_back::Scene;
-use super::work::{CIRCLE, MARK, What};
+use super::work::{CIRCLE, What};
 use super::world::World;
 
-/// Bytes of a file of the scenes.
-const FILE: usize = 200_000;
 const MINUTE: Duration = Duration::from_secs(60);
 
 impl World {
@@ -106,15 +104,6 @@ fn circle(seed: u64, roles: &[Role]) -> Scene {
     }
     scene.settle();
     scene
-}
-
-fn put(scene: &mut Scene, at: usize, name: &str) {
-    let mut content = vec![0; FILE];
-    scene.0.rng.fill(&mut content);
-    content[..MARK.len()].copy_from_slice(MARK);
-    let root = scene.root(at);
-    scene.0.put(at, root, name, content);
-    scene.pass(Duration::from_secs(2));
 }
 
 fn held(scene: &Scene, at: usize) -> u64 {

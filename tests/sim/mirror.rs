@@ -127,7 +127,7 @@ const MEETING: Duration = Duration::from_secs(400);
 const FILE: usize = 200_000;
 const SEALED: u64 = 200_704;
 
-fn put(scene: &mut Scene, at: usize, name: &str) {
+pub(super) fn put(scene: &mut Scene, at: usize, name: &str) {
     let mut content = vec![0; FILE];
     scene.0.rng.fill(&mut content);
     content[..MARK.len()].copy_from_slice(MARK);
