@@ -7,6 +7,7 @@
 pub mod io;
 pub mod status;
 
+mod alike;
 mod author;
 mod care;
 mod circle;
@@ -180,6 +181,7 @@ enum Asked {
     Chunk(files::DraftKey, u32, u64),
     Fill(files::DraftKey, u32),
     Hash(files::DraftKey, u64),
+    Compare(files::DraftKey, u64),
     Punch,
     Measure,
     Verify(Box<care::Doubted>),
@@ -540,6 +542,7 @@ impl<S: Snapshot> Node<S> {
             (Asked::Chunk(key, chunk, number), Done::Sealed(result)) => self.chunk_sealed(key, chunk, number, result),
             (Asked::Fill(key, chunk), Done::Unsealed(result)) => self.chunk_filled(key, chunk, result),
             (Asked::Hash(key, number), Done::Hashed(result)) => self.draft_hashed(key, number, result),
+            (Asked::Compare(key, number), Done::Compared(same)) => self.draft_compared(key, number, &same),
             (Asked::Punch, Done::Punched(_)) => {}
             (Asked::Measure, Done::Measured(measured)) => self.measured(measured),
             (Asked::Verify(doubted), Done::Hashed(result)) => self.verified(&doubted, &result),
@@ -552,7 +555,8 @@ impl<S: Snapshot> Node<S> {
     fn punch_due(&mut self) {
         while let Some((asked_by_then, _)) = self.punches.front() {
             let reads = |asked: &Asked| {
-                matches!(asked, Asked::Upload(_) | Asked::Fill(..) | Asked::Hash(..) | Asked::Verify(_))
+                use Asked::{Compare, Fill, Hash, Upload, Verify};
+                matches!(asked, Upload(_) | Fill(..) | Hash(..) | Compare(..) | Verify(_))
             };
             if self.asked.range(..=*asked_by_then).any(|(_, asked)| reads(asked)) {
                 return;

@@ -110,7 +110,9 @@ impl<S: Snapshot> Node<S> {
         if self.scrub_timeout().is_none_or(|due| due > now) {
             return;
         }
-        let reads = |asked: &Asked| matches!(asked, Asked::Upload(_) | Asked::Fill(..) | Asked::Hash(..));
+        let reads = |asked: &Asked| {
+            matches!(asked, Asked::Upload(_) | Asked::Fill(..) | Asked::Hash(..) | Asked::Compare(..))
+        };
         if self.is_checking() || !self.files.fetches.is_empty() || self.asked.values().any(reads) {
             self.care.scrub.due = Some(now + WHILE_READ);
             return;

@@ -57,6 +57,8 @@ pub struct Vault {
     pub(super) loading: Option<BTreeMap<InfoHash, u64>>,
     /// Counts torrents whose keep time was over, or for which there was no room.
     pub(super) collected: u64,
+    /// Counts chunks that were published and are another body's.
+    pub(super) alike: u64,
     /// When it is looked at what may go.
     pub(super) collect_at: Option<Instant>,
     /// Whole torrents whose number of a want is newer than the ledger's.
@@ -365,8 +367,7 @@ impl<S: Snapshot> Node<S> {
 
     /// Takes room for a torrent; pieces that its predecessor has alike are referred to.
     fn lay_out(&mut self, info_hash: &InfoHash, meta: &Metainfo) {
-        let base_id = self.vault.torrents.get(info_hash).and_then(|torrent| torrent.base);
-        let base = base_id.and_then(|base| {
+        let base = self.body_before(info_hash).and_then(|base| {
             let torrent = self.vault.torrents.get(&base)?;
             let old = self.metainfo(&torrent.circle, &torrent.record)?;
             (old.piece_length == meta.piece_length).then_some(())?;
@@ -380,7 +381,6 @@ impl<S: Snapshot> Node<S> {
         for piece in (0..meta.piece_count()).filter_map(|piece| meta.piece(piece)) {
             let Some((base, layout, old)) = &base else { break };
             let same = old.piece(piece.0).is_some_and(|p| old.piece_hash(p) == meta.piece_hash(piece));
-            let same = same && base_id.is_some_and(|base| self.has_piece(&base, piece));
             let same = same && self.has_piece(base, piece);
             let (first, count) = (piece.0 * per_piece, per_piece.min(chunks - piece.0 * per_piece));
             let from = u64::from(first) * CHUNK_SEALED as u64;
@@ -407,6 +407,20 @@ impl<S: Snapshot> Node<S> {
             torrent.state = State::Partial(Box::new(Partial { have, extents: Arc::new(extents) }));
         }
         self.note_kept(info_hash);
+    }
+
+    /// The torrent to which a new one may refer: what its author wrote it over, or a body that it was found to be like.
+    fn body_before(&self, info_hash: &InfoHash) -> Option<InfoHash> {
+        let torrent = self.vault.torrents.get(info_hash)?;
+        if self.is_cached(&torrent.circle) {
+            return None;
+        }
+        let told = self.public_info(&torrent.circle, &torrent.record).and_then(|info| info.base);
+        let is_here = |before: &InfoHash| {
+            let before = self.vault.torrents.get(before).filter(|before| before.circle == torrent.circle);
+            before.is_some_and(|before| !matches!(before.state, State::Absent))
+        };
+        [told, torrent.base].into_iter().flatten().find(is_here)
     }
 
     /// Where a whole or partial torrent's chunks lie.
