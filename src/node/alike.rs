@@ -101,7 +101,8 @@ impl<S: Snapshot> Node<S> {
         for view in self.candidates(&key, draft) {
             let mut find = self.chunk_finder(&key.circle, &view);
             let samples = samples(draft, &view).into_iter();
-            let found: Vec<Pair> = samples.filter_map(|chunk| self.pair(&key, draft, &view, &mut find, chunk)).collect();
+            let found: Vec<Pair> =
+                samples.filter_map(|chunk| self.pair(&key, draft, &view, &mut find, chunk)).collect();
             drop(find);
             if !found.is_empty() {
                 sampled.push((view, found.len()));

@@ -26,6 +26,7 @@ mod history;
 mod identity;
 mod invite;
 mod keeping;
+mod layout;
 mod leave;
 mod mass;
 mod mirror;
@@ -182,6 +183,7 @@ enum Asked {
     Fill(files::DraftKey, u32),
     Hash(files::DraftKey, u64),
     Compare(files::DraftKey, u64),
+    Anew(InfoHash, InfoHash),
     Punch,
     Measure,
     Verify(Box<care::Doubted>),
@@ -543,6 +545,7 @@ impl<S: Snapshot> Node<S> {
             (Asked::Fill(key, chunk), Done::Unsealed(result)) => self.chunk_filled(key, chunk, result),
             (Asked::Hash(key, number), Done::Hashed(result)) => self.draft_hashed(key, number, result),
             (Asked::Compare(key, number), Done::Compared(same)) => self.draft_compared(key, number, &same),
+            (Asked::Anew(info_hash, before), Done::Hashed(result)) => self.hashed_anew(info_hash, before, result),
             (Asked::Punch, Done::Punched(_)) => {}
             (Asked::Measure, Done::Measured(measured)) => self.measured(measured),
             (Asked::Verify(doubted), Done::Hashed(result)) => self.verified(&doubted, &result),
@@ -555,8 +558,8 @@ impl<S: Snapshot> Node<S> {
     fn punch_due(&mut self) {
         while let Some((asked_by_then, _)) = self.punches.front() {
             let reads = |asked: &Asked| {
-                use Asked::{Compare, Fill, Hash, Upload, Verify};
-                matches!(asked, Upload(_) | Fill(..) | Hash(..) | Compare(..) | Verify(_))
+                use Asked::{Anew, Compare, Fill, Hash, Upload, Verify};
+                matches!(asked, Upload(_) | Fill(..) | Hash(..) | Compare(..) | Anew(..) | Verify(_))
             };
             if self.asked.range(..=*asked_by_then).any(|(_, asked)| reads(asked)) {
                 return;

@@ -111,7 +111,8 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         let reads = |asked: &Asked| {
-            matches!(asked, Asked::Upload(_) | Asked::Fill(..) | Asked::Hash(..) | Asked::Compare(..))
+            use Asked::{Anew, Compare, Fill, Hash, Upload};
+            matches!(asked, Upload(_) | Fill(..) | Hash(..) | Compare(..) | Anew(..))
         };
         if self.is_checking() || !self.files.fetches.is_empty() || self.asked.values().any(reads) {
             self.care.scrub.due = Some(now + WHILE_READ);

@@ -71,7 +71,12 @@ impl Metainfo {
 
     /// What a record's public part says of this torrent.
     pub fn to_public(&self) -> PublicInfo {
-        PublicInfo { base: None, length: self.length, piece_length: self.piece_length, pieces: Bytes2::from(&self.pieces[..]) }
+        PublicInfo {
+            base: None,
+            length: self.length,
+            piece_length: self.piece_length,
+            pieces: Bytes2::from(&self.pieces[..]),
+        }
     }
 
     /// Pieces, at least 1.
