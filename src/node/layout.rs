@@ -59,9 +59,10 @@ impl<S: Snapshot> Node<S> {
                 Vec::new()
             }
         };
+        // A cache may lay it out only at its next planning. Of those that were never laid out none is left for long.
+        self.vault.anew.retain(|_, known| known.is_none());
         self.vault.anew.insert(info_hash, Some(Anew { before, pieces }));
         self.activate(info_hash, false);
-        self.vault.anew.remove(&info_hash);
     }
 
     /// Takes room for a torrent; pieces that the body before has alike are referred to.
