@@ -15,7 +15,7 @@ use super::{Asked, Node, Op};
 use crate::base::{CircleId, EpochId, InfoHash, Snapshot};
 use crate::seal::chunk::chunk_count;
 use crate::tree::Seen;
-use crate::wire::record::{Content, TorrentRef};
+use crate::wire::record::{Content, PublicInfo, TorrentRef};
 
 /// Chunks of its own that a draft has at least, to be compared with anything: 128 KiB.
 const CHUNKS_MIN: usize = 2;
@@ -29,6 +29,8 @@ const SIBLINGS: usize = 256;
 const SAMPLES: usize = 3;
 /// Chunks that are compared by one request: 256 MiB of a file.
 const AT_ONCE: u32 = 4_096;
+/// Bytes of a piece's hash.
+const SHA1: usize = 20;
 
 /// How far it is known which chunks of a draft are another body's.
 #[derive(Default)]
@@ -98,7 +100,7 @@ impl<S: Snapshot> Node<S> {
             return false;
         }
         let (mut pairs, mut sampled) = (Vec::new(), Vec::new());
-        for view in self.candidates(&key, draft) {
+        for view in self.candidates(&key, draft, |view| self.is_whole(view)) {
             let mut find = self.chunk_finder(&key.circle, &view);
             let samples = samples(draft, &view).into_iter();
             let found: Vec<Pair> =
@@ -233,8 +235,8 @@ impl<S: Snapshot> Node<S> {
         Some(Pair { mine: mine.segment, theirs, keys })
     }
 
-    /// Bodies that are here, and that this draft may be a new version of.
-    fn candidates(&self, key: &DraftKey, draft: &Draft) -> Vec<View> {
+    /// Bodies that this draft may be a new version of.
+    fn candidates(&self, key: &DraftKey, draft: &Draft, of_use: impl Fn(&View) -> bool) -> Vec<View> {
         if draft.chunks.values().filter(|chunk| chunk.placed.is_some()).count() < CHUNKS_MIN {
             return Vec::new();
         }
@@ -242,7 +244,7 @@ impl<S: Snapshot> Node<S> {
         let mut take = |view: &View| {
             let near = view.body.size / 2 <= draft.size && draft.size / 2 <= view.body.size;
             let known = found.iter().any(|other| torrent_of(&other.body) == torrent_of(&view.body));
-            if near && !known && found.len() < CANDIDATES && self.is_whole(view) {
+            if near && !known && found.len() < CANDIDATES && of_use(view) {
                 found.push(view.clone());
             }
         };
@@ -285,11 +287,19 @@ impl<S: Snapshot> Node<S> {
         torrent.is_some_and(|torrent| matches!(torrent.state, State::Whole) && !torrent.damaged)
     }
 
-    /// The torrent of the body before, which a record names so that whoever fetches the new one looks there for pieces.
-    pub(super) fn predecessor_of(&self, key: &DraftKey, info_hash: &InfoHash) -> Option<InfoHash> {
+    /// The torrent that a record names so that whoever fetches the new one looks there for pieces: the body before, or else
+    /// one that is at friends and has a piece as the new one has it.
+    pub(super) fn told_base(&self, key: &DraftKey, info_hash: &InfoHash, info: &PublicInfo) -> Option<InfoHash> {
         let draft = self.files.drafts.get(key)?;
-        let before = torrent_of(&draft.predecessor()?.body).filter(|before| before != info_hash)?;
-        (draft.base_size > 0 || draft.likeness().is_some()).then_some(before)
+        if draft.base_size > 0 || draft.likeness().is_some() {
+            return torrent_of(&draft.predecessor()?.body).filter(|before| before != info_hash);
+        }
+        let absent = self.candidates(key, draft, |view| !self.is_whole(view));
+        let like = absent.iter().find(|view| {
+            let old = self.metainfo(&key.circle, &view.record).filter(|old| old.piece_length == info.piece_length);
+            old.is_some_and(|old| old.pieces.chunks(SHA1).zip(info.pieces.chunks(SHA1)).any(|(old, new)| old == new))
+        });
+        torrent_of(&like?.body).filter(|before| before != info_hash)
     }
 }
 

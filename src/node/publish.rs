@@ -255,7 +255,7 @@ impl<S: Snapshot> Node<S> {
                 return self.publishing_failed(&key, &OpError::Io(error.to_string()));
             }
         };
-        info.base = self.predecessor_of(&key, &info_hash);
+        info.base = self.told_base(&key, &info_hash, &info);
         let mut runs: Vec<(u32, EpochId)> = Vec::new();
         let mut extents = Vec::new();
         for (chunk, (segment, epoch)) in places.iter().enumerate() {

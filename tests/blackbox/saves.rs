@@ -133,6 +133,29 @@ fn a_save_costs_what_it_changed() {
     }
 }
 
+/// Who saves anew what only friends hold sends what differs: they know the rest by its pieces.
+#[test]
+fn what_is_at_friends_is_not_sent_to_them() {
+    let test = "what_is_at_friends_is_not_sent_to_them";
+    let Some(world) = World::new(test) else { return };
+    let mut random = Random::new(seed(test));
+    let a = world.started("A");
+    let mut b = world.node("B");
+    b.start_with(&["--fetch", "ondemand"]);
+    b.join(&a.invite("member"));
+    let mut content = random.bytes(16 * MIB);
+    fs::write(a.friends("song"), &content).expect("it is written");
+    wait_until("B sees it", LIMIT, || fs::metadata(b.friends("song")).is_ok_and(|told| told.len() == 16 << 20));
+    assert_eq!(downloaded(&b), 0, "nobody has opened it there");
+    content[5 * MIB..6 * MIB].copy_from_slice(&random.bytes(MIB));
+    fs::write(b.friends("new"), &content)
+        .and_then(|()| fs::rename(b.friends("new"), b.friends("song")))
+        .expect("saved");
+    wait_until("A has it", LIMIT, || fs::read(a.friends("song")).is_ok_and(|read| read == content));
+    let sent = downloaded(&a);
+    assert!(sent <= bound(MIB, 65_536), "{sent} bytes for one changed MiB");
+}
+
 /// A file whose pieces become longer than those of the version before, so that none hashes as before, costs what it grew.
 fn outgrow(cost: &mut Cost<'_>, random: &mut Random) {
     let path = cost.author.friends("film");
