@@ -86,12 +86,14 @@ class Box:
         """Pulls a disk out of it, whatever is going on."""
         self._ask("device_del", id=name)
         end = time.monotonic() + 20
-        while any(child["name"] == name for child in self._ask("qom-list", path="/machine/peripheral")):
-            if time.monotonic() > end:
-                raise Trouble(f"QEMU does not let go of {name}")
-            time.sleep(0.1)
-        if any(node.get("node-name") == name for node in self._ask("query-named-block-nodes")):
-            self._ask("blockdev-del", **{"node-name": name})
+        while any(node.get("node-name") == name for node in self._ask("query-named-block-nodes")):
+            try:
+                self._ask("blockdev-del", **{"node-name": name})
+            except Trouble:
+                # QEMU lets go of the device by and by.
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
 
     def _ask(self, command, **arguments):
         with self._connect("monitor") as connection:

@@ -395,7 +395,7 @@ def bring_in(story: Story, broken: bool):
         if disk["name"] != STICK or disk["used_bytes"] < OWNERS_MIB * MIB:
             raise Trouble(f"the attic tells of another disk: {disk}")
         page = story.pages[attic]
-        page.call("POST", "/v1/import", {"from": disk["path"], "unattended": True})
+        page.call("POST", "/v1/import-disk", {"path": disk["path"]})
         progress = wait_until(lambda: (now := page.call("GET", "/v1/import-progress"))["ended"] and now, 150,
                               "the import does not end", 1)
         if progress["failed"] or progress["stopped"]:

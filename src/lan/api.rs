@@ -3,7 +3,7 @@
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`, `/v1/check`, `/v1/import-progress`; `POST /v1/check/start`,
 //! `/v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`,
-//! `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/leave-disk`, `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`, `/v1/unmount`,
+//! `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/import-disk`, `/v1/leave-disk`, `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`, `/v1/unmount`,
 //! `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
 //! where there is one.
 
@@ -119,14 +119,19 @@ pub enum Call {
         /// What it replaced comes back; else it may go with time.
         undo: bool,
     },
-    /// Brings a directory of the machine's into the tree. Answered by [`Outcome::Import`] when it has begun.
+    /// Brings a directory of the machine's into the tree. Answered by [`Outcome::Import`] when it has begun; it goes on
+    /// while [`Call::Imported`] is asked again and again.
     Import {
         /// An absolute path, as the node's machine has it.
         from: String,
         /// In the tree, as `Home/photos`; `None` is a directory of the same name in the owner's own circle.
         into: Option<String>,
-        /// It goes on when nobody asks; else only while [`Call::Imported`] is asked again and again.
-        unattended: bool,
+    },
+    /// Brings a disk of its owner's into the tree, to a directory of its name in the owner's own circle. Answered by
+    /// [`Outcome::Import`] when it has begun; it goes on by itself.
+    ImportDisk {
+        /// Where it can be read, as [`crate::node::status::OwnersDisk::path`] has it.
+        path: String,
     },
     /// A disk of its owner's is left as it is, and not offered again. Answered by [`Outcome::Done`].
     LeaveDisk {
@@ -200,6 +205,7 @@ impl Call {
             Call::Held { .. } => ("POST", "/v1/held"),
             Call::Import { .. } => ("POST", "/v1/import"),
             Call::Imported => ("GET", "/v1/import-progress"),
+            Call::ImportDisk { .. } => ("POST", "/v1/import-disk"),
             Call::LeaveDisk { .. } => ("POST", "/v1/leave-disk"),
             Call::Pin { .. } => ("POST", "/v1/pin"),
             Call::Free { .. } => ("POST", "/v1/free"),
@@ -234,13 +240,13 @@ impl Call {
             Call::Leave { circle } => Some(json!({ "circle": circle })),
             Call::Guest { circle, name, key } => Some(json!({ "circle": circle, "name": name, "key": key.hex() })),
             Call::ExportTorrent { path, announce } => Some(json!({ "path": path, "announce": announce })),
-            Call::Versions { path } | Call::Free { path } | Call::LeaveDisk { path } => Some(json!({ "path": path })),
+            Call::Versions { path } | Call::Free { path } | Call::ImportDisk { path } | Call::LeaveDisk { path } => {
+                Some(json!({ "path": path }))
+            }
             Call::Pin { path, pinned } => Some(json!({ "path": path, "pinned": pinned })),
             Call::Restore { path, version, to } => Some(json!({ "path": path, "version": version, "to": to })),
             Call::Held { id, undo } => Some(json!({ "id": id, "undo": undo })),
-            Call::Import { from, into, unattended } => {
-                Some(json!({ "from": from, "into": into, "unattended": unattended }))
-            }
+            Call::Import { from, into } => Some(json!({ "from": from, "into": into })),
             Call::Password { text } => Some(json!({ "password": text.as_ref().map(|text| text.as_str()) })),
             Call::Press { held_ms } => Some(json!({ "held_ms": held_ms })),
             Call::Unlock { passphrase, .. } => Some(json!({ "passphrase": passphrase.text() })),
@@ -257,8 +263,8 @@ pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" | "check" | "import-progress" => Some("GET"),
         "check/start" | "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "versions"
-        | "restore" | "held" | "import" | "leave-disk" | "pin" | "free" | "password" | "press" | "unmount" | "lock"
-        | "unlock" | "passphrase" | "stop" => Some("POST"),
+        | "restore" | "held" | "import" | "import-disk" | "leave-disk" | "pin" | "free" | "password" | "press"
+        | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -322,15 +328,20 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             Ok(Call::Held { id, undo })
         }
         "import" => {
-            let ImportBody { from, into, unattended } = parse(body)?;
+            let ImportBody { from, into } = parse(body)?;
             let cannot_be = |path: &&String| path.len() > PATH_MAX || path.contains('\0');
             if let Some(path) = into.iter().chain([&from]).find(cannot_be) {
                 return Err(ApiError::bad(format!("the path {} cannot be one", shorten(path))));
             }
             match from.starts_with('/') {
-                true => Ok(Call::Import { from, into, unattended }),
+                true => Ok(Call::Import { from, into }),
                 false => Err(ApiError::bad("the directory to import is named by its absolute path")),
             }
+        }
+        "import-disk" => {
+            let PathBody { path } = parse(body)?;
+            check_path(&path)?;
+            Ok(Call::ImportDisk { path })
         }
         "leave-disk" => {
             let PathBody { path } = parse(body)?;
@@ -454,8 +465,6 @@ struct HeldBody {
 struct ImportBody {
     from: String,
     into: Option<String>,
-    #[serde(default)]
-    unattended: bool,
 }
 
 #[derive(Deserialize)]

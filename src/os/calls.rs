@@ -79,7 +79,9 @@ impl Api {
                 Call::Pin { path, pinned } => Op::Pin { path, pinned },
                 Call::Free { path } => Op::Free { path },
                 Call::Restore { path, version, to } => Op::Restore { path, version, to },
-                call @ (Call::Import { .. } | Call::Imported) => return self.import(call).await,
+                call @ (Call::Import { .. } | Call::ImportDisk { .. } | Call::Imported) => {
+                    return self.import(call).await;
+                }
                 Call::LeaveDisk { path } => return self.leave_disk(path).await,
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
                 Call::Password { text } => return self.password(text.as_deref().map(String::as_str)).await,
@@ -170,10 +172,19 @@ impl Api {
         // It looks at directories, which may lie on a server that does not answer.
         let (imports, core, offers) = (self.imports.clone(), self.core.clone(), self.offers.clone());
         let import = move || {
-            let Call::Import { from, into, unattended } = call else { return imports.progress() };
-            imports.start(&core, &from, into, offers.name(&from), unattended)?;
-            // Of a directory that is none of these there is nothing to be said.
-            let _ = offers.answer(&core, &from);
+            match call {
+                Call::Import { from, into } => {
+                    imports.start(&core, &from, into, offers.name(&from), false)?;
+                    // Of a directory that is none of these disks there is nothing to be said.
+                    let _ = offers.answer(&core, &from);
+                }
+                Call::ImportDisk { path } => {
+                    let name = offers.name(&path).ok_or_else(|| offers.no_disk(&path))?;
+                    imports.start(&core, &path, None, Some(name), true)?;
+                    offers.answer(&core, &path)?;
+                }
+                _ => {}
+            }
             imports.progress()
         };
         let answer = tokio::task::spawn_blocking(import).await;

@@ -85,7 +85,7 @@ impl Offers {
     pub fn answer(&self, core: &Core, path: &str) -> Result<(), ApiError> {
         let mut seen = lock(&self.seen);
         let Some(of) = seen.iter_mut().find(|seen| seen.disk.path == path) else {
-            return Err(ApiError::new(404, format!("there is no disk at {path} now")));
+            return Err(self.no_disk(path));
         };
         of.disk.answered = true;
         let mut answered = self.answered();
@@ -98,6 +98,11 @@ impl Offers {
         }
         core.disks(seen.iter().map(|seen| seen.disk.clone()).collect());
         Ok(())
+    }
+
+    /// What is said of a path at which there is none.
+    pub fn no_disk(&self, path: &str) -> ApiError {
+        ApiError::new(404, format!("there is no disk at {path} now"))
     }
 
     fn answered(&self) -> Vec<String> {

@@ -218,7 +218,7 @@
       add(line, make('p', '', words));
       if (told.state === 'full') {
         var row = add(make('div', 'row'), button('Import into ' + disk.name, '', function () {
-          answerDisk('/v1/import', { from: disk.path, unattended: true }, 'It goes on by itself; the disk has to stay plugged in.');
+          answerDisk('/v1/import-disk', { path: disk.path }, 'It goes on by itself; the disk has to stay plugged in.');
         }));
         if (!disk.answered) {
           add(row, button('Leave it', 'plain', function () { answerDisk('/v1/leave-disk', { path: disk.path }, ''); }));

@@ -19,7 +19,7 @@ impl Asking<'_> {
         let absolute = from.canonicalize().map_err(|why| unusable(why.to_string()))?;
         let from = absolute.to_str().ok_or_else(|| unusable("its name is no text".into()))?.to_owned();
         let into = into.map(|into| self.in_tree(into)).transpose()?;
-        let mut answer = self.client.ask(&Call::Import { from, into, unattended: false })?;
+        let mut answer = self.client.ask(&Call::Import { from, into })?;
         let mut told = Instant::now();
         let mut drawn = false;
         let mut look_after = LOOK_FIRST;
