@@ -29,6 +29,8 @@ pub enum State {
     SignIn([u8; 2]),
     /// All is well.
     Ready,
+    /// All is well here, and some of what is here is on no friend's box yet.
+    OnlyHere,
     /// All is well here, and no friend is connected.
     NoFriendOnline,
     /// Much was deleted or overwritten at once, and waits for a keeper.
@@ -56,7 +58,7 @@ pub struct Pattern {
 
 impl State {
     /// One of each, in the order of the table.
-    pub const ALL: [State; 18] = [
+    pub const ALL: [State; 19] = [
         State::Starting,
         State::Unpaired,
         State::Window,
@@ -66,6 +68,7 @@ impl State {
         State::ChooseOnPage,
         State::PairingPaused,
         State::Ready,
+        State::OnlyHere,
         State::NoFriendOnline,
         State::SignIn([0; 2]),
         State::CacheMode,
@@ -92,12 +95,13 @@ impl State {
             State::ChooseOnPage => calm(Flashes(2), "pairing: both boxes have friends, choose on the page"),
             State::PairingPaused => fault(Flashes(3), "pairing: failed three times, pauses for a while"),
             State::Ready => calm(Steady, "ready"),
+            State::OnlyHere => calm(Gaps(4), "ready, but some files are on this box only: a friend's box gets them"),
             State::NoFriendOnline => calm(Gaps(1), "ready, but no friend is online"),
             State::SignIn(_) => calm(Digits(2), "sign-in: if the page shows the same code, press"),
             State::CacheMode => calm(Gaps(2), "ready as a cache"),
             State::Locked => calm(Gaps(3), "locked: give the passphrase on the page"),
             State::MassChange => fault(Long(3), "much was deleted or overwritten at once: was it meant? see the page"),
-            State::DiskOffered => calm(Gaps(4), "a disk with files of its owner: import them? see the page"),
+            State::DiskOffered => calm(Gaps(5), "a disk with files of its owner: import them? see the page"),
             State::DiskFull => fault(Flashes(4), "the disk is full"),
             State::DiskFault => fault(Flashes(5), "the disk fails or is missing"),
             State::Stopping => calm(Long(2), "stopping: leave the power on"),
