@@ -158,6 +158,7 @@ pub struct Node<S> {
     flushed: Instant,
     /// Why the disk could not, until it can again.
     trouble: Option<DiskError>,
+    disks: Vec<status::OwnersDisk>,
     stopping: Option<Ticket>,
     question: question::Question,
     #[cfg(feature = "panel")]
@@ -264,6 +265,7 @@ impl<S: Snapshot> Node<S> {
             flush_at: None,
             flushed: Instant(0),
             trouble: None,
+            disks: Vec::new(),
             stopping: None,
             question: question::Question::default(),
             #[cfg(feature = "panel")]
