@@ -176,7 +176,7 @@ impl<S: Snapshot> Node<S> {
             circle.mint = None;
             return;
         }
-        let mut writers = circle.roster.current().filter(|member| member.role.writes());
+        let mut writers = circle.roster.present().filter(|member| member.role.writes());
         if let Some(place) = writers.position(|member| member.device.member == circle.me) {
             circle.mint.get_or_insert(now + MINT_STEP * (place as u32 + 1));
         }

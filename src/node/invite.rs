@@ -239,8 +239,11 @@ impl<S: Snapshot> Node<S> {
         if !known || circle.roster.role_of(&device.member).is_none() {
             let nonce = self.fresh_nonce();
             let circle = self.circles.get(id).ok_or("the circle is gone")?;
-            let statement =
-                circle.roster.say(self.me.device.member, nonce, Saying::Admit { device: device.clone(), role });
+            let statement = circle.roster.say(
+                self.me.device.member,
+                nonce,
+                Saying::Admit { device: device.clone(), role, parcel: None },
+            );
             let member = self.me.member().map_err(|error| error.to_string())?;
             let statement = statement.sign(|bytes| member.sign(bytes));
             if self.learn_statement(id, statement, None)? == Added::Waiting {

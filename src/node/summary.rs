@@ -114,7 +114,7 @@ impl<S: Snapshot> Node<S> {
             id: circle.id.hex(),
             role: circle.kept_role().unwrap_or(Role::Cache),
             left: circle.left,
-            members: circle.roster.current().count() as u64,
+            members: circle.roster.present().count() as u64,
             online: self.peers.in_circle(&circle.id).count() as u64,
             objects: circle.tree.len() as u64,
             bytes: circle.tree.bytes(),
@@ -206,6 +206,9 @@ impl<S: Snapshot> Node<S> {
         let mut told = std::collections::BTreeSet::new();
         for member in self.circles.values().flat_map(|circle| circle.roster.members()) {
             let transport = member.device.transport;
+            if member.sheet {
+                continue;
+            }
             if transport == self.me.device.transport || !told.insert(transport) {
                 continue;
             }
