@@ -365,11 +365,16 @@ pub fn password_told(is_set: bool) -> Response {
 /// Bytes of the body that sets the password.
 pub const PASSWORD_BODY_MAX: usize = 1_024;
 
-/// What a call that came by the page came to: an invite is told as a QR code as well.
+/// What a call that came by the page came to: an invite or a recovery sheet is told as a QR code as well.
 pub fn told(result: &Result<Outcome, ApiError>) -> Response {
     match result {
         Ok(Outcome::Invite(invite)) => {
             Response::json(200, json!({ "invite": invite, "qr": qr::rows(invite) }).to_string())
+        }
+        Ok(Outcome::Sheet(sheet)) => {
+            let mut told = json!(sheet);
+            told["qr"] = json!(qr::rows(&sheet.text));
+            Response::json(200, told.to_string())
         }
         result => Response::of(result),
     }

@@ -124,6 +124,8 @@ impl<S: Snapshot> Node<S> {
             epoch_number: circle.current().map_or(0, |(_, epoch)| epoch.number),
             forks: circle.forks.values().cloned().collect(),
             conflicts: circle.tree.conflicts() as u64,
+            sheet: self.own_sheet(circle),
+            lacks_sheet: self.prints_sheet(circle) && self.own_sheet(circle).is_none(),
         }
     }
 
@@ -156,6 +158,7 @@ impl<S: Snapshot> Node<S> {
                         Some(self.now.instant.since(seen).as_secs())
                     }),
                     removed: member.removed,
+                    sheet: member.sheet,
                     holds_torrents: online
                         .filter(|_| torrents <= TORRENTS_COUNTED)
                         .map(|(_, peer)| self.held_by(peer, &circle.id)),

@@ -126,7 +126,7 @@ fn a_root_of_one_circle_opens_no_other() {
 fn invites_are_answered_while_one_is_open() {
     run(async {
         let mut a = Node::start(1, Trust::default()).await;
-        let mut b = Node::start(2, Trust { circles: vec![], invites: true, pairing: false }).await;
+        let mut b = Node::start(2, Trust { invites: true, ..Trust::default() }).await;
         a.net.dial(Ticket(1), b.address(), Protocol::Invite, key(3));
         assert_eq!(a.dial_failed().await, format!("the peer at {} has another key than expected", b.address()));
         a.net.dial(Ticket(2), b.address(), Protocol::Invite, key(2));
@@ -151,7 +151,7 @@ fn invites_are_answered_while_one_is_open() {
 fn guests_are_bounded_in_number_and_time() {
     run(async {
         let limits = NetLimits { guest_connections: 1, invite_time: Duration::from_secs(1), ..NetLimits::default() };
-        let mut b = Node::with_limits(2, Trust { circles: vec![], invites: true, pairing: false }, limits).await;
+        let mut b = Node::with_limits(2, Trust { invites: true, ..Trust::default() }, limits).await;
         let mut a = Node::start(1, Trust::default()).await;
         let mut c = Node::start(3, Trust::default()).await;
         a.net.dial(Ticket(1), b.address(), Protocol::Invite, key(2));
