@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
+use super::alike::Alike;
 use super::io::{ChunkHash, Inode, Op, OpError, Segment};
 use crate::base::limits::{CHUNK_PLAIN, CHUNK_SEALED};
 use crate::base::{EpochId, Instant, Ticket, WallTime};
@@ -64,6 +65,8 @@ pub struct Draft {
     pub renames: Vec<(Ticket, Op)>,
     /// Why its last chunk could not be stored, until one could.
     pub failed: Option<OpError>,
+    /// What of it another body has as well.
+    pub alike: Alike,
     /// Sealed chunks that later ones replaced, though the ledger's entry may still name them.
     pub garbage: Vec<Segment>,
 }
@@ -191,6 +194,7 @@ impl Draft {
             keep: false,
             renames: Vec::new(),
             failed: None,
+            alike: Alike::default(),
             garbage: Vec::new(),
         }
     }

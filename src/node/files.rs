@@ -26,6 +26,10 @@ pub struct DraftKey {
 }
 
 impl DraftKey {
+    pub fn of(circle: &CircleId, seen: &Seen) -> Self {
+        Self { circle: *circle, object: seen.object, version: seen.version }
+    }
+
     pub fn seen(&self) -> Seen {
         Seen { object: self.object, version: self.version }
     }
@@ -48,6 +52,8 @@ pub struct Files {
     pub(super) sealing_bytes: usize,
     /// A chunk that whoever writes has opened already.
     pub(super) offered: Option<(Needed, Bytes)>,
+    /// Bodies that were opened or published last, the latest first.
+    pub(super) recent: VecDeque<(CircleId, View)>,
     /// Writers that wait for them to become fewer.
     pub(super) throttled: VecDeque<(Ticket, Reply)>,
 }

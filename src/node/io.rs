@@ -220,6 +220,11 @@ pub enum DiskRequest {
         /// The SHA-1 of each piece where it is known already; such pieces are not read, their tags are.
         known: Vec<Option<[u8; 20]>>,
     },
+    /// Tell which chunks of a draft are those of another body.
+    Compare {
+        /// Each is compared by itself; one that cannot be read is like no other.
+        pairs: Vec<Pair>,
+    },
     /// Sync the slabs, then commit the batch durably. Commits are made in the order in which they were asked for.
     Commit {
         /// The writes.
@@ -237,6 +242,17 @@ pub enum DiskRequest {
         /// Which.
         segments: Vec<Segment>,
     },
+}
+
+/// See [`DiskRequest::Compare`].
+#[derive(Clone, Debug)]
+pub struct Pair {
+    /// The draft's sealed chunk.
+    pub mine: Segment,
+    /// The other body's, equally long.
+    pub theirs: Segment,
+    /// What opens mine, and what sealed theirs, where that is not one key: equal plaintexts are looked for then.
+    pub keys: Option<(Arc<ChunkKey>, Arc<ChunkKey>)>,
 }
 
 /// What a file's hashes need of a sealed chunk that is a piece by itself.
@@ -268,6 +284,8 @@ pub enum Done {
     Unsealed(Result<Bytes, DiskError>),
     /// See [`Hashed`].
     Hashed(Result<Hashed, DiskError>),
+    /// For each pair, in order, whether its chunks are alike.
+    Compared(Vec<bool>),
     /// The batch is durable.
     Committed(Result<(), DiskError>),
     /// The size of each; `None` where there is no such slab.

@@ -41,8 +41,8 @@ impl<S: Snapshot> Node<S> {
         all || self.is_pinned_body(&torrent.circle, info_hash)
     }
 
-    /// True where this node never could read: there each torrent has its place to itself, and may go. Versions that a
-    /// member wrote share pieces, which stay also when it has become a cache.
+    /// True where this node never could read: there each torrent may go. What a member wrote stays also when it has become a
+    /// cache.
     pub(super) fn is_cached(&self, circle: &CircleId) -> bool {
         self.circles
             .get(circle)

@@ -7,6 +7,7 @@
 pub mod io;
 pub mod status;
 
+mod alike;
 mod author;
 mod care;
 mod circle;
@@ -25,6 +26,7 @@ mod history;
 mod identity;
 mod invite;
 mod keeping;
+mod layout;
 mod leave;
 mod mass;
 mod mirror;
@@ -183,6 +185,8 @@ enum Asked {
     Chunk(files::DraftKey, u32, u64),
     Fill(files::DraftKey, u32),
     Hash(files::DraftKey, u64),
+    Compare(files::DraftKey, u64),
+    Anew(InfoHash, InfoHash),
     Punch,
     Measure,
     Verify(Box<care::Doubted>),
@@ -544,6 +548,8 @@ impl<S: Snapshot> Node<S> {
             (Asked::Chunk(key, chunk, number), Done::Sealed(result)) => self.chunk_sealed(key, chunk, number, result),
             (Asked::Fill(key, chunk), Done::Unsealed(result)) => self.chunk_filled(key, chunk, result),
             (Asked::Hash(key, number), Done::Hashed(result)) => self.draft_hashed(key, number, result),
+            (Asked::Compare(key, number), Done::Compared(same)) => self.draft_compared(key, number, &same),
+            (Asked::Anew(info_hash, before), Done::Hashed(result)) => self.hashed_anew(info_hash, before, result),
             (Asked::Punch, Done::Punched(_)) => {}
             (Asked::Measure, Done::Measured(measured)) => self.measured(measured),
             (Asked::Verify(doubted), Done::Hashed(result)) => self.verified(&doubted, &result),
@@ -556,7 +562,8 @@ impl<S: Snapshot> Node<S> {
     fn punch_due(&mut self) {
         while let Some((asked_by_then, _)) = self.punches.front() {
             let reads = |asked: &Asked| {
-                matches!(asked, Asked::Upload(_) | Asked::Fill(..) | Asked::Hash(..) | Asked::Verify(_))
+                use Asked::{Anew, Compare, Fill, Hash, Upload, Verify};
+                matches!(asked, Upload(_) | Fill(..) | Hash(..) | Compare(..) | Anew(..) | Verify(_))
             };
             if self.asked.range(..=*asked_by_then).any(|(_, asked)| reads(asked)) {
                 return;

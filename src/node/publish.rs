@@ -148,14 +148,15 @@ impl<S: Snapshot> Node<S> {
     /// The places of all chunks of a draft, in order, with the epoch of each; `None` if the base is not here.
     fn places(&self, key: &DraftKey) -> Option<Vec<(Segment, EpochId)>> {
         let draft = self.files.drafts.get(key)?;
-        let mut find = draft.base.as_ref().map(|view| self.chunk_finder(&key.circle, view));
-        let torrent = draft.base.as_ref().and_then(|view| match &view.body.content {
+        let before = draft.predecessor();
+        let mut find = before.map(|view| self.chunk_finder(&key.circle, view));
+        let torrent = before.and_then(|view| match &view.body.content {
             Content::Torrent(torrent) => Some(torrent),
             _ => None,
         });
         (0..draft.chunk_count())
             .map(|chunk| match draft.source(chunk) {
-                Source::Base => {
+                source if matches!(source, Source::Base) || draft.is_alike(chunk) => {
                     let (segment, _) = find.as_mut()?(chunk)?;
                     Some((segment, super::read::epoch_of(torrent?, chunk)?))
                 }
@@ -165,13 +166,17 @@ impl<S: Snapshot> Node<S> {
     }
 
     fn hash_draft(&mut self, key: DraftKey) {
+        if self.look_for_alike(key) {
+            return;
+        }
+        self.forget_alike(&key);
         let Some(places) = self.places(&key) else {
             // Part of the base is at friends only: it is fetched, and this is tried again after the quiet time.
             self.fetch_base(key);
             return;
         };
         let Some(draft) = self.files.drafts.get(&key) else { return };
-        let old = draft.base.as_ref().and_then(|view| self.metainfo(&key.circle, &view.record));
+        let old = draft.predecessor().and_then(|view| self.metainfo(&key.circle, &view.record));
         let piece_length = piece_length_for(sealed_length(draft.size), old.as_ref().map(|old| old.piece_length));
         let known = known_pieces(draft, old.as_ref(), piece_length);
         let number = draft.number;
@@ -197,15 +202,35 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    /// The disk hashed a draft's pieces.
-    pub(super) fn draft_hashed(&mut self, key: DraftKey, number: u64, result: Result<Hashed, DiskError>) {
-        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+    /// True when the disk's answer is about the draft as it is. Otherwise what follows is done.
+    pub(super) fn is_as_asked(&mut self, key: DraftKey, number: u64) -> bool {
+        let Some(draft) = self.files.drafts.get_mut(&key) else { return false };
         if draft.publishing != Publishing::Hashing(number) {
-            return;
+            return false;
         }
         draft.publishing = Publishing::Sealing;
         if draft.orphan {
-            return self.go_on(key);
+            self.go_on(key);
+            return false;
+        }
+        if draft.number == number && draft.parked.is_empty() {
+            return true;
+        }
+        // It was written to meanwhile: whoever writes closes it, until then it is half of a file.
+        let renames = std::mem::take(&mut draft.renames);
+        if draft.handles > 0 {
+            draft.publishing = Publishing::No;
+        } else {
+            self.go_on(key);
+        }
+        self.rename_unpublished(renames);
+        false
+    }
+
+    /// The disk hashed a draft's pieces.
+    pub(super) fn draft_hashed(&mut self, key: DraftKey, number: u64, result: Result<Hashed, DiskError>) {
+        if !self.is_as_asked(key, number) {
+            return;
         }
         let hashed = match result {
             Ok(hashed) => hashed,
@@ -214,22 +239,15 @@ impl<S: Snapshot> Node<S> {
                 return self.publishing_failed(&key, &error.into());
             }
         };
-        if draft.number != number || !draft.parked.is_empty() {
-            // It was written to meanwhile: whoever writes closes it, until then it is half of a file.
-            let renames = std::mem::take(&mut draft.renames);
-            if draft.handles > 0 {
-                draft.publishing = Publishing::No;
-            } else {
-                self.go_on(key);
-            }
-            return self.rename_unpublished(renames);
+        if self.forget_alike(&key) {
+            return self.hash_draft(key);
         }
         let Some(places) = self.places(&key) else { return self.fetch_base(key) };
         let (Some(draft), Some(circle)) = (self.files.drafts.get(&key), self.circles.get(&key.circle)) else { return };
         let length = sealed_length(draft.size);
-        let old = draft.base.as_ref().and_then(|view| self.metainfo(&key.circle, &view.record));
+        let old = draft.predecessor().and_then(|view| self.metainfo(&key.circle, &view.record));
         let piece_length = piece_length_for(length, old.map(|old| old.piece_length));
-        let info = PublicInfo { length, piece_length, pieces: Bytes2::from(hashed.pieces) };
+        let mut info = PublicInfo { base: None, length, piece_length, pieces: Bytes2::from(hashed.pieces) };
         let info_hash = match Metainfo::from_public(&info) {
             Ok(metainfo) => metainfo.info_hash(&circle.root_pem),
             Err(error) => {
@@ -237,6 +255,7 @@ impl<S: Snapshot> Node<S> {
                 return self.publishing_failed(&key, &OpError::Io(error.to_string()));
             }
         };
+        info.base = self.told_base(&key, &info_hash, &info);
         let mut runs: Vec<(u32, EpochId)> = Vec::new();
         let mut extents = Vec::new();
         for (chunk, (segment, epoch)) in places.iter().enumerate() {
@@ -274,6 +293,14 @@ impl<S: Snapshot> Node<S> {
             Ok((now, dot)) => {
                 if let Some((_, info_hash, extents)) = torrent {
                     self.own_torrent(&info_hash, extents);
+                    if let Some(draft) = self.files.drafts.get_mut(&key) {
+                        let spare: Vec<_> = draft.spare().map(|placed| placed.segment).collect();
+                        self.vault.alike += spare.len() as u64;
+                        draft.garbage.extend(spare);
+                    }
+                    if let Some(view) = self.view_of(&now, dot) {
+                        self.note_recent(&now.circle, &view);
+                    }
                 }
                 if let Some(link) = link {
                     self.effects.push(Effect::Reply(link.ticket, Ok(Answer::Done)));
@@ -638,7 +665,7 @@ fn word(line: &[u8], at: usize) -> u32 {
 
 /// The hashes of a file whose chunks are its pieces, where all were hashed as they were sealed.
 fn hashed_chunks(draft: &Draft, piece_length: u32) -> Option<Hashed> {
-    if piece_length as usize != CHUNK_SEALED || draft.base_size > 0 {
+    if piece_length as usize != CHUNK_SEALED || draft.base_size > 0 || draft.likeness().is_some() {
         return None;
     }
     let mut pieces = Vec::with_capacity(draft.chunk_count() as usize * 20);
@@ -651,7 +678,7 @@ fn hashed_chunks(draft: &Draft, piece_length: u32) -> Option<Hashed> {
     Some(Hashed { pieces, tags: tags.finish() })
 }
 
-/// The hashes of pieces whose chunks are all still the base's.
+/// The hashes of pieces whose chunks are all still the ones that they were before.
 fn known_pieces(draft: &Draft, old: Option<&Metainfo>, piece_length: u32) -> Vec<Option<[u8; 20]>> {
     let per_piece = piece_length / CHUNK_SEALED as u32;
     let chunks = draft.chunk_count();
@@ -659,7 +686,9 @@ fn known_pieces(draft: &Draft, old: Option<&Metainfo>, piece_length: u32) -> Vec
     let old = old.filter(|old| old.piece_length == piece_length);
     (0..pieces)
         .map(|piece| {
+            let is_old = |chunk: u32| matches!(draft.source(chunk), Source::Base) || draft.is_alike(chunk);
             if per_piece == 1
+                && !is_old(piece)
                 && let Some(hash) = draft.chunks.get(&piece).and_then(|chunk| chunk.placed?.hash)
             {
                 return Some(hash.sha1);
@@ -669,7 +698,7 @@ fn known_pieces(draft: &Draft, old: Option<&Metainfo>, piece_length: u32) -> Vec
             let (first, end) = (piece * per_piece, ((piece + 1) * per_piece).min(chunks));
             let whole = u64::from(old.piece_size(index)) == u64::from(end - first) * CHUNK_SEALED as u64
                 || (end == chunks && old.length == sealed_length(draft.size));
-            let same = whole && (first..end).all(|chunk| matches!(draft.source(chunk), Source::Base));
+            let same = whole && (first..end).all(is_old);
             same.then(|| old.piece_hash(index))
         })
         .collect()

@@ -110,7 +110,10 @@ impl<S: Snapshot> Node<S> {
         if self.scrub_timeout().is_none_or(|due| due > now) {
             return;
         }
-        let reads = |asked: &Asked| matches!(asked, Asked::Upload(_) | Asked::Fill(..) | Asked::Hash(..));
+        let reads = |asked: &Asked| {
+            use Asked::{Anew, Compare, Fill, Hash, Upload};
+            matches!(asked, Upload(_) | Fill(..) | Hash(..) | Compare(..) | Anew(..))
+        };
         if self.is_checking() || !self.files.fetches.is_empty() || self.asked.values().any(reads) {
             self.care.scrub.due = Some(now + WHILE_READ);
             return;

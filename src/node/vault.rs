@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::io::{DiskError, DiskRequest, Segment};
+use super::layout::Anew;
 use super::{Asked, Effect, Node};
 use crate::base::limits::{CHUNK_SEALED, SLAB_UNITS, UNIT};
 use crate::base::{CircleId, ConnId, InfoHash, Instant, Location, PieceIndex, RecordHash, Snapshot, Table, Ticket};
@@ -57,6 +58,10 @@ pub struct Vault {
     pub(super) loading: Option<BTreeMap<InfoHash, u64>>,
     /// Counts torrents whose keep time was over, or for which there was no room.
     pub(super) collected: u64,
+    /// Torrents for which the body before is hashed by another piece length, and those hashes once they are known.
+    pub(super) anew: BTreeMap<InfoHash, Option<Anew>>,
+    /// Counts chunks that were published and are another body's.
+    pub(super) alike: u64,
     /// When it is looked at what may go.
     pub(super) collect_at: Option<Instant>,
     /// Whole torrents whose number of a want is newer than the ledger's.
@@ -348,6 +353,9 @@ impl<S: Snapshot> Node<S> {
             return;
         };
         if matches!(torrent.state, State::Absent) {
+            if self.hashes_anew(&info_hash, &meta, reader) {
+                return;
+            }
             self.lay_out(&info_hash, &meta);
             self.quota.used += meta.length;
         }
@@ -361,52 +369,6 @@ impl<S: Snapshot> Node<S> {
         } else {
             self.swarm.want(self.now.instant, info_hash, layout, have, offers);
         }
-    }
-
-    /// Takes room for a torrent; pieces that its predecessor has alike are referred to.
-    fn lay_out(&mut self, info_hash: &InfoHash, meta: &Metainfo) {
-        let base_id = self.vault.torrents.get(info_hash).and_then(|torrent| torrent.base);
-        let base = base_id.and_then(|base| {
-            let torrent = self.vault.torrents.get(&base)?;
-            let old = self.metainfo(&torrent.circle, &torrent.record)?;
-            (old.piece_length == meta.piece_length).then_some(())?;
-            Some((base, self.layout(&base)?, old))
-        });
-        let mut have = Bitfield::new(meta.piece_count());
-        let mut extents = Vec::new();
-        let per_piece = meta.piece_length / CHUNK_SEALED as u32;
-        let chunks = meta.length.div_ceil(CHUNK_SEALED as u64) as u32;
-        let mut fresh_from = 0;
-        for piece in (0..meta.piece_count()).filter_map(|piece| meta.piece(piece)) {
-            let Some((base, layout, old)) = &base else { break };
-            let same = old.piece(piece.0).is_some_and(|p| old.piece_hash(p) == meta.piece_hash(piece));
-            let same = same && base_id.is_some_and(|base| self.has_piece(&base, piece));
-            let same = same && self.has_piece(base, piece);
-            let (first, count) = (piece.0 * per_piece, per_piece.min(chunks - piece.0 * per_piece));
-            let from = u64::from(first) * CHUNK_SEALED as u64;
-            let old_segments = same.then(|| segments(layout, from, u64::from(meta.piece_size(piece)))).flatten();
-            if let Some(old_segments) = old_segments {
-                self.vault.take_chunks(fresh_from, first - fresh_from, meta.length, &mut extents);
-                let mut chunk = first;
-                for segment in old_segments {
-                    let run = segment.length.div_ceil(CHUNK_SEALED as u32);
-                    let unit = (segment.offset / UNIT as u64) as u32;
-                    push_extent(
-                        &mut extents,
-                        Extent { chunk, chunks: run, location: Location { slab: segment.slab, unit } },
-                    );
-                    chunk += run;
-                }
-                have.set(piece);
-                fresh_from = first + count;
-            }
-        }
-        self.vault.take_chunks(fresh_from, chunks - fresh_from, meta.length, &mut extents);
-        self.vault.share(&extents, meta.length);
-        if let Some(torrent) = self.vault.torrents.get_mut(info_hash) {
-            torrent.state = State::Partial(Box::new(Partial { have, extents: Arc::new(extents) }));
-        }
-        self.note_kept(info_hash);
     }
 
     /// Where a whole or partial torrent's chunks lie.

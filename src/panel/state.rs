@@ -29,6 +29,8 @@ pub enum State {
     SignIn([u8; 2]),
     /// All is well.
     Ready,
+    /// All is well here, and some of what is here is on no friend's box yet.
+    OnlyHere,
     /// All is well here, and no friend is connected.
     NoFriendOnline,
     /// Much was deleted or overwritten at once, and waits for a keeper.
@@ -54,7 +56,7 @@ pub struct Pattern {
 
 impl State {
     /// One of each, in the order of the table.
-    pub const ALL: [State; 17] = [
+    pub const ALL: [State; 18] = [
         State::Starting,
         State::Unpaired,
         State::Window,
@@ -64,6 +66,7 @@ impl State {
         State::ChooseOnPage,
         State::PairingPaused,
         State::Ready,
+        State::OnlyHere,
         State::NoFriendOnline,
         State::SignIn([0; 2]),
         State::CacheMode,
@@ -89,6 +92,7 @@ impl State {
             State::ChooseOnPage => calm(Flashes(2), "pairing: both boxes have friends, choose on the page"),
             State::PairingPaused => fault(Flashes(3), "pairing: failed three times, pauses for a while"),
             State::Ready => calm(Steady, "ready"),
+            State::OnlyHere => calm(Gaps(4), "ready, but some files are on this box only: a friend's box gets them"),
             State::NoFriendOnline => calm(Gaps(1), "ready, but no friend is online"),
             State::SignIn(_) => calm(Digits(2), "sign-in: if the page shows the same code, press"),
             State::CacheMode => calm(Gaps(2), "ready as a cache"),

@@ -71,7 +71,12 @@ impl Metainfo {
 
     /// What a record's public part says of this torrent.
     pub fn to_public(&self) -> PublicInfo {
-        PublicInfo { length: self.length, piece_length: self.piece_length, pieces: Bytes2::from(&self.pieces[..]) }
+        PublicInfo {
+            base: None,
+            length: self.length,
+            piece_length: self.piece_length,
+            pieces: Bytes2::from(&self.pieces[..]),
+        }
     }
 
     /// Pieces, at least 1.
@@ -237,7 +242,7 @@ mod tests {
 
         #[test]
         fn no_public_part_makes_it_panic(length: u64, piece_length: u32, pieces in 0..100_usize) {
-            let info = PublicInfo { length, piece_length, pieces: Bytes2::from(vec![0; pieces]) };
+            let info = PublicInfo { base: None, length, piece_length, pieces: Bytes2::from(vec![0; pieces]) };
             let _ = Metainfo::from_public(&info);
         }
 

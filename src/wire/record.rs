@@ -2,7 +2,7 @@
 //! part is sealed for members.
 //!
 //! ```text
-//! record = bencode { v: 1, e: epoch, s: nonce(12) | ciphertext | tag(16), i?: { l: sealed bytes, n: piece length, p: SHA-1s } }
+//! record = bencode { v: 1, e: epoch, s: nonce(12) | ciphertext | tag(16), i?: { b?: like it, l: sealed bytes, n: piece length, p: SHA-1s } }
 //! inner  = bencode { c: circle, a: author, i: incarnation, q: sequence, o: object, x: context, p | b: value, z: padding }
 //! ```
 
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::body::{self, BodyWire};
 use super::{WireError, bencode};
 use crate::base::limits::{NAME_MAX, RECORD_MAX};
-use crate::base::{CircleId, EpochId, MemberKey, ObjectId, RecordHash};
+use crate::base::{CircleId, EpochId, InfoHash, MemberKey, ObjectId, RecordHash};
 
 pub use super::body::{Body, Content, Kind, TorrentRef};
 pub use super::context::{Chain, Context, Dot};
@@ -65,6 +65,9 @@ pub fn root_of(circle: &CircleId) -> ObjectId {
 /// What changes in the info dictionary between the torrents of a circle.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct PublicInfo {
+    /// The torrent of a body before, some of whose pieces may be the same: a hint, of use to who holds it.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<InfoHash>,
     /// Sealed bytes.
     #[serde(rename = "l")]
     pub length: u64,
@@ -350,7 +353,7 @@ mod tests {
     fn outer_parts_have_a_version_and_a_limit() {
         let outer = Outer {
             epoch: crate::base::StatementHash([1; 32]),
-            info: Some(PublicInfo { length: 1, piece_length: 65_536, pieces: Bytes2::from(vec![0; 20]) }),
+            info: Some(PublicInfo { base: None, length: 1, piece_length: 65_536, pieces: Bytes2::from(vec![0; 20]) }),
             sealed: Bytes2::from(vec![2; 284]),
             version: 1,
         };

@@ -125,12 +125,13 @@ impl World {
                 self.broken(&format!("{} shows {lost:?} neither in the tree nor among older versions", machine.name));
             }
             let older = node.older_listing(CIRCLE);
-            let (count, gone) = (older.len() as u64, node.collected());
+            let (count, gone, alike) = (older.len() as u64, node.collected(), node.alike());
             if *expected.get_or_insert_with(|| older.clone()) != older {
                 self.broken(&format!("{} has other older versions than others", machine.name));
             }
             *self.counts.entry("older versions".into()).or_default() += count;
             *self.counts.entry("older versions let go".into()).or_default() += gone;
+            *self.counts.entry("chunks published that were another body's".into()).or_default() += alike;
         }
     }
 

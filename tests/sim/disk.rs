@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use dustfs::base::limits::{CHUNK_SEALED, UNIT};
 use dustfs::base::{Batch, MemoryStore, Rng, Snapshot, StoreError, Table, Ticket};
-use dustfs::node::io::{ChunkHash, DiskError, DiskRequest, Done, Hashed, Segment, SlabSize};
+use dustfs::node::io::{ChunkHash, DiskError, DiskRequest, Done, Hashed, Pair, Segment, SlabSize};
 use dustfs::seal::ChunkKey;
 use dustfs::seal::piece::{self, PieceHash, TagsHash};
 
@@ -146,6 +146,7 @@ impl Disk {
             }
             DiskRequest::Unseal { segment, key } => Done::Unsealed(self.unseal(segment, &key)),
             DiskRequest::Hash { chunks, piece_length, known } => Done::Hashed(self.hash(&chunks, piece_length, &known)),
+            DiskRequest::Compare { pairs } => Done::Compared(pairs.iter().map(|pair| self.is_alike(pair)).collect()),
             DiskRequest::Commit { batch, .. } => Done::Committed(match error {
                 Some(error) => Err(error),
                 None => {
@@ -248,6 +249,18 @@ impl Disk {
     pub fn unseal(&self, segment: Segment, key: &ChunkKey) -> Result<Bytes, DiskError> {
         let mut sealed = self.read(&[segment])?.to_vec();
         key.open(&mut sealed).map(|plain| Bytes::copy_from_slice(plain)).map_err(|_| DiskError::Corrupt)
+    }
+
+    fn is_alike(&self, pair: &Pair) -> bool {
+        let theirs = self.read(&[pair.theirs]);
+        let mine = match &pair.keys {
+            None => self.read(&[pair.mine]),
+            Some((opens, seals)) => {
+                let plain = self.unseal(pair.mine, opens);
+                plain.map(|plain| seal(&pair.theirs, seals, &plain).into())
+            }
+        };
+        matches!((mine, theirs), (Ok(mine), Ok(theirs)) if mine == theirs)
     }
 
     fn hash(&self, chunks: &[Segment], piece_length: u32, known: &[Option<[u8; 20]>]) -> Result<Hashed, DiskError> {
@@ -365,6 +378,7 @@ fn spans(request: &DiskRequest) -> (bool, Vec<Segment>) {
         DiskRequest::Read { segments } => (false, segments.clone()),
         DiskRequest::Unseal { segment, .. } => (false, vec![*segment]),
         DiskRequest::Hash { chunks, .. } => (false, chunks.clone()),
+        DiskRequest::Compare { pairs } => (false, pairs.iter().flat_map(|pair| [pair.mine, pair.theirs]).collect()),
         DiskRequest::Commit { .. } | DiskRequest::Measure { .. } => (false, Vec::new()),
     }
 }

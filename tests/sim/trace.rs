@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use dustfs::base::Table;
-use dustfs::node::io::{Action, DiskRequest, Done, Input, Op, Segment};
+use dustfs::node::io::{Action, DiskRequest, Done, Input, Op, Pair, Segment};
 
 use super::world::World;
 
@@ -133,6 +133,10 @@ fn wish(request: &DiskRequest) -> String {
                 format!(" {table:?}/{:02x?}={bytes:?}", &key[key.len().saturating_sub(4)..])
             };
             format!("commit {sync:?}{}", batch.writes.iter().map(key).collect::<String>())
+        }
+        DiskRequest::Compare { pairs } => {
+            let pair = |pair: &Pair| places(&[pair.mine, pair.theirs]);
+            format!("compare{}", pairs.iter().map(pair).collect::<String>())
         }
         DiskRequest::Measure { slabs } => format!("measure {slabs:?}"),
         DiskRequest::Punch { segments } => format!("punch{}", places(segments)),

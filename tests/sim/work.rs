@@ -605,6 +605,9 @@ impl World {
         if task.content.is_empty() && self.rng.chance(1, 3) && self.copy(id, task, handle).is_some() {
             return;
         }
+        if task.content.is_empty() && self.rng.chance(1, 3) && self.save_anew(id, task, handle).is_some() {
+            return;
+        }
         match self.rng.below(11) {
             0..5 => self.write(id, task, handle),
             10 => {
@@ -666,6 +669,32 @@ impl World {
         task.step = Step::Copying;
         let op = Op::CopyRange { from: source, from_offset: 0, to: handle, to_offset: 0, length };
         self.ask(task.machine, id, op);
+        Some(())
+    }
+
+    /// An empty file is written as another is, but for some bytes: as programs save.
+    fn save_anew(&mut self, id: u64, task: &mut Task, handle: Handle) -> Option<()> {
+        let directory = self.directory(task.machine)?;
+        let source = self.entry(task.machine, directory)?.inode;
+        let machine = &self.machines[task.machine];
+        let mut content = model::read_whole(machine.node.as_ref()?, &machine.disk, source.0).ok()?.ok()?;
+        if content.len() <= INLINE_MAX {
+            return None;
+        }
+        if self.rng.chance(3, 4) {
+            let at = self.rng.below(content.len() as u64) as usize;
+            content[at] ^= 1;
+        }
+        if self.rng.chance(1, 4) {
+            let more = self.rng.below(70_000).min((FILE_MAX - content.len()) as u64) as usize;
+            content.resize(content.len() + more, 7);
+        }
+        *self.counts.entry("files saved anew".into()).or_default() += 1;
+        task.next_version = self.model.write(task.machine, task.inode, &content);
+        task.next = content;
+        task.step = Step::Writing;
+        let data = task.next.clone().into();
+        self.ask(task.machine, id, Op::Write { handle, offset: Some(0), data });
         Some(())
     }
 

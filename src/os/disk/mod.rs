@@ -153,7 +153,7 @@ impl Drop for Disk {
 
 fn work(queue: &Queue, workers: usize, mut worker: Worker, complete: &Complete) {
     while let Some((ticket, request)) = queue.next_work(workers) {
-        let hash = matches!(request, DiskRequest::Hash { .. });
+        let hash = matches!(request, DiskRequest::Hash { .. } | DiskRequest::Compare { .. });
         let done = worker.work(request);
         if hash {
             queue.hashed();

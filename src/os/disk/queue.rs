@@ -46,7 +46,7 @@ impl Queue {
             | DiskRequest::Store { .. }
             | DiskRequest::Punch { .. }
             | DiskRequest::Measure { .. } => WRITE,
-            DiskRequest::Hash { .. } => HASH,
+            DiskRequest::Hash { .. } | DiskRequest::Compare { .. } => HASH,
         };
         waiting.work[class].push_back((ticket, request));
         self.work_came.notify_one();

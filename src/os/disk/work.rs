@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::slabs::{Slabs, TAG};
 use crate::base::limits::CHUNK_SEALED;
-use crate::node::io::{ChunkHash, DiskError, DiskRequest, Done, Hashed, Segment};
+use crate::node::io::{ChunkHash, DiskError, DiskRequest, Done, Hashed, Pair, Segment};
 use crate::seal::ChunkKey;
 use crate::seal::piece::{self, PieceHash, TagsHash};
 
@@ -22,11 +22,13 @@ struct Part<'a> {
 pub(super) struct Worker {
     slabs: Slabs,
     buffer: Vec<u8>,
+    /// A chunk to be compared with the one in `buffer`.
+    other: Vec<u8>,
 }
 
 impl Worker {
     pub(super) fn new(slabs: Slabs) -> Self {
-        Self { slabs, buffer: Vec::new() }
+        Self { slabs, buffer: Vec::new(), other: Vec::new() }
     }
 
     /// Does what is asked. Commits are not a worker's.
@@ -40,6 +42,9 @@ impl Worker {
             DiskRequest::Read { segments } => Done::Read(self.read(&segments)),
             DiskRequest::Unseal { segment, key } => Done::Unsealed(self.unseal(segment, &key)),
             DiskRequest::Hash { chunks, piece_length, known } => Done::Hashed(self.hash(&chunks, piece_length, &known)),
+            DiskRequest::Compare { pairs } => {
+                Done::Compared(pairs.iter().map(|pair| self.is_alike(pair).unwrap_or(false)).collect())
+            }
             DiskRequest::Punch { segments } => Done::Punched(self.punch(&segments)),
             DiskRequest::Measure { slabs } => Done::Measured(self.slabs.measure(&slabs)),
             DiskRequest::Commit { .. } => unreachable!("the queue hands commits to their own thread"),
@@ -50,6 +55,29 @@ impl Worker {
         self.buffer.clear();
         key.seal(plaintext, segment.length as usize, &mut self.buffer);
         self.slabs.write_at(segment.slab, segment.offset, &self.buffer)
+    }
+
+    /// Equal chunks begin with equal nonces under one key, so that mostly few bytes tell that two are not alike.
+    fn is_alike(&mut self, pair: &Pair) -> Result<bool, DiskError> {
+        let mut nonces = [[0; NONCE]; 2];
+        if pair.keys.is_none() {
+            for (nonce, segment) in nonces.iter_mut().zip([pair.mine, pair.theirs]) {
+                self.slabs.read_at(segment.slab, segment.offset, nonce)?;
+            }
+        }
+        if pair.mine.length != pair.theirs.length || nonces[0] != nonces[1] {
+            return Ok(false);
+        }
+        match &pair.keys {
+            None => self.slabs.read(pair.mine, &mut self.buffer)?,
+            Some((opens, seals)) => {
+                self.slabs.unseal(pair.mine, opens, &mut self.other)?;
+                self.buffer.clear();
+                seals.seal(&self.other, pair.theirs.length as usize, &mut self.buffer);
+            }
+        }
+        self.slabs.read(pair.theirs, &mut self.other)?;
+        Ok(self.buffer == self.other)
     }
 
     fn store(&self, sha1: [u8; 20], blocks: &[Bytes], segments: &[Segment]) -> Result<bool, DiskError> {
@@ -190,6 +218,8 @@ fn bytes_in(segments: &[Segment]) -> usize {
     segments.iter().map(|segment| segment.length as usize).sum()
 }
 
+/// Bytes of the nonce that a sealed chunk begins with.
+const NONCE: usize = 12;
 /// Chunks that are read at once for hashing: 256 KiB.
 const CHUNKS_PER_READ: usize = 4;
 /// A file of so many chunks is hashed on several threads: 16 MiB.
@@ -300,6 +330,40 @@ mod tests {
     }
 
     #[test]
+    fn chunks_are_alike_by_their_bytes_or_under_another_key_by_their_plaintext() {
+        let (_scratch, mut worker) = worker();
+        let (key, older) = (key(), key_of([3; 32]));
+        let at = |unit: u64, length| Segment { slab: 1, offset: unit * 4_096, length };
+        let text = vec![b't'; 60_000];
+        let mut seal = |key: &Arc<ChunkKey>, segment, plaintext: &[u8]| {
+            let plaintext = Bytes::copy_from_slice(plaintext);
+            let done = worker.work(DiskRequest::Seal { segment, key: key.clone(), plaintext, hash: false });
+            assert!(matches!(done, Done::Sealed(Ok(None))));
+        };
+        let (mine, same, older_same) = (at(0, 61_440), at(16, 61_440), at(32, 61_440));
+        let (other, longer, older_other) = (at(48, 61_440), at(64, 65_536), at(80, 61_440));
+        seal(&key, mine, &text);
+        seal(&key, same, &text);
+        seal(&older, older_same, &text);
+        seal(&key, other, &text[1..]);
+        seal(&key, longer, &text);
+        seal(&older, older_other, &text[1..]);
+        let keys = || Some((key.clone(), older.clone()));
+        let pair = |theirs, keys| Pair { mine, theirs, keys };
+        let mut pairs = vec![pair(same, None), pair(older_same, keys()), pair(other, None), pair(longer, None)];
+        pairs.extend([pair(older_other, keys()), pair(older_same, None), pair(same, keys())]);
+        // What cannot be read is like nothing.
+        pairs.extend([pair(Segment { slab: 7, ..same }, None), pair(Segment { slab: 7, ..same }, keys())]);
+        let expected = [true, true, false, false, false, false, false, false, false];
+        let Done::Compared(alike) = worker.work(DiskRequest::Compare { pairs }) else { panic!() };
+        assert_eq!(alike, expected);
+        // A byte that the disk lost in the middle is seen.
+        worker.slabs.write_at(same.slab, same.offset + 30_000, b"?").unwrap();
+        let pairs = vec![pair(same, None)];
+        assert!(matches!(worker.work(DiskRequest::Compare { pairs }), Done::Compared(alike) if alike == [false]));
+    }
+
+    #[test]
     fn punching_reaches_every_segment() {
         let (_scratch, mut worker) = worker();
         let segments = vec![
@@ -344,6 +408,10 @@ mod tests {
     }
 
     fn key() -> Arc<ChunkKey> {
-        EpochKeys::derive(&CircleId([1; 32]), 1, Suite::ChaCha20Poly1305, &CircleKey([2; 32])).chunk_key()
+        key_of([2; 32])
+    }
+
+    fn key_of(circle_key: [u8; 32]) -> Arc<ChunkKey> {
+        EpochKeys::derive(&CircleId([1; 32]), 1, Suite::ChaCha20Poly1305, &CircleKey(circle_key)).chunk_key()
     }
 }

@@ -1,0 +1,321 @@
+//! What a new body has alike with one that is here: programs save by writing all of a file anew, or by writing it beside
+//! the old one and renaming it over that. What is alike is neither stored nor sent twice.
+//!
+//! It is looked for once, when a draft's chunks are all sealed. Where a few chunks of a file that is here are the draft's
+//! too, all are compared, byte by byte: a chunk of the old file is only taken for a new one that was read and found equal.
+//! Under another epoch's key equal chunks seal to other bytes, so there the new one is sealed under the old key to be
+//! compared.
+
+use super::draft::{Draft, Placed, Publishing, View};
+use super::files::DraftKey;
+use super::io::{DiskRequest, Pair};
+use super::read::{epoch_of, torrent_of};
+use super::vault::State;
+use super::{Asked, Node, Op};
+use crate::base::{CircleId, EpochId, InfoHash, Snapshot};
+use crate::seal::chunk::chunk_count;
+use crate::tree::Seen;
+use crate::wire::record::{Content, PublicInfo, TorrentRef};
+
+/// Chunks of its own that a draft has at least, to be compared with anything: 128 KiB.
+const CHUNKS_MIN: usize = 2;
+/// Bodies that a draft is compared with at most.
+const CANDIDATES: usize = 32;
+/// Bodies that were opened or published last, and so may be saved anew.
+const RECENT: usize = 64;
+/// A directory with more entries is not looked through.
+const SIBLINGS: usize = 256;
+/// Chunks by which a body is judged.
+const SAMPLES: usize = 3;
+/// Chunks that are compared by one request: 256 MiB of a file.
+const AT_ONCE: u32 = 4_096;
+/// Bytes of a piece's hash.
+const SHA1: usize = 20;
+
+/// How far it is known which chunks of a draft are another body's.
+#[derive(Default)]
+pub enum Alike {
+    /// It was not looked at.
+    #[default]
+    Unknown,
+    /// A few chunks of each of these bodies are being compared: so many of each.
+    Sampling(Vec<(View, usize)>),
+    /// The chunks from here on are being compared.
+    Comparing(Box<Likeness>),
+    /// It is known of the draft as it was at this number.
+    Known(u64, Option<Box<Likeness>>),
+}
+
+/// Which chunks of a draft are those of another body.
+pub struct Likeness {
+    pub view: View,
+    /// For each chunk that was compared, in order.
+    pub same: Vec<bool>,
+}
+
+impl Draft {
+    /// What it has alike with a body that is here, as far as that is known of it as it is.
+    pub fn likeness(&self) -> Option<&Likeness> {
+        match &self.alike {
+            Alike::Known(number, likeness) if *number == self.number => likeness.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// True for a chunk of its own that another body has as well.
+    pub fn is_alike(&self, chunk: u32) -> bool {
+        self.likeness().is_some_and(|likeness| likeness.same.get(chunk as usize) == Some(&true))
+    }
+
+    /// The body whose chunks it has in part.
+    pub fn predecessor(&self) -> Option<&View> {
+        self.likeness().map(|likeness| &likeness.view).or(self.base.as_ref())
+    }
+
+    /// The chunks of its own that nothing needs where another body's are referred to.
+    pub fn spare(&self) -> impl Iterator<Item = Placed> {
+        let alike = self.chunks.iter().filter(|(chunk, _)| self.is_alike(**chunk));
+        alike.filter_map(|(_, chunk)| chunk.placed.filter(|_| chunk.sealing.is_none()))
+    }
+}
+
+impl<S: Snapshot> Node<S> {
+    /// A body was opened, or published: it may be saved anew.
+    pub(super) fn note_recent(&mut self, id: &CircleId, view: &View) {
+        let Some(info_hash) = torrent_of(&view.body).filter(|_| chunk_count(view.body.size) as usize >= CHUNKS_MIN)
+        else {
+            return;
+        };
+        let recent = &mut self.files.recent;
+        recent.retain(|(_, other)| torrent_of(&other.body) != Some(info_hash));
+        recent.truncate(RECENT - 1);
+        recent.push_front((*id, view.clone()));
+    }
+
+    /// Looks for a body that this draft is alike. True when the disk was asked, whose answer has publishing go on.
+    pub(super) fn look_for_alike(&mut self, key: DraftKey) -> bool {
+        let Some(draft) = self.files.drafts.get(&key) else { return false };
+        let number = draft.number;
+        if matches!(draft.alike, Alike::Known(known, _) if known == number) {
+            return false;
+        }
+        let (mut pairs, mut sampled) = (Vec::new(), Vec::new());
+        for view in self.candidates(&key, draft, |view| self.is_whole(view)) {
+            let mut find = self.chunk_finder(&key.circle, &view);
+            let samples = samples(draft, &view).into_iter();
+            let found: Vec<Pair> =
+                samples.filter_map(|chunk| self.pair(&key, draft, &view, &mut find, chunk)).collect();
+            drop(find);
+            if !found.is_empty() {
+                sampled.push((view, found.len()));
+                pairs.extend(found);
+            }
+        }
+        if pairs.is_empty() {
+            self.set_alike(&key, Alike::Known(number, None));
+            return false;
+        }
+        self.set_alike(&key, Alike::Sampling(sampled));
+        self.compare(key, number, pairs);
+        true
+    }
+
+    /// The disk compared chunks of a draft with those of other bodies.
+    pub(super) fn draft_compared(&mut self, key: DraftKey, number: u64, same: &[bool]) {
+        if !self.is_as_asked(key, number) {
+            return;
+        }
+        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+        match std::mem::take(&mut draft.alike) {
+            Alike::Sampling(sampled) => {
+                let mut rest = same;
+                let mut best: Option<(usize, View)> = None;
+                for (view, samples) in sampled {
+                    let (mine, after) = rest.split_at(samples.min(rest.len()));
+                    rest = after;
+                    let score = mine.iter().filter(|same| **same).count();
+                    if score > best.as_ref().map_or(0, |(score, _)| *score) {
+                        best = Some((score, view));
+                    }
+                }
+                match best {
+                    Some((_, view)) => {
+                        self.compare_on(key, number, Likeness { view, same: Vec::new() });
+                    }
+                    None => {
+                        draft.alike = Alike::Known(number, None);
+                        self.go_on(key);
+                    }
+                }
+            }
+            Alike::Comparing(mut likeness) => {
+                // Those of the last window that were asked about are marked.
+                let first = likeness.same.len().saturating_sub(1) / AT_ONCE as usize * AT_ONCE as usize;
+                let asked = likeness.same[first..].iter_mut().filter(|asked| **asked);
+                asked.zip(same).for_each(|(asked, same)| *asked = *same);
+                self.compare_on(key, number, *likeness);
+            }
+            other => {
+                draft.alike = other;
+                self.go_on(key);
+            }
+        }
+    }
+
+    /// Has the next window compared, or goes on publishing.
+    fn compare_on(&mut self, key: DraftKey, number: u64, mut likeness: Likeness) {
+        loop {
+            let Some(draft) = self.files.drafts.get(&key) else { return };
+            let first = likeness.same.len() as u32;
+            let end = draft.chunk_count().min(chunk_count(likeness.view.body.size)).min(first + AT_ONCE);
+            if first >= end {
+                break;
+            }
+            let mut find = self.chunk_finder(&key.circle, &likeness.view);
+            let pairs: Vec<Option<Pair>> =
+                (first..end).map(|chunk| self.pair(&key, draft, &likeness.view, &mut find, chunk)).collect();
+            drop(find);
+            likeness.same.extend(pairs.iter().map(Option::is_some));
+            let pairs: Vec<Pair> = pairs.into_iter().flatten().collect();
+            if !pairs.is_empty() {
+                self.set_alike(&key, Alike::Comparing(Box::new(likeness)));
+                return self.compare(key, number, pairs);
+            }
+        }
+        let some = likeness.same.contains(&true);
+        self.set_alike(&key, Alike::Known(number, some.then(|| Box::new(likeness))));
+        self.go_on(key);
+    }
+
+    /// Forgets what a draft has alike with a body that is not here any more. True when there was such.
+    pub(super) fn forget_alike(&mut self, key: &DraftKey) -> bool {
+        let Some(draft) = self.files.drafts.get(key) else { return false };
+        let gone = draft.likeness().is_some_and(|likeness| !self.is_whole(&likeness.view));
+        let number = draft.number;
+        if gone {
+            self.set_alike(key, Alike::Known(number, None));
+        }
+        gone
+    }
+
+    /// Chunks that were published since the start and are another body's, for the simulator.
+    pub fn alike(&self) -> u64 {
+        self.vault.alike
+    }
+
+    fn set_alike(&mut self, key: &DraftKey, alike: Alike) {
+        if let Some(draft) = self.files.drafts.get_mut(key) {
+            draft.alike = alike;
+        }
+    }
+
+    fn compare(&mut self, key: DraftKey, number: u64, pairs: Vec<Pair>) {
+        if let Some(draft) = self.files.drafts.get_mut(&key) {
+            draft.publishing = Publishing::Hashing(number);
+        }
+        self.ask(Asked::Compare(key, number), DiskRequest::Compare { pairs });
+    }
+
+    /// A chunk of the draft's own and the other body's, if both are here and equally long.
+    fn pair(
+        &self,
+        key: &DraftKey,
+        draft: &Draft,
+        view: &View,
+        find: &mut impl FnMut(u32) -> Option<(super::io::Segment, std::sync::Arc<crate::seal::ChunkKey>)>,
+        chunk: u32,
+    ) -> Option<Pair> {
+        let mine = draft.chunks.get(&chunk)?.placed?;
+        let (theirs, old) = find(chunk).filter(|(theirs, _)| theirs.length == mine.segment.length)?;
+        let epoch: EpochId = epoch_of(torrent_in(view)?, chunk)?;
+        let keys = match epoch == mine.epoch {
+            true => None,
+            false => Some((self.circles.get(&key.circle)?.epochs.get(&mine.epoch)?.keys.chunk_key(), old)),
+        };
+        Some(Pair { mine: mine.segment, theirs, keys })
+    }
+
+    /// Bodies that this draft may be a new version of.
+    fn candidates(&self, key: &DraftKey, draft: &Draft, of_use: impl Fn(&View) -> bool) -> Vec<View> {
+        if draft.chunks.values().filter(|chunk| chunk.placed.is_some()).count() < CHUNKS_MIN {
+            return Vec::new();
+        }
+        let mut found: Vec<View> = Vec::new();
+        let mut take = |view: &View| {
+            let near = view.body.size / 2 <= draft.size && draft.size / 2 <= view.body.size;
+            let known = found.iter().any(|other| torrent_of(&other.body) == torrent_of(&view.body));
+            if near && !known && found.len() < CANDIDATES && of_use(view) {
+                found.push(view.clone());
+            }
+        };
+        draft.base.iter().for_each(&mut take);
+        // Chunks of two other bodies in one would have no piece length that suits both.
+        if draft.base_size == 0 {
+            self.replaced(key, draft).iter().for_each(&mut take);
+            self.files.recent.iter().filter(|(id, _)| *id == key.circle).for_each(|(_, view)| take(view));
+            self.siblings(key, draft).iter().for_each(&mut take);
+        }
+        found
+    }
+
+    /// What those who wait for the draft's publishing will have it replace.
+    fn replaced(&self, key: &DraftKey, draft: &Draft) -> Vec<View> {
+        let targets = draft.renames.iter().filter_map(|(_, op)| match op {
+            Op::Rename { new_parent, new_name, .. } | Op::Exchange { new_parent, new_name, .. } => {
+                let (id, dir) = self.directory(*new_parent).ok()?;
+                self.entry(&id, &dir, new_name)
+            }
+            _ => None,
+        });
+        targets.filter_map(|seen| self.view(&DraftKey::of(&key.circle, &seen))).collect()
+    }
+
+    /// What lies beside a new file, where that is not much.
+    fn siblings(&self, key: &DraftKey, draft: &Draft) -> Vec<View> {
+        let tree = self.circles.get(&key.circle).map(|circle| &circle.tree);
+        let Some((tree, place)) = tree.zip(draft.staged.as_ref()) else { return Vec::new() };
+        let listed: Vec<Seen> =
+            tree.list(&place.parent, None, SIBLINGS + 1).into_iter().map(|(_, seen, ..)| seen).collect();
+        if listed.len() > SIBLINGS {
+            return Vec::new();
+        }
+        listed.iter().filter_map(|seen| self.view(&DraftKey::of(&key.circle, seen))).collect()
+    }
+
+    fn is_whole(&self, view: &View) -> bool {
+        let torrent = torrent_of(&view.body).and_then(|info_hash| self.vault.torrents.get(&info_hash));
+        torrent.is_some_and(|torrent| matches!(torrent.state, State::Whole) && !torrent.damaged)
+    }
+
+    /// The torrent that a record names so that whoever fetches the new one looks there for pieces: the body before, or else
+    /// one that is at friends and has a piece as the new one has it.
+    pub(super) fn told_base(&self, key: &DraftKey, info_hash: &InfoHash, info: &PublicInfo) -> Option<InfoHash> {
+        let draft = self.files.drafts.get(key)?;
+        if draft.base_size > 0 || draft.likeness().is_some() {
+            return torrent_of(&draft.predecessor()?.body).filter(|before| before != info_hash);
+        }
+        let absent = self.candidates(key, draft, |view| !self.is_whole(view));
+        let like = absent.iter().find(|view| {
+            let old = self.metainfo(&key.circle, &view.record).filter(|old| old.piece_length == info.piece_length);
+            old.is_some_and(|old| old.pieces.chunks(SHA1).zip(info.pieces.chunks(SHA1)).any(|(old, new)| old == new))
+        });
+        torrent_of(&like?.body).filter(|before| before != info_hash)
+    }
+}
+
+/// Chunks by which a body is judged, in order: some that the draft wrote, from its beginning to its end.
+fn samples(draft: &Draft, view: &View) -> Vec<u32> {
+    let end = draft.chunk_count().min(chunk_count(view.body.size));
+    let own = || draft.chunks.range(..end).filter(|(_, chunk)| chunk.placed.is_some()).map(|(at, _)| *at);
+    let count = own().count();
+    let mut found: Vec<u32> = (0..SAMPLES).filter_map(|sample| own().nth(sample * count / SAMPLES)).collect();
+    found.dedup();
+    found
+}
+
+fn torrent_in(view: &View) -> Option<&TorrentRef> {
+    match &view.body.content {
+        Content::Torrent(torrent) => Some(torrent),
+        _ => None,
+    }
+}
