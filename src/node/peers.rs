@@ -81,9 +81,11 @@ impl Peers {
         self.conns.iter().map(|(conn, peer)| (*conn, peer))
     }
 
-    /// Connections of the invite protocol and of those that only a certificate speaks for, with when they came.
+    /// Connections of the invite protocol, by recovery sheets, and of those that only a certificate speaks for, with when
+    /// they came.
     pub fn joining(&self) -> impl Iterator<Item = (ConnId, Instant)> {
-        let joins = |peer: &Peer| peer.protocol == Protocol::Invite || peer.certified.is_some();
+        let guest = |peer: &Peer| matches!(peer.protocol, Protocol::Invite | Protocol::Recover);
+        let joins = move |peer: &Peer| guest(peer) || peer.certified.is_some();
         let joining = self.all().filter(move |(_, peer)| joins(peer) && !peer.closing);
         joining.map(|(conn, peer)| (conn, peer.since))
     }

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Node, Random, World, digest, seed, wait_until, write};
+use crate::browser::sign_in;
+use crate::harness::browser::Browser;
+use crate::harness::web::is_relay;
+use crate::harness::{Node, Random, World, digest, must, seed, system, wait_until, write};
 
 const MIB: usize = 1 << 20;
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -156,4 +159,65 @@ fn a_friend_replaces_a_box_that_died_and_its_old_key_gets_nothing() {
     assert!(!a.friends("since").exists(), "what was written since is not for it");
     assert_eq!(a.circle()["online"], 0);
     assert_eq!(digest(&a.friends("")).expect("A's tree is read"), truth, "what it had it has");
+}
+
+/// The sheet is made on the page of one box, read off the screen by a camera, and used on the page of another.
+#[test]
+fn the_page_makes_a_sheet_and_takes_one() {
+    const TEST: &str = "recovery::the_page_makes_a_sheet_and_takes_one";
+    if is_relay() {
+        return;
+    }
+    let Some(world) = World::new("the_page_makes_a_sheet_and_takes_one") else { return };
+    if system(&["zbarimg", "--version"]).is_err() {
+        println!("SKIPPED {TEST}: there is no zbarimg");
+        return;
+    }
+    let (b, mut a, mut d) = (world.started("B"), world.node("A"), world.node("D"));
+    a.start_with(&["--page", "0.0.0.0:80"]);
+    d.start_cache();
+    let Some(browser) = Browser::new(&b, TEST) else { return };
+    d.join(&a.invite("cache"));
+    wait_until("they are connected", PATIENCE, || a.circle()["online"] == 1);
+    write(&a.friends("file"), b"what is to come back");
+    wait_until("the cache has it", PATIENCE, || a.json(&["status"])["safety"]["changes"] == false);
+    sign_in(&browser, &a);
+    browser.run("location.hash = '#box'");
+    browser.wait("!document.querySelector('#sheet').hidden");
+    browser.run("document.querySelector('#sheet').scrollIntoView()");
+    browser.shoot("11-no-sheet");
+    browser.click("#sheet");
+    browser.wait("document.querySelectorAll('#paper-words li').length === 12");
+    browser.run("document.querySelector('#paper-qr').scrollIntoView()");
+    let picture = browser.shoot("12-sheet").to_string_lossy().into_owned();
+    let line = must(&["zbarimg", "-q", "--raw", &picture]).trim().to_owned();
+    assert_eq!(browser.text("#paper-text"), line, "what a camera reads");
+    browser.run("document.querySelector('#paper-words').scrollIntoView()");
+    browser.shoot("13-words");
+    browser.click("#paper-close");
+    assert_eq!(browser.run("return document.querySelector('#paper').textContent.indexOf('sheet1-')"), -1);
+    wait_until("the cache has it", PATIENCE, || d.ok(&["friends"]).contains("recovery sheet"));
+    let name = a.circle()["sheet"].as_str().expect("a sheet").to_owned();
+    a.kill();
+    fs::remove_dir_all(a.state()).expect("A burns down");
+
+    // The same host has another box, and another page.
+    a.start_with(&["--page", "0.0.0.0:80"]);
+    sign_in(&browser, &a);
+    browser.run("location.hash = '#box'");
+    browser.wait("!document.querySelector('#box').hidden");
+    browser.give("#recover-text", &line);
+    browser.click("#recover");
+    browser.wait("document.querySelector('#recovered button')");
+    browser.run("document.querySelector('#recovered').scrollIntoView()");
+    browser.shoot("14-recovered");
+    wait_until("the file is there", PATIENCE, || {
+        fs::read(a.friends("file")).is_ok_and(|is| is == b"what is to come back")
+    });
+    browser.click("#recovered button");
+    wait_until("the lost box is removed", PATIENCE, || {
+        let friends = a.json(&["friends"]);
+        let gone = |friend: &Value| friend["removed"] == true && friend["name"] != name.as_str();
+        friends.as_array().is_some_and(|friends| friends.iter().any(gone))
+    });
 }
