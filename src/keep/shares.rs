@@ -48,6 +48,11 @@ impl Shares {
         used.map(|((from, _), to)| (*from, to.unit - from.unit))
     }
 
+    /// Units that anybody refers to.
+    pub fn units(&self) -> u64 {
+        self.stretches().map(|(_, units)| u64::from(units)).sum()
+    }
+
     /// True where more than one refers to some of these units.
     pub fn is_shared(&self, at: Location, units: u32) -> bool {
         self.count(at) > 1 || self.counts.range(at..end(at, units)).any(|(_, count)| *count > 1)

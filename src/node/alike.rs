@@ -6,15 +6,18 @@
 //! Under another epoch's key equal chunks seal to other bytes, so there the new one is sealed under the old key to be
 //! compared.
 
-use super::draft::{Draft, Placed, Publishing, View};
+use super::draft::{Draft, Placed, Publishing, Source, View};
 use super::files::DraftKey;
-use super::io::{DiskRequest, Pair};
+use super::io::{DiskRequest, Hashed, Pair};
 use super::read::{epoch_of, torrent_of};
 use super::vault::State;
 use super::{Asked, Node, Op};
+use crate::base::limits::CHUNK_SEALED;
 use crate::base::{CircleId, EpochId, InfoHash, Snapshot};
-use crate::seal::chunk::chunk_count;
+use crate::seal::chunk::{chunk_count, sealed_length};
+use crate::seal::piece::TagsHash;
 use crate::tree::Seen;
+use crate::wire::metainfo::Metainfo;
 use crate::wire::record::{Content, PublicInfo, TorrentRef};
 
 /// Chunks of its own that a draft has at least, to be compared with anything: 128 KiB.
@@ -40,10 +43,10 @@ pub enum Alike {
     /// It was not looked at.
     #[default]
     Unknown,
-    /// A few chunks of each of these bodies are being compared: so many of each.
-    Sampling(Vec<(View, usize)>),
-    /// The chunks from here on are being compared.
-    Comparing(Box<Likeness>),
+    /// A few chunks of each of these bodies are being compared, so many of each, by the request of this number.
+    Sampling(u64, Vec<(View, usize)>),
+    /// These chunks are being compared by the request of this number; what is known of those before is noted.
+    Comparing(u64, Vec<u32>, Box<Likeness>),
     /// It is known of the draft as it was at this number.
     Known(u64, Option<Box<Likeness>>),
 }
@@ -98,7 +101,8 @@ impl<S: Snapshot> Node<S> {
     pub(super) fn look_for_alike(&mut self, key: DraftKey) -> bool {
         let Some(draft) = self.files.drafts.get(&key) else { return false };
         let number = draft.number;
-        if matches!(draft.alike, Alike::Known(known, _) if known == number) {
+        // Who stops does not wait for more than must be.
+        if self.stopping.is_some() || matches!(draft.alike, Alike::Known(known, _) if known == number) {
             return false;
         }
         let own = draft.chunks.iter().filter(|(_, chunk)| chunk.placed.is_some());
@@ -119,48 +123,39 @@ impl<S: Snapshot> Node<S> {
             self.set_alike(&key, Alike::Known(number, None));
             return false;
         }
-        self.set_alike(&key, Alike::Sampling(sampled));
-        self.compare(key, number, pairs);
+        self.compare(key, number, pairs, |request| Alike::Sampling(request, sampled));
         true
     }
 
-    /// The disk compared chunks of a draft with those of other bodies.
-    pub(super) fn draft_compared(&mut self, key: DraftKey, number: u64, same: &[bool]) {
-        if !self.is_as_asked(key, number) {
+    /// The disk compared chunks of a draft with those of other bodies, as it was asked by the request of this number.
+    pub(super) fn draft_compared(&mut self, key: DraftKey, number: u64, request: u64, same: &[bool]) {
+        let Some(draft) = self.files.drafts.get(&key) else { return };
+        // What was given up meanwhile was asked for anew since, or will be.
+        let awaited = match &draft.alike {
+            Alike::Sampling(awaited, sampled) => {
+                *awaited == request && same.len() == sampled.iter().map(|(_, samples)| *samples).sum::<usize>()
+            }
+            Alike::Comparing(awaited, chunks, _) => *awaited == request && same.len() == chunks.len(),
+            Alike::Unknown | Alike::Known(..) => false,
+        };
+        if !awaited || !self.is_as_asked(key, number) {
             return;
         }
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
-        match std::mem::take(&mut draft.alike) {
-            Alike::Sampling(sampled) => {
-                let mut rest = same;
-                let mut best: Option<(usize, View)> = None;
-                for (view, samples) in sampled {
-                    let (mine, after) = rest.split_at(samples.min(rest.len()));
-                    rest = after;
-                    let score = mine.iter().filter(|same| **same).count();
-                    if score > best.as_ref().map_or(0, |(score, _)| *score) {
-                        best = Some((score, view));
-                    }
+        let likeness = match std::mem::take(&mut draft.alike) {
+            Alike::Sampling(_, sampled) => most_alike(sampled, same).map(|view| Likeness { view, same: Vec::new() }),
+            Alike::Comparing(_, chunks, mut likeness) => {
+                for (chunk, same) in chunks.iter().zip(same) {
+                    likeness.same[*chunk as usize] = *same;
                 }
-                match best {
-                    Some((_, view)) => {
-                        self.compare_on(key, number, Likeness { view, same: Vec::new() });
-                    }
-                    None => {
-                        draft.alike = Alike::Known(number, None);
-                        self.go_on(key);
-                    }
-                }
+                Some(*likeness)
             }
-            Alike::Comparing(mut likeness) => {
-                // Those of the last window that were asked about are marked.
-                let first = likeness.same.len().saturating_sub(1) / AT_ONCE as usize * AT_ONCE as usize;
-                let asked = likeness.same[first..].iter_mut().filter(|asked| **asked);
-                asked.zip(same).for_each(|(asked, same)| *asked = *same);
-                self.compare_on(key, number, *likeness);
-            }
-            other => {
-                draft.alike = other;
+            Alike::Unknown | Alike::Known(..) => None,
+        };
+        match likeness.filter(|_| self.stopping.is_none()) {
+            Some(likeness) => self.compare_on(key, number, likeness),
+            None => {
+                self.set_alike(&key, Alike::Known(number, None));
                 self.go_on(key);
             }
         }
@@ -176,14 +171,13 @@ impl<S: Snapshot> Node<S> {
                 break;
             }
             let mut find = self.chunk_finder(&key.circle, &likeness.view);
-            let pairs: Vec<Option<Pair>> =
-                (first..end).map(|chunk| self.pair(&key, draft, &likeness.view, &mut find, chunk)).collect();
+            let pair = |chunk| Some((chunk, self.pair(&key, draft, &likeness.view, &mut find, chunk)?));
+            let (chunks, pairs): (Vec<u32>, Vec<Pair>) = (first..end).filter_map(pair).unzip();
             drop(find);
-            likeness.same.extend(pairs.iter().map(Option::is_some));
-            let pairs: Vec<Pair> = pairs.into_iter().flatten().collect();
+            likeness.same.resize(end as usize, false);
             if !pairs.is_empty() {
-                self.set_alike(&key, Alike::Comparing(Box::new(likeness)));
-                return self.compare(key, number, pairs);
+                let comparing = |request| Alike::Comparing(request, chunks, Box::new(likeness));
+                return self.compare(key, number, pairs, comparing);
             }
         }
         let some = likeness.same.contains(&true);
@@ -191,15 +185,19 @@ impl<S: Snapshot> Node<S> {
         self.go_on(key);
     }
 
-    /// Forgets what a draft has alike with a body that is not here any more. True when there was such.
+    /// True where the body that a draft was found to be like is not here whole any more.
+    pub(super) fn alike_is_gone(&self, key: &DraftKey) -> bool {
+        let likeness = self.files.drafts.get(key).and_then(|draft| draft.likeness());
+        likeness.is_some_and(|likeness| !self.is_whole(&likeness.view))
+    }
+
+    /// The draft is published as what it is by itself. False where it was so already.
     pub(super) fn forget_alike(&mut self, key: &DraftKey) -> bool {
-        let Some(draft) = self.files.drafts.get(key) else { return false };
-        let gone = draft.likeness().is_some_and(|likeness| !self.is_whole(&likeness.view));
-        let number = draft.number;
-        if gone {
-            self.set_alike(key, Alike::Known(number, None));
-        }
-        gone
+        let Some(draft) = self.files.drafts.get_mut(key).filter(|draft| draft.likeness().is_some()) else {
+            return false;
+        };
+        draft.alike = Alike::Known(draft.number, None);
+        true
     }
 
     /// Chunks that were published since the start and are another body's, for the simulator.
@@ -213,11 +211,14 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    fn compare(&mut self, key: DraftKey, number: u64, pairs: Vec<Pair>) {
+    fn compare(&mut self, key: DraftKey, number: u64, pairs: Vec<Pair>, alike: impl FnOnce(u64) -> Alike) {
+        self.files.compared += 1;
+        let request = self.files.compared;
         if let Some(draft) = self.files.drafts.get_mut(&key) {
             draft.publishing = Publishing::Hashing(number);
+            draft.alike = alike(request);
         }
-        self.ask(Asked::Compare(key, number), DiskRequest::Compare { pairs });
+        self.ask(Asked::Compare(key, number, request), DiskRequest::Compare { pairs });
     }
 
     /// A chunk of the draft's own and the other body's, if both are here and equally long.
@@ -310,6 +311,20 @@ impl<S: Snapshot> Node<S> {
     }
 }
 
+/// Of these bodies, of each of which so many chunks were compared, the one that has most of them alike, if any has one.
+fn most_alike(sampled: Vec<(View, usize)>, same: &[bool]) -> Option<View> {
+    let (mut rest, mut best) = (same, None);
+    for (view, samples) in sampled {
+        let (mine, after) = rest.split_at(samples.min(rest.len()));
+        rest = after;
+        let score = mine.iter().filter(|same| **same).count();
+        if score > best.as_ref().map_or(0, |(score, _)| *score) {
+            best = Some((score, view));
+        }
+    }
+    best.map(|(_, view)| view)
+}
+
 /// Chunks by which a body is judged: some that the draft wrote, from its beginning to its end.
 fn samples(own: &[u32]) -> impl Iterator<Item = u32> {
     let (count, samples) = (own.len(), own.len().min(SAMPLES));
@@ -321,4 +336,45 @@ fn torrent_in(view: &View) -> Option<&TorrentRef> {
         Content::Torrent(torrent) => Some(torrent),
         _ => None,
     }
+}
+
+/// The hashes of a file whose chunks are its pieces, where all were hashed as they were sealed.
+pub fn hashed_chunks(draft: &Draft, piece_length: u32) -> Option<Hashed> {
+    if piece_length as usize != CHUNK_SEALED || draft.base_size > 0 || draft.likeness().is_some() {
+        return None;
+    }
+    let mut pieces = Vec::with_capacity(draft.chunk_count() as usize * 20);
+    let mut tags = TagsHash::default();
+    for chunk in 0..draft.chunk_count() {
+        let hash = draft.chunks.get(&chunk)?.placed?.hash?;
+        pieces.extend_from_slice(&hash.sha1);
+        tags.update(&hash.tag);
+    }
+    Some(Hashed { pieces, tags: tags.finish() })
+}
+
+/// The hashes of pieces whose chunks are all still the ones that they were before.
+pub fn known_pieces(draft: &Draft, old: Option<&Metainfo>, piece_length: u32) -> Vec<Option<[u8; 20]>> {
+    let per_piece = piece_length / CHUNK_SEALED as u32;
+    let chunks = draft.chunk_count();
+    let pieces = chunks.div_ceil(per_piece);
+    let old = old.filter(|old| old.piece_length == piece_length);
+    (0..pieces)
+        .map(|piece| {
+            let is_old = |chunk: u32| matches!(draft.source(chunk), Source::Base) || draft.is_alike(chunk);
+            if per_piece == 1
+                && !is_old(piece)
+                && let Some(hash) = draft.chunks.get(&piece).and_then(|chunk| chunk.placed?.hash)
+            {
+                return Some(hash.sha1);
+            }
+            let old = old?;
+            let index = old.piece(piece)?;
+            let (first, end) = (piece * per_piece, ((piece + 1) * per_piece).min(chunks));
+            let whole = u64::from(old.piece_size(index)) == u64::from(end - first) * CHUNK_SEALED as u64
+                || (end == chunks && old.length == sealed_length(draft.size));
+            let same = whole && (first..end).all(is_old);
+            same.then(|| old.piece_hash(index))
+        })
+        .collect()
 }

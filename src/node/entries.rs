@@ -78,13 +78,19 @@ impl<S: Snapshot> Node<S> {
         let now = self.uptime_ms();
         let Some(torrent) = self.vault.torrents.get_mut(info_hash) else { return };
         torrent.opened = now;
+        let Some(torrent) = self.vault.torrents.get(info_hash) else { return };
         let before = match &torrent.state {
-            // It was here already: what was written anew is not needed.
-            State::Whole => return self.give_up(&extents, length),
+            // It was here already, and who knows how its bytes have fared since: those that were just written count.
+            State::Whole => match self.layout(info_hash) {
+                Some(before) => Some(before),
+                None => return self.give_up(&extents, length),
+            },
             State::Partial(partial) => Some(partial.extents.clone()),
             State::Absent => None,
         };
-        (torrent.state, torrent.damaged, torrent.freed) = (State::Whole, false, false);
+        if let Some(torrent) = self.vault.torrents.get_mut(info_hash) {
+            (torrent.state, torrent.damaged, torrent.freed) = (State::Whole, false, false);
+        }
         if let Some(before) = before {
             self.give_up(&before, length);
         }

@@ -52,6 +52,8 @@ pub struct Files {
     pub(super) sealing_bytes: usize,
     /// A chunk that whoever writes has opened already.
     pub(super) offered: Option<(Needed, Bytes)>,
+    /// Counts what was asked of the disk to compare.
+    pub(super) compared: u64,
     /// Bodies that were opened or published last, the latest first.
     pub(super) recent: VecDeque<(CircleId, View)>,
     /// Writers that wait for them to become fewer.

@@ -143,10 +143,7 @@ impl<S: Snapshot> Node<S> {
         if friends.peek().is_none() {
             State::Unpaired
         } else if friends.any(|circle| self.peers.in_circle(&circle.id).next().is_some()) {
-            match self.safety_status() {
-                Some(safety) if safety.files > 0 || safety.changes => State::OnlyHere,
-                _ => State::Ready,
-            }
+            if self.friends_lack() { State::OnlyHere } else { State::Ready }
         } else {
             State::NoFriendOnline
         }

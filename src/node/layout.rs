@@ -12,72 +12,113 @@ use crate::ledger::values::Extent;
 use crate::wire::metainfo::Metainfo;
 use crate::wire::peer::Bitfield;
 
-/// A longer body is not hashed anew: 16 GiB.
-const ANEW_CHUNKS: usize = 1 << 18;
+/// Nothing longer is hashed anew: 16 GiB.
+const ANEW_MAX: u64 = 16 << 30;
+/// Bytes that are hashed by one request: a multiple of every piece length.
+const AT_ONCE: u64 = 256 << 20;
+/// Torrents whose body before was hashed and that were not laid out yet: of more, some are forgotten.
+const ANEW_KEPT: usize = 8;
 
 /// A body before, by another piece length than its own.
 pub struct Anew {
     before: InfoHash,
-    /// SHA-1 of each piece.
+    piece_length: u32,
+    /// Bytes of it that are hashed in the end.
+    end: u64,
+    /// Bytes that are hashed so far.
+    hashed: u64,
+    /// SHA-1 of each piece of them.
     pieces: Vec<u8>,
+    done: bool,
 }
 
 impl<S: Snapshot> Node<S> {
-    /// True while it waits for the body before to be hashed by this torrent's piece length; a reader does not wait.
+    /// True while it waits for the body before to be hashed by this torrent's piece length; a reader does not wait, nor does
+    /// anything else while one is being hashed.
     pub(super) fn hashes_anew(&mut self, info_hash: &InfoHash, meta: &Metainfo, reader: bool) -> bool {
-        match self.vault.anew.get(info_hash) {
-            Some(known) => return known.is_none() && !reader,
-            None if reader => return false,
-            None => {}
+        if let Some(anew) = self.vault.anew.get(info_hash) {
+            return !anew.done && !reader;
         }
-        let Some((before, old)) = self.body_before(info_hash) else { return false };
-        let whole = self.vault.torrents.get(&before).is_some_and(|before| matches!(before.state, State::Whole));
-        if !whole || old.piece_length == meta.piece_length {
+        if reader || self.stopping.is_some() || self.vault.anew.values().any(|anew| !anew.done) {
             return false;
         }
-        let chunks = self.layout(&before).and_then(|extents| {
-            let lengths = (0..old.length.min(meta.length)).step_by(CHUNK_SEALED);
-            let chunk = |from: u64| {
-                let length = (CHUNK_SEALED as u64).min(old.length - from);
-                segments(&extents, from, length)?.first().copied()
-            };
-            lengths.map(chunk).collect::<Option<Vec<Segment>>>()
-        });
-        let Some(chunks) = chunks.filter(|chunks| chunks.len() <= ANEW_CHUNKS) else { return false };
-        self.vault.anew.insert(*info_hash, None);
-        let request = DiskRequest::Hash { chunks, piece_length: meta.piece_length, known: Vec::new() };
-        self.ask(Asked::Anew(*info_hash, before), request);
-        true
+        let Some((before, old)) = self.body_before(info_hash) else { return false };
+        let end = old.length.min(meta.length);
+        if !self.is_all_here(&before) || old.piece_length == meta.piece_length || end > ANEW_MAX {
+            return false;
+        }
+        if self.vault.anew.len() >= ANEW_KEPT {
+            self.vault.anew.pop_first();
+        }
+        let piece_length = meta.piece_length;
+        let anew = Anew { before, piece_length, end, hashed: 0, pieces: Vec::new(), done: false };
+        self.vault.anew.insert(*info_hash, anew);
+        self.hash_on(info_hash)
     }
 
-    /// The disk hashed the body before a torrent.
-    pub(super) fn hashed_anew(&mut self, info_hash: InfoHash, before: InfoHash, result: Result<Hashed, DiskError>) {
-        let pieces = match result {
-            Ok(hashed) => hashed.pieces,
-            Err(error) => {
-                log::warn!("a body before could not be hashed, so all of the new one is fetched: {error}");
-                Vec::new()
-            }
+    /// Has the next bytes of the body before hashed. False where that is over.
+    fn hash_on(&mut self, info_hash: &InfoHash) -> bool {
+        let Some(anew) = self.vault.anew.get(info_hash) else { return false };
+        let (from, to) = (anew.hashed, anew.end.min(anew.hashed + AT_ONCE));
+        let chunks = || {
+            let extents = self.layout(&anew.before).filter(|_| self.is_all_here(&anew.before))?;
+            let chunk = |at: u64| segments(&extents, at, (CHUNK_SEALED as u64).min(to - at))?.first().copied();
+            (from..to).step_by(CHUNK_SEALED).map(chunk).collect::<Option<Vec<Segment>>>()
         };
-        // A cache may lay it out only at its next planning. Of those that were never laid out none is left for long.
-        self.vault.anew.retain(|_, known| known.is_none());
-        self.vault.anew.insert(info_hash, Some(Anew { before, pieces }));
-        self.activate(info_hash, false);
+        let chunks = chunks().filter(|chunks| !chunks.is_empty() && self.stopping.is_none());
+        let piece_length = anew.piece_length;
+        match chunks {
+            Some(chunks) => {
+                self.ask(Asked::Anew(*info_hash), DiskRequest::Hash { chunks, piece_length, known: Vec::new() });
+                true
+            }
+            None => {
+                self.vault.anew.entry(*info_hash).and_modify(|anew| anew.done = true);
+                false
+            }
+        }
+    }
+
+    /// The disk hashed some of the body before a torrent.
+    pub(super) fn hashed_anew(&mut self, info_hash: InfoHash, result: Result<Hashed, DiskError>) {
+        let Some(anew) = self.vault.anew.get_mut(&info_hash) else { return };
+        match result {
+            Ok(hashed) => {
+                anew.hashed = anew.end.min(anew.hashed + AT_ONCE);
+                anew.pieces.extend(hashed.pieces);
+            }
+            Err(error) => {
+                log::warn!("a body before could not be hashed, so that more of the new one is fetched: {error}");
+                anew.end = anew.hashed;
+            }
+        }
+        if !self.hash_on(&info_hash) {
+            // A cache may lay it out only at its next planning.
+            self.activate(info_hash, false);
+        }
+    }
+
+    fn is_all_here(&self, info_hash: &InfoHash) -> bool {
+        self.vault.torrents.get(info_hash).is_some_and(|torrent| matches!(torrent.state, State::Whole))
     }
 
     /// Takes room for a torrent; pieces that the body before has alike are referred to.
     pub(super) fn lay_out(&mut self, info_hash: &InfoHash, meta: &Metainfo) {
         let before = self.body_before(info_hash).and_then(|(before, old)| Some((before, self.layout(&before)?, old)));
-        let anew = self.vault.anew.remove(info_hash).flatten();
+        let anew = self.vault.anew.remove(info_hash);
         let is_same = |piece: PieceIndex| {
             let Some((before, _, old)) = &before else { return false };
-            let hash = meta.piece_hash(piece);
+            let (hash, size) = (meta.piece_hash(piece), meta.piece_size(piece));
             if old.piece_length == meta.piece_length {
-                return old.piece(piece.0).is_some_and(|p| old.piece_hash(p) == hash) && self.has_piece(before, piece);
+                let same = |p: PieceIndex| old.piece_hash(p) == hash && old.piece_size(p) == size;
+                return old.piece(piece.0).is_some_and(same) && self.has_piece(before, piece);
             }
-            let anew = anew.as_ref().filter(|anew| anew.before == *before);
-            let here = self.vault.torrents.get(before).is_some_and(|before| matches!(before.state, State::Whole));
-            here && anew.and_then(|anew| anew.pieces.chunks_exact(20).nth(piece.0 as usize)) == Some(&hash[..])
+            let anew = anew.as_ref().filter(|anew| anew.before == *before && self.is_all_here(before));
+            anew.is_some_and(|anew| {
+                let from = u64::from(piece.0) * u64::from(anew.piece_length);
+                let whole = anew.hashed.saturating_sub(from).min(anew.piece_length.into()) == u64::from(size);
+                whole && anew.pieces.chunks_exact(20).nth(piece.0 as usize) == Some(&hash[..])
+            })
         };
         let pieces = (0..meta.piece_count()).filter_map(|piece| meta.piece(piece));
         let same: Vec<PieceIndex> = pieces.filter(|piece| is_same(*piece)).collect();

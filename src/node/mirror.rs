@@ -217,7 +217,9 @@ impl<S: Snapshot> Node<S> {
     pub fn space(&mut self, now: crate::base::Now, total: u64, free: u64) {
         self.now = now;
         if total > 0 {
-            let written = self.vault.cache.used().saturating_sub(self.unwritten());
+            // Versions share what they have alike, which is on the disk once.
+            let taken = self.vault.cache.used().min(self.vault.shares.units() * UNIT as u64);
+            let written = taken.saturating_sub(self.unwritten());
             self.vault.cache.allow(now.instant, room(total, free, written));
             self.vault.kept.disk(total);
         }

@@ -186,8 +186,8 @@ enum Asked {
     Chunk(files::DraftKey, u32, u64),
     Fill(files::DraftKey, u32),
     Hash(files::DraftKey, u64),
-    Compare(files::DraftKey, u64),
-    Anew(InfoHash, InfoHash),
+    Compare(files::DraftKey, u64, u64),
+    Anew(InfoHash),
     Punch,
     Measure,
     Verify(Box<care::Doubted>),
@@ -550,8 +550,10 @@ impl<S: Snapshot> Node<S> {
             (Asked::Chunk(key, chunk, number), Done::Sealed(result)) => self.chunk_sealed(key, chunk, number, result),
             (Asked::Fill(key, chunk), Done::Unsealed(result)) => self.chunk_filled(key, chunk, result),
             (Asked::Hash(key, number), Done::Hashed(result)) => self.draft_hashed(key, number, result),
-            (Asked::Compare(key, number), Done::Compared(same)) => self.draft_compared(key, number, &same),
-            (Asked::Anew(info_hash, before), Done::Hashed(result)) => self.hashed_anew(info_hash, before, result),
+            (Asked::Compare(key, number, request), Done::Compared(same)) => {
+                self.draft_compared(key, number, request, &same);
+            }
+            (Asked::Anew(info_hash), Done::Hashed(result)) => self.hashed_anew(info_hash, result),
             (Asked::Punch, Done::Punched(_)) => {}
             (Asked::Measure, Done::Measured(measured)) => self.measured(measured),
             (Asked::Verify(doubted), Done::Hashed(result)) => self.verified(&doubted, &result),

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::alike::{hashed_chunks, known_pieces};
 use super::draft::{Draft, Placed, Publishing, Source, View};
 use super::files::DraftKey;
 use super::io::{Answer, DiskError, DiskRequest, Hashed, OpError, Segment};
@@ -12,7 +13,6 @@ use crate::base::{CircleId, EpochId, InfoHash, Location, RecordHash, Snapshot, T
 use crate::ledger::keys;
 use crate::ledger::values::{DraftEntry, Extent, Value as _};
 use crate::seal::chunk::sealed_length;
-use crate::seal::piece::TagsHash;
 use crate::tree::Seen;
 use crate::wire::metainfo::{Metainfo, piece_length_for};
 use crate::wire::record::{
@@ -169,8 +169,13 @@ impl<S: Snapshot> Node<S> {
         if self.look_for_alike(key) {
             return;
         }
-        self.forget_alike(&key);
+        if self.alike_is_gone(&key) {
+            self.forget_alike(&key);
+        }
         let Some(places) = self.places(&key) else {
+            if self.forget_alike(&key) {
+                return self.hash_draft(key);
+            }
             // Part of the base is at friends only: it is fetched, and this is tried again after the quiet time.
             self.fetch_base(key);
             return;
@@ -239,7 +244,8 @@ impl<S: Snapshot> Node<S> {
                 return self.publishing_failed(&key, &error.into());
             }
         };
-        if self.forget_alike(&key) {
+        if self.alike_is_gone(&key) {
+            self.forget_alike(&key);
             return self.hash_draft(key);
         }
         let Some(places) = self.places(&key) else { return self.fetch_base(key) };
@@ -661,45 +667,4 @@ impl<S: Snapshot> Node<S> {
 /// A 32-bit number of a stored draft's line.
 fn word(line: &[u8], at: usize) -> u32 {
     u32::from_be_bytes(line[at * 4..at * 4 + 4].try_into().expect("a line has five words of four bytes"))
-}
-
-/// The hashes of a file whose chunks are its pieces, where all were hashed as they were sealed.
-fn hashed_chunks(draft: &Draft, piece_length: u32) -> Option<Hashed> {
-    if piece_length as usize != CHUNK_SEALED || draft.base_size > 0 || draft.likeness().is_some() {
-        return None;
-    }
-    let mut pieces = Vec::with_capacity(draft.chunk_count() as usize * 20);
-    let mut tags = TagsHash::default();
-    for chunk in 0..draft.chunk_count() {
-        let hash = draft.chunks.get(&chunk)?.placed?.hash?;
-        pieces.extend_from_slice(&hash.sha1);
-        tags.update(&hash.tag);
-    }
-    Some(Hashed { pieces, tags: tags.finish() })
-}
-
-/// The hashes of pieces whose chunks are all still the ones that they were before.
-fn known_pieces(draft: &Draft, old: Option<&Metainfo>, piece_length: u32) -> Vec<Option<[u8; 20]>> {
-    let per_piece = piece_length / CHUNK_SEALED as u32;
-    let chunks = draft.chunk_count();
-    let pieces = chunks.div_ceil(per_piece);
-    let old = old.filter(|old| old.piece_length == piece_length);
-    (0..pieces)
-        .map(|piece| {
-            let is_old = |chunk: u32| matches!(draft.source(chunk), Source::Base) || draft.is_alike(chunk);
-            if per_piece == 1
-                && !is_old(piece)
-                && let Some(hash) = draft.chunks.get(&piece).and_then(|chunk| chunk.placed?.hash)
-            {
-                return Some(hash.sha1);
-            }
-            let old = old?;
-            let index = old.piece(piece)?;
-            let (first, end) = (piece * per_piece, ((piece + 1) * per_piece).min(chunks));
-            let whole = u64::from(old.piece_size(index)) == u64::from(end - first) * CHUNK_SEALED as u64
-                || (end == chunks && old.length == sealed_length(draft.size));
-            let same = whole && (first..end).all(is_old);
-            same.then(|| old.piece_hash(index))
-        })
-        .collect()
 }

@@ -29,6 +29,8 @@ pub struct Safety {
     look_at: Option<Instant>,
     walk: Option<Walk>,
     told: Option<SafetyStatus>,
+    /// Some of it is of a circle with friends.
+    friends_lack: bool,
 }
 
 /// What somebody told who is not connected now.
@@ -42,6 +44,7 @@ struct Away {
 struct Walk {
     last: Option<InfoHash>,
     found: SafetyStatus,
+    friends_lack: bool,
     /// Something changed meanwhile.
     stale: bool,
 }
@@ -89,9 +92,11 @@ impl<S: Snapshot> Node<S> {
         let mut walk = self.safety.walk.take().unwrap_or_default();
         let from = walk.last.map_or(Bound::Unbounded, Bound::Excluded);
         let (mut last, mut looked) = (None, 0);
+        let shared: Vec<CircleId> = self.friends_circles().map(|circle| circle.id).collect();
         for (info_hash, torrent) in self.vault.torrents.range((from, Bound::Unbounded)).take(AT_ONCE) {
             (last, looked) = (Some(*info_hash), looked + 1);
             if self.is_only_here(info_hash, torrent) {
+                walk.friends_lack |= shared.contains(&torrent.circle);
                 walk.found.files += 1;
                 walk.found.bytes += torrent.length;
             }
@@ -103,8 +108,14 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         walk.found.changes = self.circles.values().any(|circle| self.wrote_alone(circle));
+        walk.friends_lack |= self.friends_circles().any(|circle| self.wrote_alone(circle));
         self.safety.look_at = walk.stale.then(|| now + LOOK);
-        self.safety.told = Some(walk.found);
+        (self.safety.told, self.safety.friends_lack) = (Some(walk.found), walk.friends_lack);
+    }
+
+    /// True where something of what friends share is only here. Nobody else is to have what is in the owner's own circle.
+    pub(super) fn friends_lack(&self) -> bool {
+        self.safety.friends_lack && !self.is_locked()
     }
 
     /// What is only here; `None` before it was counted.

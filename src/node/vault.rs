@@ -58,8 +58,8 @@ pub struct Vault {
     pub(super) loading: Option<BTreeMap<InfoHash, u64>>,
     /// Counts torrents whose keep time was over, or for which there was no room.
     pub(super) collected: u64,
-    /// Torrents for which the body before is hashed by another piece length, and those hashes once they are known.
-    pub(super) anew: BTreeMap<InfoHash, Option<Anew>>,
+    /// Torrents for which the body before is, or was, hashed by another piece length.
+    pub(super) anew: BTreeMap<InfoHash, Anew>,
     /// Counts chunks that were published and are another body's.
     pub(super) alike: u64,
     /// When it is looked at what may go.
