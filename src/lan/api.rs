@@ -2,8 +2,9 @@
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`, `/v1/check`, `/v1/import-progress`; `POST /v1/check/start`,
-//! `/v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`,
-//! `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/import-disk`, `/v1/leave-disk`, `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`, `/v1/unmount`,
+//! `/v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/sheet`, `/v1/recover`, `/v1/guest`,
+//! `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/import-disk`, `/v1/leave-disk`,
+//! `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`, `/v1/unmount`,
 //! `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
 //! where there is one.
 
@@ -16,8 +17,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 pub use self::answers::{
-    ApiError, CertificateAnswer, CircleAnswer, ErrorAnswer, InviteAnswer, Outcome, RestoredAnswer, TorrentAnswer,
-    outcome, render,
+    ApiError, CertificateAnswer, CircleAnswer, ErrorAnswer, InviteAnswer, Outcome, RestoredAnswer, SheetAnswer,
+    TorrentAnswer, outcome, render,
 };
 use crate::base::TransportKey;
 use crate::seal::state::Passphrase;
@@ -27,6 +28,10 @@ use crate::wire::statement::{Role, check_label};
 pub const BODY_MAX: usize = 65_536;
 /// Bytes of an invite's text.
 pub const INVITE_MAX: usize = 4_096;
+/// Bytes of a recovery sheet, as words or as its line.
+pub const SHEET_MAX: usize = 4_096;
+/// Hosts that are named beside one.
+pub const SHEET_HOSTS: usize = 16;
 /// Longest time that an invite is open, in minutes: a week.
 pub const INVITE_MINUTES_MAX: u32 = 10_080;
 /// Time that an invite is open unless said otherwise, in minutes.
@@ -76,6 +81,15 @@ pub enum Call {
         circle: Option<String>,
         /// The member's name or the start of its device id in hex.
         member: String,
+    },
+    /// Prints a recovery sheet, see [`crate::node::io::Op::PrintSheet`]. Answered by [`Outcome::Sheet`].
+    PrintSheet,
+    /// Takes the place of a recovery sheet. Answered by [`Outcome::Recovered`].
+    Recover {
+        /// Its twelve words, or its line; at most [`SHEET_MAX`] bytes.
+        sheet: Zeroizing<String>,
+        /// Where somebody of the circle may be, as `HOST` or `HOST:PORT`; at most [`SHEET_HOSTS`].
+        at: Vec<String>,
     },
     /// Leaves a circle; what is here stays. Answered by [`Outcome::Done`].
     Leave {
@@ -197,6 +211,8 @@ impl Call {
             Call::Join { .. } => ("POST", "/v1/join"),
             Call::Found { .. } => ("POST", "/v1/found"),
             Call::Remove { .. } => ("POST", "/v1/remove"),
+            Call::PrintSheet => ("POST", "/v1/sheet"),
+            Call::Recover { .. } => ("POST", "/v1/recover"),
             Call::Leave { .. } => ("POST", "/v1/leave"),
             Call::Guest { .. } => ("POST", "/v1/guest"),
             Call::ExportTorrent { .. } => ("POST", "/v1/export-torrent"),
@@ -227,6 +243,7 @@ impl Call {
             | Call::Transfers
             | Call::Check
             | Call::Imported
+            | Call::PrintSheet
             | Call::Unmount
             | Call::Lock
             | Call::Stop => None,
@@ -236,6 +253,7 @@ impl Call {
             }
             Call::Join { invite } => Some(json!({ "invite": invite })),
             Call::Found { name } => Some(json!({ "name": name })),
+            Call::Recover { sheet, at } => Some(json!({ "sheet": sheet.as_str(), "at": at })),
             Call::Remove { circle, member } => Some(json!({ "circle": circle, "member": member })),
             Call::Leave { circle } => Some(json!({ "circle": circle })),
             Call::Guest { circle, name, key } => Some(json!({ "circle": circle, "name": name, "key": key.hex() })),
@@ -262,9 +280,9 @@ impl Call {
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" | "check" | "import-progress" => Some("GET"),
-        "check/start" | "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "versions"
-        | "restore" | "held" | "import" | "import-disk" | "leave-disk" | "pin" | "free" | "password" | "press"
-        | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
+        "check/start" | "invite" | "join" | "sheet" | "recover" | "found" | "remove" | "leave" | "guest"
+        | "export-torrent" | "versions" | "restore" | "held" | "import" | "import-disk" | "leave-disk" | "pin"
+        | "free" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -294,6 +312,8 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             check_name("the circle's name", &name)?;
             Ok(Call::Found { name })
         }
+        "sheet" => nothing(body).map(|()| Call::PrintSheet),
+        "recover" => recover(body),
         "remove" => remove(body),
         "leave" => {
             let LeaveBody { circle } = parse(body)?;
@@ -396,6 +416,14 @@ struct InviteBody {
 #[serde(deny_unknown_fields)]
 struct JoinBody {
     invite: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecoverBody {
+    sheet: String,
+    #[serde(default)]
+    at: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -535,6 +563,18 @@ fn join(body: &[u8]) -> Result<Call, ApiError> {
         return Err(ApiError::bad(format!("the invite has {} bytes, the limit is {INVITE_MAX}", invite.len())));
     }
     Ok(Call::Join { invite: invite.to_owned() })
+}
+
+fn recover(body: &[u8]) -> Result<Call, ApiError> {
+    let RecoverBody { sheet, at } = parse(body)?;
+    let sheet = Zeroizing::new(sheet);
+    if sheet.len() > SHEET_MAX {
+        return Err(ApiError::bad(format!("the recovery sheet has {} bytes, the limit is {SHEET_MAX}", sheet.len())));
+    }
+    if at.len() > SHEET_HOSTS || at.iter().any(|host| host.is_empty() || host.len() > HOST_MAX) {
+        return Err(ApiError::bad(format!("name up to {SHEET_HOSTS} hosts, each of up to {HOST_MAX} bytes")));
+    }
+    Ok(Call::Recover { sheet, at })
 }
 
 fn remove(body: &[u8]) -> Result<Call, ApiError> {

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use core::net::{IpAddr, SocketAddr};
 use tokio::sync::Notify;
 
 use crate::lan::api::{self, ApiError, Call, Outcome};
 use crate::node::io::Op;
 use crate::node::status::State;
+use crate::os::cli::config::DEFAULT_PORT;
 use crate::os::core::Core;
 use crate::os::http::Answering;
 #[cfg(feature = "lan")]
@@ -17,7 +19,7 @@ use crate::os::http::DavSite;
 use crate::os::locking::Locking;
 #[cfg(feature = "mount")]
 use crate::os::mounted::{self, Mounted};
-use crate::os::run::{RunError, entropy};
+use crate::os::run::{self, RunError, entropy};
 use crate::seal::state::Passphrase;
 
 /// The API's calls, carried out by the node.
@@ -66,6 +68,8 @@ impl Api {
                 }
                 Call::Join { invite } => Op::Join { invite, entropy: entropy()? },
                 Call::Found { name } => Op::Found { name, entropy: entropy()? },
+                Call::PrintSheet => Op::PrintSheet { secret: run::entropy().map_err(no_entropy)? },
+                Call::Recover { sheet, at } => Op::Recover { sheet, at: resolve(&at).await? },
                 Call::Guest { circle, name, key } => Op::Guest { circle, name, key },
                 Call::ExportTorrent { path, announce } => {
                     let file = self.core.read(|node| node.export_torrent(&path, announce.as_deref()));
@@ -214,6 +218,29 @@ impl Api {
         Err(ApiError::new(409, "this build has no mount"))
     }
 }
+
+/// The addresses of hosts, `HOST` or `HOST:PORT`, within a bounded time.
+pub(super) async fn resolve(hosts: &[String]) -> Result<Vec<SocketAddr>, ApiError> {
+    let mut found = Vec::new();
+    for host in hosts {
+        let host = host.trim();
+        let literal = host.parse().map(|ip: IpAddr| SocketAddr::new(ip, DEFAULT_PORT)).or_else(|_| host.parse());
+        if let Ok(address) = literal {
+            found.push(address);
+            continue;
+        }
+        let named = if host.contains(':') { host.to_owned() } else { format!("{host}:{DEFAULT_PORT}") };
+        match tokio::time::timeout(LOOKUP_TIME, tokio::net::lookup_host(named)).await {
+            Ok(Ok(addresses)) => found.extend(addresses),
+            Ok(Err(error)) => return Err(ApiError::bad(format!("{host} is not known by that name: {error}"))),
+            Err(_) => return Err(ApiError::bad(format!("nobody told in time which address {host} has"))),
+        }
+    }
+    Ok(found)
+}
+
+/// Time to find a host by its name.
+const LOOKUP_TIME: Duration = Duration::from_secs(10);
 
 #[cfg(feature = "lan")]
 const WITH_PAGE: &str = "start it with --page, as in `dustfs node --page 0.0.0.0:8080`";

@@ -378,6 +378,7 @@ impl Core {
                 (Some(net), Action::Dial { ticket, address, protocol, expect }) => {
                     net.dial(ticket, address, protocol, expect);
                 }
+                (Some(net), Action::DialSheet { ticket, address, key }) => net.dial_sheet(ticket, address, key),
                 (Some(net), Action::Send { conn, channel, head, body }) => net.send(conn, channel, head, body),
                 (Some(net), Action::Close { conn, why }) => net.close(conn, why),
                 (Some(net), Action::Trust(trust)) => net.trust(trust),

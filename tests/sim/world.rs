@@ -573,6 +573,7 @@ impl World {
                 self.fresh_ticket(at, ticket, "a dial");
                 self.dial(at, ticket, address, protocol, expect);
             }
+            Action::DialSheet { .. } => self.broken("nobody here has a recovery sheet"),
             Action::Send { conn, channel, head, body } => {
                 let payload = if body.is_empty() { head } else { Bytes::from([head, body].concat()) };
                 self.check_sent(at, conn, channel, &payload);

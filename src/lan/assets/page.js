@@ -125,7 +125,7 @@
     get('state').textContent = shown[1];
     showPairing(told.pairing);
     showTools();
-    if (tab === 'box') { showBox(told); showPassphrase(told); }
+    if (tab === 'box') { showBox(told); showPassphrase(told); showSheet(told); }
     if (tab === 'friends') { showCircles(told); }
   }
 
@@ -294,7 +294,7 @@
     var list = clear(get('people'));
     friends.forEach(function (friend) {
       if (friend.removed) { return; }
-      var seen = friend.online ? 'online' :
+      var seen = friend.sheet ? 'on paper' : friend.online ? 'online' :
         friend.last_seen_s === null ? 'not seen since the start' : 'seen ' + time(friend.last_seen_s) + ' ago';
       var holds = friend.holds_torrents === null ? '' :
         friend.holds_torrents === friend.all_torrents ? 'holds everything, ' :
@@ -303,8 +303,13 @@
         make('b', '', friend.name),
         make('span', 'quiet', friend.role + ' of ' + friend.circle + ', ' + seen),
         make('br'),
-        make('span', 'quiet', holds + size(friend.downloaded) + ' came, ' + size(friend.uploaded) + ' went'));
-      add(list, add(make('li', 'row'), make('span', friend.online ? 'spot on' : 'spot'), text));
+        make('span', 'quiet', friend.sheet ? 'Whoever has it can read everything.' :
+          holds + size(friend.downloaded) + ' came, ' + size(friend.uploaded) + ' went'));
+      var item = add(make('li', 'row'), make('span', friend.online ? 'spot on' : 'spot'), text);
+      if (friend.sheet && keeps(friend.circle)) {
+        add(item, button('It is lost', 'danger', function () { removeMember(friend.circle, friend.name); }));
+      }
+      add(list, item);
     });
     if (!list.firstChild) { add(list, make('li', 'empty', 'No friends yet: invite one, or join one.')); }
   }
@@ -400,6 +405,87 @@
       refresh();
     });
   };
+
+  // --- the recovery sheet
+
+  function keeps(circle) {
+    return status && status.circles.some(function (held) { return held.name === circle && held.role === 'keeper' && !held.left; });
+  }
+
+  function removeMember(circle, name) {
+    if (!confirm('Remove \u201c' + name + '\u201d from ' + circle + ' for good?')) { return; }
+    request('POST', '/v1/remove', { circle: circle, member: name }, function (wrong) {
+      notice(wrong || '\u201c' + name + '\u201d is removed.');
+      refresh();
+    });
+  }
+
+  function showSheet(told) {
+    var has = told.circles.filter(function (circle) { return circle.sheet; });
+    var lacks = told.circles.filter(function (circle) { return circle.lacks_sheet; });
+    var names = function (circles) { return circles.map(function (circle) { return circle.name; }).join(', '); };
+    var words = 'By a recovery sheet, which is twelve words on paper, a new box takes the place of this one, as long as a friend or a cache has the files. ';
+    if (has.length) { words += 'There is one for ' + names(has) + ': \u201c' + has[0].sheet + '\u201d. Another one makes it worthless. '; }
+    if (lacks.length) { words += 'There is none for ' + names(lacks) + '.'; }
+    get('sheet-words').textContent = words;
+    get('sheet').hidden = !has.length && !lacks.length;
+    get('sheet').textContent = has.length ? 'Make another one' : 'Make a recovery sheet';
+  }
+
+  get('sheet').onclick = function () {
+    if (status.circles.some(function (circle) { return circle.sheet; }) &&
+      !confirm('The sheet that you have is worthless once another is made. Make another?')) { return; }
+    get('sheet').disabled = true;
+    request('POST', '/v1/sheet', null, function (wrong, answer) {
+      get('sheet').disabled = false;
+      if (wrong) { return notice(wrong); }
+      get('paper-name').textContent = answer.name + ', for ' + answer.circles.join(', ');
+      var list = clear(get('paper-words'));
+      answer.words.split(' ').forEach(function (word) { add(list, make('li', '', word)); });
+      drawCode(get('paper-qr'), answer.qr);
+      get('paper-text').textContent = answer.text;
+      get('paper-at').textContent = answer.addresses.length ? 'They are at ' + answer.addresses.join(', ') + ' now.' : '';
+      get('paper-alone').textContent = answer.alone.length ? 'It does not bring back ' + answer.alone.join(', ') + ': nobody else has it.' : '';
+      get('paper').hidden = false;
+      refresh();
+    });
+  };
+
+  get('paper-print').onclick = function () { window.print(); };
+
+  get('paper-close').onclick = function () {
+    // It is shown once: nothing of it stays on the page.
+    ['paper-name', 'paper-words', 'paper-text', 'paper-at', 'paper-alone'].forEach(function (id) { clear(get(id)); });
+    get('paper-qr').width = 1;
+    get('paper').hidden = true;
+  };
+
+  get('recover').onclick = function () {
+    var at = get('recover-at').value.trim();
+    get('recover').disabled = true;
+    get('recover').textContent = 'Asking';
+    request('POST', '/v1/recover', { sheet: get('recover-text').value, at: at ? [at] : [] }, function (wrong, answer) {
+      get('recover').disabled = false;
+      get('recover').textContent = 'Take its place';
+      if (wrong) { return notice(wrong); }
+      get('recover-text').value = '';
+      showRecovered(answer);
+      refresh();
+    });
+  };
+
+  function showRecovered(answer) {
+    var list = clear(get('recovered'));
+    answer.circles.forEach(function (circle) {
+      var item = make('li', '', 'This box keeps ' + circle.name + ' now, and fetches what friends have. ');
+      if (circle.printed_by) {
+        add(item, button('Remove the lost box \u201c' + circle.printed_by + '\u201d', 'danger', function () { removeMember(circle.name, circle.printed_by); }));
+      }
+      add(list, item);
+    });
+    if (answer.missing) { add(list, make('li', '', answer.missing + ' more circles of the sheet are with nobody who was asked.')); }
+    add(list, make('li', '', 'The sheet is used up: destroy it, and make another one.'));
+  }
 
   // --- files
 

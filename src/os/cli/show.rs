@@ -61,6 +61,9 @@ pub fn status(status: &Status) -> String {
         for fork in &circle.forks {
             let _ = writeln!(text, "\nfork in {name}: {}", printable(fork));
         }
+        if circle.lacks_sheet {
+            let _ = writeln!(text, "\nno recovery sheet for {name}: `dustfs sheet --print` makes one");
+        }
         if circle.conflicts > 0 {
             let _ = writeln!(text, "\nconflicts in {name}: {} files show a second version", circle.conflicts);
         }
@@ -160,6 +163,7 @@ pub fn friends(friends: &[Friend]) -> String {
     for friend in friends {
         let state = match (friend.removed, friend.online) {
             (true, _) => "removed",
+            _ if friend.sheet => "on paper",
             (false, true) => "online",
             (false, false) => "offline",
         };
@@ -565,6 +569,7 @@ mod tests {
             downloaded: 1 << 20,
             last_seen_s: Some(3),
             removed: false,
+            sheet: false,
             holds_torrents: Some(1),
             all_torrents: 2,
         };
@@ -592,6 +597,8 @@ mod tests {
             epoch_number: 2,
             forks: vec!["bob signed two commits 7".into()],
             conflicts: 4,
+            sheet: None,
+            lacks_sheet: true,
         };
         let text = status(&Status {
             name: "attic".into(),
