@@ -154,7 +154,6 @@ fn look_at(mount: Mount, answered: &[String]) -> Option<Seen> {
     if !space.flags().contains(FsFlags::ST_RDONLY) {
         return None;
     }
-    let used = u64::from(space.blocks()).saturating_sub(u64::from(space.blocks_free()));
     let mut begin = Vec::new();
     let read = File::open(&mount.device).and_then(|device| device.take(volume::BEGIN).read_to_end(&mut begin));
     let volume = read.ok().and_then(|_| Volume::read(&begin));
@@ -166,10 +165,15 @@ fn look_at(mount: Mount, answered: &[String]) -> Option<Seen> {
         path,
         name,
         kind: mount.kind,
-        used_bytes: used.saturating_mul(u64::from(space.fragment_size())),
+        used_bytes: product(space.blocks().saturating_sub(space.blocks_free()), space.fragment_size()),
         answered: answered.contains(&id),
     };
     Some(Seen { disk, id })
+}
+
+/// Of the kernel's numbers, which are shorter on machines of 32 bits.
+fn product(blocks: impl Into<u64>, size: impl Into<u64>) -> u64 {
+    blocks.into().saturating_mul(size.into())
 }
 
 /// How often is looked for disks.
