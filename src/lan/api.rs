@@ -3,7 +3,8 @@
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`, `/v1/check`, `/v1/import-progress`; `POST /v1/check/start`,
 //! `/v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/sheet`, `/v1/recover`, `/v1/guest`,
-//! `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`, `/v1/unmount`,
+//! `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/import-disk`, `/v1/leave-disk`,
+//! `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`, `/v1/unmount`,
 //! `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
 //! where there is one.
 
@@ -140,6 +141,17 @@ pub enum Call {
         /// In the tree, as `Home/photos`; `None` is a directory of the same name in the owner's own circle.
         into: Option<String>,
     },
+    /// Brings a disk of its owner's into the tree, to a directory of its name in the owner's own circle. Answered by
+    /// [`Outcome::Import`] when it has begun; it goes on by itself.
+    ImportDisk {
+        /// Where it can be read, as [`crate::node::status::OwnersDisk::path`] has it.
+        path: String,
+    },
+    /// A disk of its owner's is left as it is, and not offered again. Answered by [`Outcome::Done`].
+    LeaveDisk {
+        /// Where it can be read, as [`crate::node::status::OwnersDisk::path`] has it.
+        path: String,
+    },
     /// How the import gets on, or how the last one went. Answered by [`Outcome::Import`].
     Imported,
     /// Pins what is at a path, or takes its pin away, see [`crate::node::io::Op::Pin`]. Answered by [`Outcome::Done`].
@@ -209,6 +221,8 @@ impl Call {
             Call::Held { .. } => ("POST", "/v1/held"),
             Call::Import { .. } => ("POST", "/v1/import"),
             Call::Imported => ("GET", "/v1/import-progress"),
+            Call::ImportDisk { .. } => ("POST", "/v1/import-disk"),
+            Call::LeaveDisk { .. } => ("POST", "/v1/leave-disk"),
             Call::Pin { .. } => ("POST", "/v1/pin"),
             Call::Free { .. } => ("POST", "/v1/free"),
             Call::Password { .. } => ("POST", "/v1/password"),
@@ -244,7 +258,9 @@ impl Call {
             Call::Leave { circle } => Some(json!({ "circle": circle })),
             Call::Guest { circle, name, key } => Some(json!({ "circle": circle, "name": name, "key": key.hex() })),
             Call::ExportTorrent { path, announce } => Some(json!({ "path": path, "announce": announce })),
-            Call::Versions { path } | Call::Free { path } => Some(json!({ "path": path })),
+            Call::Versions { path } | Call::Free { path } | Call::ImportDisk { path } | Call::LeaveDisk { path } => {
+                Some(json!({ "path": path }))
+            }
             Call::Pin { path, pinned } => Some(json!({ "path": path, "pinned": pinned })),
             Call::Restore { path, version, to } => Some(json!({ "path": path, "version": version, "to": to })),
             Call::Held { id, undo } => Some(json!({ "id": id, "undo": undo })),
@@ -265,8 +281,8 @@ pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" | "check" | "import-progress" => Some("GET"),
         "check/start" | "invite" | "join" | "sheet" | "recover" | "found" | "remove" | "leave" | "guest"
-        | "export-torrent" | "versions" | "restore" | "held" | "import" | "pin" | "free" | "password" | "press"
-        | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
+        | "export-torrent" | "versions" | "restore" | "held" | "import" | "import-disk" | "leave-disk" | "pin"
+        | "free" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -341,6 +357,16 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
                 true => Ok(Call::Import { from, into }),
                 false => Err(ApiError::bad("the directory to import is named by its absolute path")),
             }
+        }
+        "import-disk" => {
+            let PathBody { path } = parse(body)?;
+            check_path(&path)?;
+            Ok(Call::ImportDisk { path })
+        }
+        "leave-disk" => {
+            let PathBody { path } = parse(body)?;
+            check_path(&path)?;
+            Ok(Call::LeaveDisk { path })
         }
         "import-progress" => nothing(body).map(|()| Call::Imported),
         "password" => {

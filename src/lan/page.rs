@@ -323,6 +323,9 @@ pub fn call(method: &str, target: &str, body: &[u8]) -> Result<Call, ApiError> {
         | Call::Versions { .. }
         | Call::Restore { .. }
         | Call::Held { .. }
+        | Call::ImportDisk { .. }
+        | Call::LeaveDisk { .. }
+        | Call::Imported
         | Call::Pin { .. }
         | Call::Free { .. }
         | Call::Remove { .. }

@@ -19,8 +19,10 @@ use crate::wire::record::{Content, PublicInfo, TorrentRef};
 
 /// Chunks of its own that a draft has at least, to be compared with anything: 128 KiB.
 const CHUNKS_MIN: usize = 2;
-/// Bodies that a draft is compared with at most.
+/// Bodies that a draft is compared with at most, and chunks of its own for each of them, if there are more than two: to look at
+/// others costs a few reads of a disk that may be slow.
 const CANDIDATES: usize = 32;
+const CHUNKS_EACH: usize = 16;
 /// Bodies that were opened or published last, and so may be saved anew.
 const RECENT: usize = 64;
 /// A directory with more entries is not looked through.
@@ -99,12 +101,14 @@ impl<S: Snapshot> Node<S> {
         if matches!(draft.alike, Alike::Known(known, _) if known == number) {
             return false;
         }
+        let own = draft.chunks.iter().filter(|(_, chunk)| chunk.placed.is_some());
+        let own: Vec<u32> = own.map(|(chunk, _)| *chunk).collect();
         let (mut pairs, mut sampled) = (Vec::new(), Vec::new());
         for view in self.candidates(&key, draft, |view| self.is_whole(view)) {
             let mut find = self.chunk_finder(&key.circle, &view);
-            let samples = samples(draft, &view).into_iter();
+            let end = own.partition_point(|chunk| *chunk < chunk_count(view.body.size));
             let found: Vec<Pair> =
-                samples.filter_map(|chunk| self.pair(&key, draft, &view, &mut find, chunk)).collect();
+                samples(&own[..end]).filter_map(|chunk| self.pair(&key, draft, &view, &mut find, chunk)).collect();
             drop(find);
             if !found.is_empty() {
                 sampled.push((view, found.len()));
@@ -237,23 +241,26 @@ impl<S: Snapshot> Node<S> {
 
     /// Bodies that this draft may be a new version of.
     fn candidates(&self, key: &DraftKey, draft: &Draft, of_use: impl Fn(&View) -> bool) -> Vec<View> {
-        if draft.chunks.values().filter(|chunk| chunk.placed.is_some()).count() < CHUNKS_MIN {
+        let own = draft.chunks.values().filter(|chunk| chunk.placed.is_some()).count();
+        if own < CHUNKS_MIN {
             return Vec::new();
         }
+        let most = (own / CHUNKS_EACH).clamp(2, CANDIDATES);
+        let recent = self.files.recent.iter().filter(|(id, _)| *id == key.circle).map(|(_, view)| view.clone());
+        let siblings = std::iter::once_with(|| self.siblings(key, draft)).flatten();
+        let others = self.replaced(key, draft).into_iter().chain(recent).chain(siblings);
+        // Chunks of two other bodies in one would have no piece length that suits both.
+        let others = others.take(if draft.base_size == 0 { usize::MAX } else { 0 });
         let mut found: Vec<View> = Vec::new();
-        let mut take = |view: &View| {
+        for view in draft.base.iter().cloned().chain(others) {
             let near = view.body.size / 2 <= draft.size && draft.size / 2 <= view.body.size;
             let known = found.iter().any(|other| torrent_of(&other.body) == torrent_of(&view.body));
-            if near && !known && found.len() < CANDIDATES && of_use(view) {
-                found.push(view.clone());
+            if near && !known && of_use(&view) {
+                found.push(view);
             }
-        };
-        draft.base.iter().for_each(&mut take);
-        // Chunks of two other bodies in one would have no piece length that suits both.
-        if draft.base_size == 0 {
-            self.replaced(key, draft).iter().for_each(&mut take);
-            self.files.recent.iter().filter(|(id, _)| *id == key.circle).for_each(|(_, view)| take(view));
-            self.siblings(key, draft).iter().for_each(&mut take);
+            if found.len() == most {
+                break;
+            }
         }
         found
     }
@@ -303,14 +310,10 @@ impl<S: Snapshot> Node<S> {
     }
 }
 
-/// Chunks by which a body is judged, in order: some that the draft wrote, from its beginning to its end.
-fn samples(draft: &Draft, view: &View) -> Vec<u32> {
-    let end = draft.chunk_count().min(chunk_count(view.body.size));
-    let own = || draft.chunks.range(..end).filter(|(_, chunk)| chunk.placed.is_some()).map(|(at, _)| *at);
-    let count = own().count();
-    let mut found: Vec<u32> = (0..SAMPLES).filter_map(|sample| own().nth(sample * count / SAMPLES)).collect();
-    found.dedup();
-    found
+/// Chunks by which a body is judged: some that the draft wrote, from its beginning to its end.
+fn samples(own: &[u32]) -> impl Iterator<Item = u32> {
+    let (count, samples) = (own.len(), own.len().min(SAMPLES));
+    (0..samples).map(move |sample| own[sample * count / samples])
 }
 
 fn torrent_in(view: &View) -> Option<&TorrentRef> {

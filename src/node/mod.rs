@@ -161,6 +161,7 @@ pub struct Node<S> {
     flushed: Instant,
     /// Why the disk could not, until it can again.
     trouble: Option<DiskError>,
+    disks: Vec<status::OwnersDisk>,
     stopping: Option<Ticket>,
     question: question::Question,
     #[cfg(feature = "panel")]
@@ -268,6 +269,7 @@ impl<S: Snapshot> Node<S> {
             flush_at: None,
             flushed: Instant(0),
             trouble: None,
+            disks: Vec::new(),
             stopping: None,
             question: question::Question::default(),
             #[cfg(feature = "panel")]

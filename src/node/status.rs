@@ -65,6 +65,24 @@ pub struct Status {
     /// Mass changes that wait for a keeper.
     #[serde(default)]
     pub held: Vec<HeldChange>,
+    /// Disks with files of their owner's, which may be imported.
+    #[serde(default)]
+    pub disks: Vec<OwnersDisk>,
+}
+
+/// A disk that is not the node's, with files of its owner's. It is read, and never written.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OwnersDisk {
+    /// Where it can be read: the directory that an import takes.
+    pub path: String,
+    /// What its owner calls it; `disk` where it has no name.
+    pub name: String,
+    /// Its file system, as the kernel names it.
+    pub kind: String,
+    /// Bytes that its files take.
+    pub used_bytes: u64,
+    /// Somebody has begun to import it, or left it as it is.
+    pub answered: bool,
 }
 
 /// Much of a circle that one author deleted or overwrote within a minute: what it replaced is held back from going with

@@ -2,7 +2,8 @@
 
 use super::Node;
 use super::status::{
-    CacheStatus, CircleStatus, Friend, PairingStatus, SignInStatus, Source, State, Status, Traffic, Transfer, Transfers,
+    CacheStatus, CircleStatus, Friend, OwnersDisk, PairingStatus, SignInStatus, Source, State, Status, Traffic,
+    Transfer, Transfers,
 };
 use super::vault::State as Held;
 use crate::base::{CircleId, ConnId, InfoHash, Snapshot};
@@ -51,7 +52,14 @@ impl<S: Snapshot> Node<S> {
             pairing: PairingStatus { shown: self.code_shown(), ..self.pairing_status() },
             problems,
             held: self.held_changes(),
+            disks: self.disks.clone(),
         }
+    }
+
+    /// These disks of their owner's are here now: `os` tells it when that changes.
+    pub fn disks(&mut self, now: crate::base::Now, disks: Vec<OwnersDisk>) {
+        (self.now, self.disks) = (now, disks);
+        self.settle();
     }
 
     /// What is damaged here and cannot be fetched just now.

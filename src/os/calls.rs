@@ -35,6 +35,8 @@ pub(super) struct Api {
     pub(super) mounted: Mounted,
     #[cfg(feature = "mount")]
     pub(super) imports: super::import::Imports,
+    #[cfg(feature = "mount")]
+    pub(super) offers: super::offers::Offers,
 }
 
 impl Api {
@@ -81,7 +83,10 @@ impl Api {
                 Call::Pin { path, pinned } => Op::Pin { path, pinned },
                 Call::Free { path } => Op::Free { path },
                 Call::Restore { path, version, to } => Op::Restore { path, version, to },
-                call @ (Call::Import { .. } | Call::Imported) => return self.import(call).await,
+                call @ (Call::Import { .. } | Call::ImportDisk { .. } | Call::Imported) => {
+                    return self.import(call).await;
+                }
+                Call::LeaveDisk { path } => return self.leave_disk(path).await,
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
                 Call::Password { text } => return self.password(text.as_deref().map(String::as_str)).await,
                 Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
@@ -169,9 +174,37 @@ impl Api {
     #[cfg(feature = "mount")]
     async fn import(&self, call: Call) -> Result<Outcome, ApiError> {
         // It looks at directories, which may lie on a server that does not answer.
-        let (imports, core) = (self.imports.clone(), self.core.clone());
-        let answer = tokio::task::spawn_blocking(move || imports.answer(&core, call)).await;
+        let (imports, core, offers) = (self.imports.clone(), self.core.clone(), self.offers.clone());
+        let import = move || {
+            match call {
+                Call::Import { from, into } => {
+                    imports.start(&core, &from, into, offers.name(&from), false)?;
+                    // Of a directory that is none of these disks there is nothing to be said.
+                    let _ = offers.answer(&core, &from);
+                }
+                Call::ImportDisk { path } => {
+                    let name = offers.name(&path).ok_or_else(|| offers.no_disk(&path))?;
+                    imports.start(&core, &path, None, Some(name), true)?;
+                    offers.answer(&core, &path)?;
+                }
+                _ => {}
+            }
+            imports.progress()
+        };
+        let answer = tokio::task::spawn_blocking(import).await;
         answer.unwrap_or_else(|_| Err(ApiError::new(500, "the import ended without a word")))
+    }
+
+    #[cfg(feature = "mount")]
+    async fn leave_disk(&self, path: String) -> Result<Outcome, ApiError> {
+        let (offers, core) = (self.offers.clone(), self.core.clone());
+        let answer = tokio::task::spawn_blocking(move || offers.answer(&core, &path)).await;
+        answer.unwrap_or_else(|_| Err(ApiError::new(500, "it ended without a word"))).map(|()| Outcome::Done)
+    }
+
+    #[cfg(not(feature = "mount"))]
+    async fn leave_disk(&self, path: String) -> Result<Outcome, ApiError> {
+        self.import(Call::LeaveDisk { path }).await
     }
 
     #[cfg(not(feature = "mount"))]

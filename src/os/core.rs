@@ -20,6 +20,7 @@ use crate::node::io::Handle;
 use crate::node::io::{Action, Announced, Announcement, Inode, Input, Op, OpError, Reply, Stale};
 #[cfg(any(feature = "lan", feature = "mount"))]
 use crate::node::io::{Attr, ReadPart};
+use crate::node::status::OwnersDisk;
 use crate::os::disk::{Disk, RedbStore, Slabs};
 use crate::os::net::{Net, Stock};
 use crate::wire::announce::Announce as Asked;
@@ -161,6 +162,11 @@ impl Core {
     pub fn look_at_space(&self) {
         let (total, free) = self.slabs.space();
         self.with(|node, now| node.space(now, total, free));
+    }
+
+    /// Tells the node which disks of their owner's are here.
+    pub fn disks(&self, disks: Vec<OwnersDisk>) {
+        self.with(|node, now| node.disks(now, disks));
     }
 
     /// Tells the node a fact.

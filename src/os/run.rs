@@ -393,7 +393,15 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
         mounted: mount.clone(),
         #[cfg(feature = "mount")]
         imports: super::import::Imports::new(config.mount.iter().chain([&config.state])),
+        #[cfg(feature = "mount")]
+        offers: super::offers::Offers::new(config.disks.clone(), &config.state),
     };
+    #[cfg(feature = "mount")]
+    let offers = api.offers.clone();
+    #[cfg(feature = "mount")]
+    let watched = offers.watch(&core);
+    #[cfg(not(feature = "mount"))]
+    let watched = std::future::pending::<()>();
     // Dropped to end the servers.
     let (end, ended) = watch::channel(());
     let ended = || {
@@ -425,6 +433,7 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
     tokio::select! {
         () = core.tick() => {}
         () = watch_space(&core) => {}
+        () = watched => {}
         () = stop.notified() => log::info!("stopping, as asked"),
         result = signal() => result?,
     }

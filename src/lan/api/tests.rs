@@ -30,6 +30,8 @@ fn each_call_is_read_back_from_its_own_request() {
         Call::Import { from: "/mnt/photos".into(), into: None },
         Call::Import { from: "/mnt/photos".into(), into: Some("Home/a b".into()) },
         Call::Imported,
+        Call::ImportDisk { path: "/run/dustfs/disks/sda1".into() },
+        Call::LeaveDisk { path: "/run/dustfs/disks/sda1".into() },
         Call::Versions { path: String::new() },
         Call::Pin { path: "Friends/films".into(), pinned: false },
         Call::Free { path: "Friends/films".into() },

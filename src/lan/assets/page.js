@@ -109,6 +109,7 @@
     if (told.held.length) { return ['wrong', words || 'Much was deleted or overwritten at once: was it meant?']; }
     if (asks) { return ['ask', words || pairingWords(told.pairing)]; }
     if (told.state === 'locked') { return ['ask', words || 'Locked: it waits for its passphrase']; }
+    if (told.disks.some(function (disk) { return !disk.answered; })) { return ['ask', words || 'A disk with files of its owner: import them?']; }
     if (wanted) { return ['busy', (words || 'Ready') + ', fetching ' + count(wanted, 'file', 'files')]; }
     if (told.state === 'cache') { return ['good', words || 'A cache: it stores what it cannot read']; }
     var alone = told.circles.every(function (circle) { return circle.members < 2; });
@@ -187,6 +188,53 @@
     get('held-card').hidden = !changes.length;
   }
 
+  function answerDisk(url, body, words) {
+    request('POST', url, body, function (wrong) {
+      notice(wrong || words);
+      refresh();
+    });
+  }
+
+  function importWords(told) {
+    if (!told.ended) {
+      return 'Importing to ' + told.into + ': ' + told.done + ' of ' + told.total + (told.counted ? '' : '+') + ', ' + size(told.done_bytes) + '.';
+    }
+    var words = 'Imported to ' + told.into + ': ' + count(told.files, 'file', 'files') + ' (' + size(told.bytes) + '), ' +
+      told.there + ' were there already';
+    if (told.failed) { words += ', ' + told.failed + ' could not be, such as ' + told.failures[0].path + ': ' + told.failures[0].why; }
+    return words + (told.stopped ? '. It was given up: ' + told.stopped : '') + '.';
+  }
+
+  function showDisks(told) {
+    var list = clear(get('disks'));
+    told.disks.forEach(function (disk) {
+      var words = '\u201c' + disk.name + '\u201d has ' + size(disk.used_bytes) + ' of files. They are read and never changed.';
+      var line = make('li');
+      if (told.state === 'cache') {
+        words += ' There is no room for them here: this box needs a disk of its own.';
+      } else if (disk.used_bytes > told.disk_free) {
+        words += ' Only ' + size(told.disk_free) + ' are free here, so not all would fit.';
+      }
+      add(line, make('p', '', words));
+      if (told.state === 'full') {
+        var row = add(make('div', 'row'), button('Import into ' + disk.name, '', function () {
+          answerDisk('/v1/import-disk', { path: disk.path }, 'It goes on by itself; the disk has to stay plugged in.');
+        }));
+        if (!disk.answered) {
+          add(row, button('Leave it', 'plain', function () { answerDisk('/v1/leave-disk', { path: disk.path }, ''); }));
+        }
+        add(line, row);
+      }
+      add(list, line);
+    });
+    get('disks-card').hidden = !told.disks.length;
+    if (told.disks.some(function (disk) { return disk.answered; })) {
+      request('GET', '/v1/import-progress', null, function (wrong, answer) {
+        if (!wrong) { add(list, make('li', '', importWords(answer))); }
+      });
+    }
+  }
+
   // What would be lost with the box.
   function safety(told) {
     if (!told) { return ''; }
@@ -199,6 +247,7 @@
     told.problems.forEach(function (problem) { add(problems, make('li', '', problem)); });
     get('problems-card').hidden = !told.problems.length;
     showHeld(told.held);
+    showDisks(told);
     facts(get('facts'), [
       ['Light', light(told)[1]],
       ['Copies', safety(told.safety)],

@@ -251,7 +251,7 @@ pub(super) const COMMANDS: [Spec; 31] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
-        &["mount", "cache", "quota", "listen", "name", "fetch", "panel", "page", "problem", "config"],
+        &["mount", "cache", "quota", "listen", "name", "fetch", "panel", "page", "problem", "disks", "config"],
         None,
     ),
     Spec::new("invite", &["role", "minutes", "circle"], None),
@@ -425,6 +425,7 @@ impl Line {
                 self.announce.replace(host).is_some()
             }
             "to" => self.to.replace(self.text(flag, parser)?).is_some(),
+            "disks" => self.node.disks.replace(self.value(flag, parser)?.into()).is_some(),
             "problem" => self.node.problem.replace(self.text(flag, parser)?).is_some(),
             "role" => {
                 let word = self.text(flag, parser)?;

@@ -142,6 +142,8 @@ Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
                  page)
   --problem TEXT tell it as a fault of the disk, on the LED and the page: for
                  scripts that start a box whose disk is not there
+  --disks DIR    offer for import what somebody mounts right below DIR,
+                 read-only: for boxes that mount the disks of their owners
   --config FILE  the config file (default: config.toml in the state directory)
 
 The config file is TOML; a flag beats its key. The keys:
