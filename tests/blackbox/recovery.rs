@@ -203,6 +203,7 @@ fn the_page_makes_a_sheet_and_takes_one() {
 
     // The same host has another box, and another page.
     a.start_with(&["--page", "0.0.0.0:80"]);
+    write(&a.mount().join("of the new box"), b"that is there already");
     sign_in(&browser, &a);
     browser.run("location.hash = '#box'");
     browser.wait("!document.querySelector('#box').hidden");

@@ -57,8 +57,8 @@ Friends:
   found      found a circle
   leave      leave a circle, keeping what is here
   remove     remove a member from a circle, for good
-  sheet      print the recovery sheet, from which a new box takes this one's place
-  recover    take the place of a box that is gone, by its recovery sheet
+  sheet      print a recovery sheet, by which a new box replaces this one
+  recover    take the place of a box that is gone, by its sheet
 Files:
   import     bring a directory of this machine into the tree
 A network drive (WebDAV), beside the page:
@@ -219,7 +219,7 @@ its sheet is, too. A sheet is used once.
 
 Examples:
   dustfs sheet
-  dustfs sheet --print | lpr
+  dustfs sheet --print
 ";
 
 const RECOVER: &str = "\
