@@ -159,6 +159,8 @@ pub struct Node<S> {
     /// Why the disk could not, until it can again.
     trouble: Option<DiskError>,
     stopping: Option<Ticket>,
+    /// Until what is durable was read.
+    starting: bool,
     question: question::Question,
     #[cfg(feature = "panel")]
     panel: crate::panel::Panel,
@@ -265,6 +267,7 @@ impl<S: Snapshot> Node<S> {
             flushed: Instant(0),
             trouble: None,
             stopping: None,
+            starting: true,
             question: question::Question::default(),
             #[cfg(feature = "panel")]
             panel: crate::panel::Panel::new(),
