@@ -449,21 +449,25 @@ impl Draft {
         let Some(chunk) = self.chunks.get_mut(&at).filter(|chunk| chunk.sealing == Some(number)) else { return };
         chunk.sealing = None;
         self.sealing -= 1;
-        match (result, chunk.folding.take()) {
+        let folding = chunk.folding.take();
+        // A chunk that is being read into memory is read as it was before: it needs them once more.
+        let again = result.is_ok() && self.filling.contains(&at)
+            || matches!(result, Err(error) if *error != DiskError::Corrupt);
+        if let Some(patches) = folding.as_ref().filter(|_| again) {
+            self.patched_bytes -= chunk.patches.bytes();
+            let newer = std::mem::replace(&mut chunk.patches, (**patches).clone());
+            chunk.patches.put_all(&newer);
+            self.patched_bytes += chunk.patches.bytes();
+            chunk.dirty = true;
+        }
+        match (result, folding) {
             (Ok(placed), Some(_)) => {
                 self.garbage.extend(chunk.placed.replace(placed).map(|old| old.segment));
             }
             // It was brought into memory meanwhile, with its patches.
             (Ok(placed), None) => self.garbage.push(placed.segment),
-            // What was sealed there is lost, and with it what was written over it: whoever syncs is told.
-            (Err(DiskError::Corrupt), _) | (Err(_), None) => {}
-            (Err(_), Some(patches)) => {
-                self.patched_bytes -= chunk.patches.bytes();
-                let newer = std::mem::replace(&mut chunk.patches, (*patches).clone());
-                chunk.patches.put_all(&newer);
-                self.patched_bytes += chunk.patches.bytes();
-                chunk.dirty = true;
-            }
+            // Where what was sealed is lost, so is what was written over it: whoever syncs is told.
+            (Err(_), _) => {}
         }
         if chunk.dirty && chunk.data.is_some() {
             self.unsealed.insert(at);
@@ -590,6 +594,25 @@ mod tests {
             }
         }
         all
+    }
+
+    /// A chunk was read into memory for a truncation while its patches were being folded: what was read was older than they,
+    /// but came when they were folded, and without them.
+    #[test]
+    fn a_chunk_that_is_read_while_it_is_folded_has_its_patches() {
+        let mut draft = Draft::new(Instant(0), 0o644, WallTime(0));
+        (draft.size, draft.base_size) = (2 * CHUNK_PLAIN as u64, 2 * CHUNK_PLAIN as u64);
+        draft.apply(Instant(1), WallTime(1), &Change::Write(Some(10), Bytes::from_static(b"new")));
+        let number = draft.number;
+        assert!(draft.fold(0, number).is_some() && draft.patched_bytes == 0);
+        draft.filling.insert(0);
+        let segment = Segment { slab: 0, offset: 0, length: CHUNK_SEALED as u32 };
+        let placed = Placed { segment, epoch: EpochId([0; 32]), plain: CHUNK_PLAIN as u32, hash: None };
+        draft.folded(0, number, Ok(placed));
+        draft.fill(0, &[0; CHUNK_PLAIN]);
+        let Source::Memory(data) = draft.source(0) else { panic!("it is in memory") };
+        assert_eq!(&data[8..15], b"\0\0new\0\0");
+        assert!(draft.unsealed.contains(&0) && draft.patched.is_empty() && draft.patched_bytes == 0);
     }
 
     /// Writes and truncations at random places give the same bytes as a plain vector.

@@ -59,7 +59,7 @@ impl<S: Snapshot> Node<S> {
         let Some(draft) = self.files.drafts.get_mut(&key) else { return Some(Err(OpError::BadHandle)) };
         if draft.parked.is_empty() {
             let needs = self.needs(&key, &change);
-            if needs.is_empty() {
+            if needs.is_empty() && !self.is_filling(&key) {
                 return self.apply_change(ticket, key, &change);
             }
             self.files.drafts.get_mut(&key)?.parked.push_back((ticket, change));
@@ -70,6 +70,11 @@ impl<S: Snapshot> Node<S> {
             draft.parked.push_back((ticket, change));
         }
         None
+    }
+
+    /// True while a chunk of the draft is being read: what comes must be older than any change that is applied to it.
+    fn is_filling(&self, key: &DraftKey) -> bool {
+        self.files.drafts.get(key).is_some_and(|draft| !draft.filling.is_empty())
     }
 
     /// The chunks that must be in memory before the change can be applied; the others that it meets are patched.
@@ -119,7 +124,7 @@ impl<S: Snapshot> Node<S> {
             let Some(draft) = self.files.drafts.get_mut(&key) else { return };
             let Some((ticket, change)) = draft.parked.front().cloned() else { break };
             let needs = self.needs(&key, &change);
-            if !needs.is_empty() {
+            if !needs.is_empty() || self.is_filling(&key) {
                 self.fill_chunks(key, &needs);
                 return;
             }
