@@ -16,10 +16,13 @@ from .trouble import Trouble
 
 REPOSITORY = Path(__file__).parents[2]
 OVERLAY = REPOSITORY / "image/overlay"
+# For the disks of people.
+FOREIGN = ("vfat", "exfat", "nls_cp437", "nls_ascii")
 # What Debian's kernels keep in modules and every box needs; in an image of our own they are built in.
-MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio-rng", "squashfs", "ext4", "fuse")
+MODULES = ("virtio_pci", "virtio_blk", "virtio_net", "virtio-rng", "squashfs", "ext4", "fuse", *FOREIGN)
 STATE_MIB = 16
 DATA_MIB = 512
+OWNERS_MIB = 64
 
 
 class Image:
@@ -99,11 +102,16 @@ class Image:
 
 
 class Disks:
-    """The images of the two disks that a box writes."""
+    """The images of the two disks that a box writes. The data disk may lose what was not flushed."""
 
     def __init__(self, state: Path, data: Path):
         self.state = state
         self.data = data
+        self.volatile = None
+
+    def data_source(self) -> str:
+        """Where QEMU finds the data disk."""
+        return f"nbd+unix:///?socket={self.volatile.socket}" if self.volatile else str(self.data)
 
     def make(self, board, config):
         """A state partition that knows the box's name, address and config, and an empty data disk."""
@@ -129,6 +137,13 @@ class Disks:
         with open(other.data, "wb") as empty:
             empty.truncate(DATA_MIB << 20)
         return other
+
+    @staticmethod
+    def of_owner(path: Path, label: str, files: Path) -> Path:
+        """A disk full of its owner's files, from a machine that lost its power: whoever only looks at it writes."""
+        Disks._format(path, label, OWNERS_MIB, ["-d", str(files)])
+        run(["debugfs", "-w", "-R", "feature needs_recovery", str(path)])
+        return path
 
     @staticmethod
     def _format(path, label, mib, options=()):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .assemble import Disks, Image
 from .eye import Eye
-from .panel import GpioPanel, SerialPanel
+from .panel import GpioPanel, SerialPanel, qmp
 from .trouble import Trouble
 
 # What a shell prints at most for one command, in bytes.
@@ -26,6 +26,10 @@ class Box:
         self.board = image.board
         self.disks = disks
         self.tap = tap
+        # The data disk hangs on the port for disks, from which it can be pulled.
+        self.data_on_usb = False
+        # The date that its clock keeps while it is off: a box without a battery starts in 1970.
+        self.date = "1970-01-02"
         self.memory_mib = memory_mib
         self.eye = Eye()
         self.panel = None
@@ -43,6 +47,8 @@ class Box:
     def start(self):
         """Turns it on."""
         arguments = self._arguments()
+        if self.disks.volatile:
+            self.disks.volatile.turn_on()
         self.started = time.monotonic()
         log = open(self.directory / f"{self.name}.qemu", "ab")
         self.process = subprocess.Popen(
@@ -70,6 +76,29 @@ class Box:
         for path in self._sockets().values():
             path.unlink(missing_ok=True)
 
+    def plug(self, name: str, path: Path):
+        """Puts a disk into the box's port."""
+        file = {"driver": "file", "filename": str(path)}
+        self._ask("blockdev-add", **{"driver": "raw", "node-name": name, "file": file})
+        self._ask("device_add", driver="usb-storage", id=name, drive=name, bus="usb.0")
+
+    def pull(self, name: str):
+        """Pulls a disk out of it, whatever is going on."""
+        self._ask("device_del", id=name)
+        end = time.monotonic() + 20
+        while any(node.get("node-name") == name for node in self._ask("query-named-block-nodes")):
+            try:
+                self._ask("blockdev-del", **{"node-name": name})
+            except Trouble:
+                # QEMU lets go of the device by and by.
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+
+    def _ask(self, command, **arguments):
+        with self._connect("monitor") as connection:
+            return qmp(connection)(command, **arguments)
+
     def pause(self):
         self.process.send_signal(signal.SIGSTOP)
 
@@ -87,7 +116,7 @@ class Box:
         return output
 
     def _sockets(self) -> dict:
-        names = ("console", "qtest", "qmp") if "virt" in self.board.qemu[2] else ("console", "panel")
+        names = ("console", "qtest", "qmp", "monitor") if "virt" in self.board.qemu[2] else ("console", "panel")
         return {name: self.directory / f"{self.name}.{name}.socket" for name in names}
 
     def _connect(self, name) -> socket.socket:
@@ -113,8 +142,7 @@ class Box:
         words = [*machine, "-display", "none", "-monitor", "none", "-no-reboot", "-nodefaults"]
         words += ["-kernel", str(self.image.kernel), "-initrd", str(self.image.boot)]
         words += ["-append", f"{board.kernel_arguments} quiet loglevel=1 panic=-1 dustfs.shell"]
-        # A box without a battery starts in 1970.
-        words += ["-rtc", "base=1970-01-02"]
+        words += ["-rtc", f"base={self.date}"]
         words += ["-chardev", f"socket,id=console,path={sockets['console']},server=on,wait=off,logfile={self.log}"]
         words += ["-serial", "chardev:console"]
         if "panel" in sockets:
@@ -125,19 +153,23 @@ class Box:
             words += ["-dtb", str(self.image.device_tree)]
             words += ["-qtest", f"unix:{sockets['qtest']},server=on,wait=off", "-qtest-log", "none"]
             words += ["-qmp", f"unix:{sockets['qmp']},server=on,wait=off"]
+            words += ["-qmp", f"unix:{sockets['monitor']},server=on,wait=off"]
+        if board.usb:
+            words += ["-device", "qemu-xhci,id=usb"]
         words += disk("system", self.image.system, "readonly=on")
         # What the box has flushed is in the host's hands, and survives the end of QEMU.
         words += disk("state", self.disks.state, "cache=writeback")
-        words += disk("data", self.disks.data, "cache=writeback,discard=unmap")
+        device = "usb-storage" if self.data_on_usb else "virtio-blk-pci"
+        words += disk("data", self.disks.data_source(), "cache=writeback,discard=unmap", device)
         words += ["-netdev", f"tap,id=lan,ifname={self.tap},script=no,downscript=no"]
         words += ["-device", f"virtio-net-pci,netdev=lan,mac={board.mac},romfile="]
         words += ["-device", "virtio-rng-pci"]
         return words
 
 
-def disk(name, path, options) -> list:
-    drive = f"file={path},format=raw,if=none,id={name},{options}"
-    return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name},serial=dustfs-{name}"]
+def disk(name, path, options, device="virtio-blk-pci") -> list:
+    drive = f"file={path},format=raw,if=none,id=drive-{name},{options}"
+    return ["-drive", drive, "-device", f"{device},id={name},drive=drive-{name},serial=dustfs-{name}"]
 
 
 class Console:

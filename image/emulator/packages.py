@@ -19,6 +19,7 @@ TOOLS = {
     "dtc": "device-tree-compiler",
     "depmod": "kmod",
     "mke2fs": "e2fsprogs",
+    "debugfs": "e2fsprogs",
     "tcpdump": "tcpdump",
     "ip": "iproute2",
     "unshare": "util-linux",

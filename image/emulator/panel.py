@@ -25,11 +25,11 @@ REPEAT_S = 0.1
 class GpioPanel:
     """LED and key on lines of a PL061, watched and moved through QEMU's qtest and QMP sockets."""
 
-    def __init__(self, qtest: socket.socket, qmp: socket.socket, eye: Eye):
+    def __init__(self, qtest: socket.socket, monitor: socket.socket, eye: Eye):
         self._qtest = qtest
         self._eye = eye
         self._send_lock = threading.Lock()
-        self._controller = find_controller(qmp)
+        self._controller = find_controller(monitor)
         self._send(f"irq_intercept_out {self._controller}")
         self._send(f"readl {GPIO_DATA:#x}")
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -63,9 +63,9 @@ class GpioPanel:
                 self._eye.see(bool(int(value, 16) >> LED_LINE & 1))
 
 
-def find_controller(qmp: socket.socket) -> str:
-    """The QMP path of the machine's GPIO controller."""
-    stream = qmp.makefile("rw")
+def qmp(connection: socket.socket):
+    """Asks QEMU by its machine protocol: a function of a command and its arguments."""
+    stream = connection.makefile("rw")
 
     def ask(command, **arguments):
         stream.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
@@ -79,6 +79,12 @@ def find_controller(qmp: socket.socket) -> str:
 
     stream.readline()
     ask("qmp_capabilities")
+    return ask
+
+
+def find_controller(connection: socket.socket) -> str:
+    """The QMP path of the machine's GPIO controller."""
+    ask = qmp(connection)
     for child in ask("qom-list", path="/machine/unattached"):
         if child["type"] == "child<pl061>":
             return f"/machine/unattached/{child['name']}"

@@ -18,17 +18,17 @@ BASE = REPOSITORY / "target/emulate"
 CONFIG = 'mount = "/srv/dust"\nlisten = ["[::]:47470"]\nfetch = "ondemand"\n'
 
 
-def images() -> list:
-    return [Image(BASE, board) for board in BOARDS]
+def images(boards) -> list:
+    return [Image(BASE, board) for board in boards]
 
 
-def build(no_cross: bool):
+def build(no_cross: bool, boards=BOARDS):
     """Everything that is missing or old."""
     install_tools()
-    for board in BOARDS:
+    for target in sorted({board.target for board in boards}):
         if not no_cross:
-            cross(board.target)
-    for image in images():
+            cross(target)
+    for image in images(boards):
         image.build()
 
 
@@ -41,13 +41,13 @@ def cross(target):
 
 
 @contextlib.contextmanager
-def boxes(memory_mib: int, fresh: bool, kept: bool):
+def boxes(memory_mib: int, fresh: bool, kept: bool, boards=BOARDS):
     """The two boxes on their LAN, off. At the end their power is cut. Kept disks are there the next time."""
     directory = Path(tempfile.mkdtemp(prefix="dustfs-emulate-"))
     disks = BASE / "disks" if kept else directory
     if fresh and kept:
         shutil.rmtree(disks, ignore_errors=True)
-    ready = images()
+    ready = images(boards)
     for image in ready:
         image.build()
     taps = lan.taps(len(ready))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 
+from .assemble import Disks
 from .capture import Capture, shows, tls_bytes
 from .eye import read_code
 from .page import Page, wait_until
@@ -27,6 +28,11 @@ PRESS_S = 0.5
 HOLD_S = 3.0
 MOUNT = "/srv/dust"
 LEAK_PORT = 4747
+# What is read on demand lies on one box alone at first; all else is well.
+UP = ("ready", "only here")
+# A disk of somebody's, and how much is on it.
+STICK = "Photos 2019"
+OWNERS_MIB = 12
 
 
 class Story:
@@ -45,6 +51,7 @@ class Story:
         self.device = ""
         self.slab_kib = 0
         self.kept = {}
+        self.sticks = 0
         self.figures = []
         self.capture = Capture(directory / "lan.pcap")
 
@@ -70,7 +77,7 @@ class Story:
     def await_leds(self, state, since, limit_s):
         """Waits until both LEDs tell the state, by what they did since then."""
         wait_until(
-            lambda: all(box.eye.state(since) == state for box in self.boxes),
+            lambda: all(box.eye.state(since) in (UP if state == "ready" else (state,)) for box in self.boxes),
             limit_s,
             lambda: "the LEDs tell " + ", ".join(f"{box.name}: {box.eye.state(since)}" for box in self.boxes),
         )
@@ -222,7 +229,7 @@ def sign_in(story: Story, broken: bool):
         if broken:
             # The question that nobody answered has its time.
             since = time.monotonic()
-            wait_until(lambda: story.attic.eye.state(since) == "ready", 80, "the attic goes on asking")
+            wait_until(lambda: story.attic.eye.state(since) in UP, 80, "the attic goes on asking")
 
 
 def put(story: Story, broken: bool):
@@ -341,7 +348,7 @@ def back(story: Story, broken: bool):
     since = time.monotonic()
     story.attic.start()
     try:
-        wait_until(lambda: story.attic.eye.state(since) in ("ready", "unpaired"), 170, "the attic does not come up")
+        wait_until(lambda: story.attic.eye.state(since) in (*UP, "unpaired"), 170, "the attic does not come up")
         comes_back(story, since)
     except Trouble:
         if broken:
@@ -368,6 +375,104 @@ def comes_back(story, since):
         raise Trouble(f"the cellar reads another {name}")
 
 
+def bring_in(story: Story, broken: bool):
+    attic = story.attic
+    if not story.pages[attic].cookie or not story.sticks:
+        story.sign_in(attic)
+    story.sticks += 1
+    files = owners_files(story.directory / f"owner {story.sticks}")
+    stick = story.directory / "stick.image"
+    if broken:
+        # Nothing that a kernel can read.
+        stick.write_bytes(bytes(8 * MIB))
+    else:
+        Disks.of_owner(stick, STICK, files)
+    before = sha256(stick.read_bytes())
+    since = time.monotonic()
+    attic.plug("stick", stick)
+    try:
+        wait_until(lambda: attic.eye.state(since) == "disk offered", BROKEN_S if broken else 60,
+                   lambda: f"the attic's LED tells {attic.eye.state(since)}")
+        disk = story.status(attic)["disks"][0]
+        if disk["name"] != STICK or disk["used_bytes"] < OWNERS_MIB * MIB:
+            raise Trouble(f"the attic tells of another disk: {disk}")
+        page = story.pages[attic]
+        page.call("POST", "/v1/import-disk", {"path": disk["path"]})
+        progress = wait_until(lambda: (now := page.call("GET", "/v1/import-progress"))["ended"] and now, 150,
+                              "the import does not end", 1)
+        if progress["failed"] or progress["stopped"]:
+            raise Trouble(f"not everything was imported: {progress}")
+        since = time.monotonic()
+        device = attic.run(f"sed -n 's,^\\([^ ]*\\) {disk['path']} .*,\\1,p' /proc/mounts").strip()
+        wrote = f"dd if=/dev/zero of={device} bs=512 count=1 conv=notrunc 2>/dev/null || touch {disk['path']}/x 2>/dev/null"
+        if attic.run(f"{wrote} && echo yes; true").strip():
+            raise Trouble("the attic can write its owner's disk")
+        wait_until(lambda: attic.eye.state(since) in UP, 60, "the attic goes on offering")
+    finally:
+        attic.pull("stick")
+    wait_until(lambda: not story.status(attic)["disks"], 30, "the attic tells of a disk that is gone", 0.5)
+    if sha256(stick.read_bytes()) != before:
+        raise Trouble("the owner's disk is another one than it was")
+    shown = attic.run(f"cd '{MOUNT}/Home/{STICK}' && find . -type f -exec sha256sum '{{}}' + ; cd /", 120)
+    found = dict(line.split("  ./", 1)[::-1] for line in shown.splitlines())
+    expected = {str(path.relative_to(files)): sha256(path.read_bytes()) for path in files.rglob("*") if path.is_file()}
+    if found != expected:
+        raise Trouble(f"other files came in than lay on the disk: {sorted(found.items() ^ expected.items())[:4]}")
+    story.told(f"{progress['files']} files, {progress['bytes'] / MIB:.1f} MiB, in {progress['time_ms'] / 1000:.1f} s")
+
+
+def owners_files(directory: Path) -> Path:
+    """Photos as they lie on somebody's disk."""
+    draw = random.Random(5)
+    for number in range(60):
+        path = directory / f"{2015 + number % 5} b\u00e4ume" / f"IMG {number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(draw.randbytes(OWNERS_MIB * MIB // 60 + draw.randrange(9_000)))
+    return directory
+
+
+def pulled(story: Story, broken: bool):
+    attic = story.attic
+    attic.cut()
+    attic.data_on_usb = True
+    since = time.monotonic()
+    attic.start()
+    try:
+        story.await_leds("ready", since, 170)
+        written = f"{MOUNT}/{story.path('pulled.bin')}"
+        attic.run(f"head -c 300000 /dev/urandom | dd of={written} bs=64k conv=fsync 2>/dev/null")
+        expected = story.mount_sha256(attic, "pulled.bin")
+        # Somebody goes on writing.
+        attic.run(f"(while head -c 100000 /dev/urandom; do sleep 0.2; done >{written}.more 2>/dev/null &)")
+        since = time.monotonic()
+        if not broken:
+            attic.pull("data")
+        wait_until(lambda: attic.eye.state(since) == "disk fault", BROKEN_S if broken else 90,
+                   lambda: f"the attic's LED tells {attic.eye.state(since)}")
+        wait_until(story.pages[attic].answers, 60, "the attic's page does not answer")
+        told = wait_until(lambda: rescue_problems(story), 60, "the attic's node is not back", 1)
+        if "pulled out" not in told:
+            raise Trouble(f"the attic does not say that its disk was pulled out, but: {told}")
+        since = time.monotonic()
+        attic.plug("data-again", attic.disks.data)
+        story.await_leds("ready", since, 120)
+        for name, content in {"photo.jpg": sha256(story.photo), **story.kept, "pulled.bin": expected}.items():
+            if story.mount_sha256(attic, name) != content:
+                raise Trouble(f"the attic acknowledged {name}, and has lost bytes of it")
+        story.told(f"{len(story.kept) + 2} acknowledged files are whole after the disk was pulled and put back")
+    finally:
+        attic.data_on_usb = False
+        if broken:
+            attic.cut()
+
+
+def rescue_problems(story) -> str:
+    try:
+        return "; ".join(story.status(story.attic, "/run/dustfs/rescue")["problems"])
+    except Trouble:
+        return ""
+
+
 def without_disk(story: Story, broken: bool):
     story.attic.cut()
     disks = story.attic.disks
@@ -376,7 +481,7 @@ def without_disk(story: Story, broken: bool):
     since = time.monotonic()
     story.attic.start()
     try:
-        settled = ("disk fault", "ready", "unpaired", "no friend online")
+        settled = ("disk fault", *UP, "unpaired", "no friend online")
         state = wait_until(lambda: (now := story.attic.eye.state(since)) in settled and now, 170,
                            lambda: f"the attic's LED tells {story.attic.eye.state(since)}")
         if state != "disk fault":
@@ -385,6 +490,11 @@ def without_disk(story: Story, broken: bool):
         told = "; ".join(story.status(story.attic, "/run/dustfs/rescue")["problems"])
         if "dustfs-data" not in told:
             raise Trouble(f"the attic does not name the disk as its problem, but: {told}")
+        # A disk of its owner's does not take the place of the box's own.
+        stick = Disks.of_owner(story.directory / "only.image", STICK, owners_files(story.directory / "owner"))
+        story.attic.plug("stick", stick)
+        told = "dustfs status --state /run/dustfs/rescue | grep -c 'no room for them here'; true"
+        wait_until(lambda: story.attic.run(told).strip() == "1", 60, "the attic says nothing of its owner's disk", 1)
     finally:
         story.attic.disks = disks
 
@@ -424,5 +534,7 @@ STEPS = (
     Step("sealed", "the LAN carried that many bytes in TLS, and nothing of the photo in the open", 120, sealed, True),
     Step("cut", "the attic's power goes while it takes a second file; the cellar still serves the photo", 300, cut),
     Step("back", "the attic comes back as it was, with every byte that it had acknowledged", 300, back),
-    Step("no-disk", "with a ruined data disk the attic's LED and page say so", 300, without_disk),
+    Step("import", "a disk with its owner's files is offered, imported, and not a byte of it changes", 300, bring_in),
+    Step("pulled", "the data disk is pulled out and put back, and nothing that was acknowledged is lost", 400, pulled),
+    Step("no-disk", "with a ruined data disk the attic's LED and page say so; its owner's disk does not take its place", 300, without_disk),
 )

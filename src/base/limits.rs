@@ -44,6 +44,12 @@ pub const STATEMENT_MAX: usize = 65_536;
 pub const STATEMENTS: usize = 4_096;
 /// Members of one circle, removed ones included.
 pub const MEMBERS: usize = 256;
+/// Recovery sheets of one circle, removed ones included: each takes the place of a member.
+pub const SHEETS: usize = 64;
+/// Bytes of what a recovery sheet's statement carries, sealed.
+pub const PARCEL_MAX: usize = 57_344;
+/// Earlier epochs whose keys that has: they fit it.
+pub const PARCEL_EPOCHS: usize = 768;
 /// Addresses of one device.
 pub const ADDRESSES: usize = 16;
 /// Bytes of one signed address record.

@@ -2,8 +2,9 @@
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`, `/v1/check`, `/v1/import-progress`; `POST /v1/check/start`,
-//! `/v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`,
-//! `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`, `/v1/unmount`,
+//! `/v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/sheet`, `/v1/recover`, `/v1/guest`,
+//! `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/import-disk`, `/v1/leave-disk`,
+//! `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`, `/v1/unmount`,
 //! `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
 //! where there is one.
 
@@ -16,8 +17,8 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 pub use self::answers::{
-    ApiError, CertificateAnswer, CircleAnswer, ErrorAnswer, InviteAnswer, Outcome, RestoredAnswer, TorrentAnswer,
-    outcome, render,
+    ApiError, CertificateAnswer, CircleAnswer, ErrorAnswer, InviteAnswer, Outcome, RestoredAnswer, SheetAnswer,
+    TorrentAnswer, outcome, render,
 };
 use crate::base::TransportKey;
 use crate::seal::state::Passphrase;
@@ -27,6 +28,10 @@ use crate::wire::statement::{Role, check_label};
 pub const BODY_MAX: usize = 65_536;
 /// Bytes of an invite's text.
 pub const INVITE_MAX: usize = 4_096;
+/// Bytes of a recovery sheet, as words or as its line.
+pub const SHEET_MAX: usize = 4_096;
+/// Hosts that are named beside one.
+pub const SHEET_HOSTS: usize = 16;
 /// Longest time that an invite is open, in minutes: a week.
 pub const INVITE_MINUTES_MAX: u32 = 10_080;
 /// Time that an invite is open unless said otherwise, in minutes.
@@ -77,6 +82,15 @@ pub enum Call {
         /// The member's name or the start of its device id in hex.
         member: String,
     },
+    /// Prints a recovery sheet, see [`crate::node::io::Op::PrintSheet`]. Answered by [`Outcome::Sheet`].
+    PrintSheet,
+    /// Takes the place of a recovery sheet. Answered by [`Outcome::Recovered`].
+    Recover {
+        /// Its twelve words, or its line; at most [`SHEET_MAX`] bytes.
+        sheet: Zeroizing<String>,
+        /// Where somebody of the circle may be, as `HOST` or `HOST:PORT`; at most [`SHEET_HOSTS`].
+        at: Vec<String>,
+    },
     /// Leaves a circle; what is here stays. Answered by [`Outcome::Done`].
     Leave {
         /// Its name.
@@ -126,6 +140,17 @@ pub enum Call {
         from: String,
         /// In the tree, as `Home/photos`; `None` is a directory of the same name in the owner's own circle.
         into: Option<String>,
+    },
+    /// Brings a disk of its owner's into the tree, to a directory of its name in the owner's own circle. Answered by
+    /// [`Outcome::Import`] when it has begun; it goes on by itself.
+    ImportDisk {
+        /// Where it can be read, as [`crate::node::status::OwnersDisk::path`] has it.
+        path: String,
+    },
+    /// A disk of its owner's is left as it is, and not offered again. Answered by [`Outcome::Done`].
+    LeaveDisk {
+        /// Where it can be read, as [`crate::node::status::OwnersDisk::path`] has it.
+        path: String,
     },
     /// How the import gets on, or how the last one went. Answered by [`Outcome::Import`].
     Imported,
@@ -186,6 +211,8 @@ impl Call {
             Call::Join { .. } => ("POST", "/v1/join"),
             Call::Found { .. } => ("POST", "/v1/found"),
             Call::Remove { .. } => ("POST", "/v1/remove"),
+            Call::PrintSheet => ("POST", "/v1/sheet"),
+            Call::Recover { .. } => ("POST", "/v1/recover"),
             Call::Leave { .. } => ("POST", "/v1/leave"),
             Call::Guest { .. } => ("POST", "/v1/guest"),
             Call::ExportTorrent { .. } => ("POST", "/v1/export-torrent"),
@@ -194,6 +221,8 @@ impl Call {
             Call::Held { .. } => ("POST", "/v1/held"),
             Call::Import { .. } => ("POST", "/v1/import"),
             Call::Imported => ("GET", "/v1/import-progress"),
+            Call::ImportDisk { .. } => ("POST", "/v1/import-disk"),
+            Call::LeaveDisk { .. } => ("POST", "/v1/leave-disk"),
             Call::Pin { .. } => ("POST", "/v1/pin"),
             Call::Free { .. } => ("POST", "/v1/free"),
             Call::Password { .. } => ("POST", "/v1/password"),
@@ -214,6 +243,7 @@ impl Call {
             | Call::Transfers
             | Call::Check
             | Call::Imported
+            | Call::PrintSheet
             | Call::Unmount
             | Call::Lock
             | Call::Stop => None,
@@ -223,11 +253,14 @@ impl Call {
             }
             Call::Join { invite } => Some(json!({ "invite": invite })),
             Call::Found { name } => Some(json!({ "name": name })),
+            Call::Recover { sheet, at } => Some(json!({ "sheet": sheet.as_str(), "at": at })),
             Call::Remove { circle, member } => Some(json!({ "circle": circle, "member": member })),
             Call::Leave { circle } => Some(json!({ "circle": circle })),
             Call::Guest { circle, name, key } => Some(json!({ "circle": circle, "name": name, "key": key.hex() })),
             Call::ExportTorrent { path, announce } => Some(json!({ "path": path, "announce": announce })),
-            Call::Versions { path } | Call::Free { path } => Some(json!({ "path": path })),
+            Call::Versions { path } | Call::Free { path } | Call::ImportDisk { path } | Call::LeaveDisk { path } => {
+                Some(json!({ "path": path }))
+            }
             Call::Pin { path, pinned } => Some(json!({ "path": path, "pinned": pinned })),
             Call::Restore { path, version, to } => Some(json!({ "path": path, "version": version, "to": to })),
             Call::Held { id, undo } => Some(json!({ "id": id, "undo": undo })),
@@ -247,9 +280,9 @@ impl Call {
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" | "check" | "import-progress" => Some("GET"),
-        "check/start" | "invite" | "join" | "found" | "remove" | "leave" | "guest" | "export-torrent" | "versions"
-        | "restore" | "held" | "import" | "pin" | "free" | "password" | "press" | "unmount" | "lock" | "unlock"
-        | "passphrase" | "stop" => Some("POST"),
+        "check/start" | "invite" | "join" | "sheet" | "recover" | "found" | "remove" | "leave" | "guest"
+        | "export-torrent" | "versions" | "restore" | "held" | "import" | "import-disk" | "leave-disk" | "pin"
+        | "free" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
         _ => None,
     }
 }
@@ -279,6 +312,8 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             check_name("the circle's name", &name)?;
             Ok(Call::Found { name })
         }
+        "sheet" => nothing(body).map(|()| Call::PrintSheet),
+        "recover" => recover(body),
         "remove" => remove(body),
         "leave" => {
             let LeaveBody { circle } = parse(body)?;
@@ -322,6 +357,16 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
                 true => Ok(Call::Import { from, into }),
                 false => Err(ApiError::bad("the directory to import is named by its absolute path")),
             }
+        }
+        "import-disk" => {
+            let PathBody { path } = parse(body)?;
+            check_path(&path)?;
+            Ok(Call::ImportDisk { path })
+        }
+        "leave-disk" => {
+            let PathBody { path } = parse(body)?;
+            check_path(&path)?;
+            Ok(Call::LeaveDisk { path })
         }
         "import-progress" => nothing(body).map(|()| Call::Imported),
         "password" => {
@@ -371,6 +416,14 @@ struct InviteBody {
 #[serde(deny_unknown_fields)]
 struct JoinBody {
     invite: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecoverBody {
+    sheet: String,
+    #[serde(default)]
+    at: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -510,6 +563,18 @@ fn join(body: &[u8]) -> Result<Call, ApiError> {
         return Err(ApiError::bad(format!("the invite has {} bytes, the limit is {INVITE_MAX}", invite.len())));
     }
     Ok(Call::Join { invite: invite.to_owned() })
+}
+
+fn recover(body: &[u8]) -> Result<Call, ApiError> {
+    let RecoverBody { sheet, at } = parse(body)?;
+    let sheet = Zeroizing::new(sheet);
+    if sheet.len() > SHEET_MAX {
+        return Err(ApiError::bad(format!("the recovery sheet has {} bytes, the limit is {SHEET_MAX}", sheet.len())));
+    }
+    if at.len() > SHEET_HOSTS || at.iter().any(|host| host.is_empty() || host.len() > HOST_MAX) {
+        return Err(ApiError::bad(format!("name up to {SHEET_HOSTS} hosts, each of up to {HOST_MAX} bytes")));
+    }
+    Ok(Call::Recover { sheet, at })
 }
 
 fn remove(body: &[u8]) -> Result<Call, ApiError> {

@@ -28,7 +28,7 @@ pub mod password;
 #[cfg(feature = "lan")]
 pub mod path;
 #[cfg(feature = "lan")]
-mod qr;
+pub mod qr;
 #[cfg(feature = "lan")]
 mod range;
 #[cfg(feature = "lan")]

@@ -323,9 +323,14 @@ pub fn call(method: &str, target: &str, body: &[u8]) -> Result<Call, ApiError> {
         | Call::Versions { .. }
         | Call::Restore { .. }
         | Call::Held { .. }
+        | Call::ImportDisk { .. }
+        | Call::LeaveDisk { .. }
+        | Call::Imported
         | Call::Pin { .. }
         | Call::Free { .. }
-        | Call::Remove { .. } => Ok(call),
+        | Call::Remove { .. }
+        | Call::PrintSheet
+        | Call::Recover { .. } => Ok(call),
         _ => Err(ApiError::new(403, "this is not for the page").with_remedy("use the command line on the box")),
     }
 }
@@ -365,11 +370,16 @@ pub fn password_told(is_set: bool) -> Response {
 /// Bytes of the body that sets the password.
 pub const PASSWORD_BODY_MAX: usize = 1_024;
 
-/// What a call that came by the page came to: an invite is told as a QR code as well.
+/// What a call that came by the page came to: an invite or a recovery sheet is told as a QR code as well.
 pub fn told(result: &Result<Outcome, ApiError>) -> Response {
     match result {
         Ok(Outcome::Invite(invite)) => {
             Response::json(200, json!({ "invite": invite, "qr": qr::rows(invite) }).to_string())
+        }
+        Ok(Outcome::Sheet(sheet)) => {
+            let mut told = json!(sheet);
+            told["qr"] = json!(qr::rows(&sheet.text));
+            Response::json(200, told.to_string())
         }
         result => Response::of(result),
     }

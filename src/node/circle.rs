@@ -293,7 +293,10 @@ impl<S: Snapshot> Node<S> {
         statement: SignedStatement,
         from: Option<ConnId>,
     ) -> Result<Added, String> {
-        let who = |roster: &Roster| (roster.allowed_transports(), roster.guest_transports(), roster.current_epoch());
+        let who = |roster: &Roster| {
+            let sheets = roster.sheet_transports();
+            (roster.allowed_transports(), roster.guest_transports(), sheets, roster.current_epoch())
+        };
         let circle = self.circles.get_mut(id).ok_or("it is of a circle that is not here")?;
         let before = who(&circle.roster);
         if statement.bytes.len() > STATEMENT_MAX {

@@ -48,7 +48,8 @@ impl Circle {
         Ok(())
     }
 
-    /// Opens the epoch keys that were sealed to this node while it was locked. True when there was one.
+    /// Opens the epoch keys that were sealed to this member and are not held: to this node while it was locked, or to the
+    /// sheet whose place it takes. True when there was one.
     pub(super) fn open_missed(&mut self, member: &MemberSecret) -> bool {
         let before = self.epochs.len();
         let missed: Vec<_> = self
@@ -56,7 +57,7 @@ impl Circle {
             .statements()
             .filter_map(|signed| match &signed.statement.saying {
                 Saying::Epoch { number, suite, keys } if !self.epochs.contains_key(&signed.hash) => {
-                    let mine = keys.iter().find(|key| key.member == self.me)?;
+                    let mine = keys.iter().find(|key| key.member == member.public())?;
                     Some((signed.hash, *number, *suite, mine.sealed.clone()))
                 }
                 _ => None,
@@ -176,7 +177,7 @@ impl<S: Snapshot> Node<S> {
             circle.mint = None;
             return;
         }
-        let mut writers = circle.roster.current().filter(|member| member.role.writes());
+        let mut writers = circle.roster.present().filter(|member| member.role.writes());
         if let Some(place) = writers.position(|member| member.device.member == circle.me) {
             circle.mint.get_or_insert(now + MINT_STEP * (place as u32 + 1));
         }

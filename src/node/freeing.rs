@@ -367,7 +367,7 @@ impl<S: Snapshot> Node<S> {
     fn may_free(&self, info_hash: &InfoHash, in_use: &BTreeSet<InfoHash>) -> Result<bool, Stay> {
         let Some(torrent) = self.vault.torrents.get(info_hash) else { return Err(Stay::Contended) };
         let Some(circle) = self.circles.get(&torrent.circle) else { return Err(Stay::Contended) };
-        let nodes = circle.roster.current().filter(|member| !member.device.is_guest()).count();
+        let nodes = circle.roster.present().filter(|member| !member.device.is_guest()).count();
         if nodes < NODES_LEAST || circle.role().is_none() {
             return Err(Stay::TooFewNodes);
         }

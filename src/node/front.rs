@@ -136,6 +136,9 @@ impl<S: Snapshot> Node<S> {
         if self.circles.values().any(|circle| !circle.mass.held().is_empty()) {
             return State::MassChange;
         }
+        if self.disks.iter().any(|disk| !disk.answered) {
+            return State::DiskOffered;
+        }
         let mut friends = self.friends_circles().peekable();
         if friends.peek().is_none() {
             State::Unpaired

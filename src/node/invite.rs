@@ -239,8 +239,11 @@ impl<S: Snapshot> Node<S> {
         if !known || circle.roster.role_of(&device.member).is_none() {
             let nonce = self.fresh_nonce();
             let circle = self.circles.get(id).ok_or("the circle is gone")?;
-            let statement =
-                circle.roster.say(self.me.device.member, nonce, Saying::Admit { device: device.clone(), role });
+            let statement = circle.roster.say(
+                self.me.device.member,
+                nonce,
+                Saying::Admit { device: device.clone(), role, parcel: None },
+            );
             let member = self.me.member().map_err(|error| error.to_string())?;
             let statement = statement.sign(|bytes| member.sign(bytes));
             if self.learn_statement(id, statement, None)? == Added::Waiting {
@@ -310,6 +313,13 @@ impl<S: Snapshot> Node<S> {
         if role.reads() && circle.current().is_none() {
             return Err(refused("it has no key to read with".into()));
         }
+        self.take_in(circle, welcome.addresses.clone());
+        Ok(self.circles.get(&id).map(|circle| self.shown_name(circle)).unwrap_or_default())
+    }
+
+    /// Takes in a circle that is new here, with where its nodes are.
+    pub(super) fn take_in(&mut self, circle: super::circle::Circle, addresses: Vec<Bytes>) {
+        let id = circle.id;
         for statement in circle.roster.statements() {
             let bytes = statement.bytes.clone();
             self.ledger.put(Table::Statements, keys::statement(&id, &statement.hash), bytes);
@@ -317,12 +327,21 @@ impl<S: Snapshot> Node<S> {
         self.circles.insert(id, circle);
         self.name_authors(&id);
         self.save_circle(&id);
-        self.learn_addresses(welcome.addresses.clone());
+        self.learn_addresses(addresses);
         self.tell_trust();
         self.roster_changed(&id);
         self.root_changed();
         self.flush_at = Some(self.now.instant);
-        Ok(self.circles.get(&id).map(|circle| self.shown_name(circle)).unwrap_or_default())
+    }
+
+    /// Says something in a circle as this member, once it is signed, and does what follows.
+    pub(super) fn say(&mut self, id: &CircleId, saying: Saying) -> Result<(), OpError> {
+        let nonce = self.fresh_nonce();
+        let circle = self.circles.get(id).ok_or(OpError::NotFound)?;
+        let statement = circle.roster.say(self.me.device.member, nonce, saying);
+        let member = self.me.member()?;
+        let statement = statement.sign(|bytes| member.sign(bytes));
+        self.learn_statement(id, statement, None).map(drop).map_err(OpError::NotPermitted)
     }
 
     /// Takes from a welcome to a circle that is here what is new of it; its chains and its tree stay.
@@ -411,11 +430,9 @@ impl<S: Snapshot> Node<S> {
             .filter(|(chain, _)| chain.author == member)
             .map(|(chain, tip)| Cut { incarnation: chain.incarnation, sequence: tip.sequence, hash: tip.hash })
             .collect();
-        let nonce = self.fresh_nonce();
-        let statement = self.circles[&id].roster.say(self.me.device.member, nonce, Saying::Remove { member, cuts });
-        let member = self.me.member()?;
-        let statement = statement.sign(|bytes| member.sign(bytes));
-        self.learn_statement(&id, statement, None).map_err(OpError::NotPermitted)?;
+        self.say(&id, Saying::Remove { member, cuts })?;
+        // Whoever is removed does not come back by a sheet of its own.
+        self.remove_sheets(&id, &member)?;
         let entropy = CircleEntropy::from(entropy);
         if self.circles[&id].roster.needs_epoch() {
             let suite = self.preferred_suite();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use core::net::{IpAddr, SocketAddr};
 
 use crate::base::{Batch, CircleId, ConnId, InfoHash, Location, Ticket, TransportKey, WallTime};
-use crate::seal::ChunkKey;
+use crate::seal::{ChunkKey, TransportSecret};
 use crate::wire::beacon::{Pairing, Presence};
 use crate::wire::record::Kind;
 
@@ -109,6 +109,8 @@ pub enum Protocol {
     Invite,
     /// `dustfs-pair/1`: two boxes whose buttons were pressed.
     Pair,
+    /// `dustfs-recover/1`: the dialler has the key of a recovery sheet.
+    Recover,
     /// A stock client's connection for one torrent of this circle (BEP 3 inside TLS): its messages are told as frames of
     /// the channel [`Protocol::STOCK_CHANNEL`], and there are no others.
     Torrent(CircleId, InfoHash),
@@ -120,7 +122,7 @@ impl Protocol {
 
     /// True for those whose peer need not be in any circle.
     pub fn is_guest(self) -> bool {
-        matches!(self, Protocol::Invite | Protocol::Pair)
+        matches!(self, Protocol::Invite | Protocol::Pair | Protocol::Recover)
     }
 }
 
@@ -356,6 +358,8 @@ pub struct Trust {
     pub invites: bool,
     /// True while the button's window is open, and so the protocol of pairing is answered.
     pub pairing: bool,
+    /// Keys of the recovery sheets that can be used in some circle: who proves one is told what it needs.
+    pub sheets: BTreeSet<TransportKey>,
 }
 
 /// See [`Trust`].
@@ -391,6 +395,15 @@ pub enum Action {
         protocol: Protocol,
         /// The key that the peer must have.
         expect: TransportKey,
+    },
+    /// Connect with a recovery sheet's key, as [`Protocol::Recover`], to whoever is there; answered as [`Action::Dial`] is.
+    DialSheet {
+        /// Of the answer.
+        ticket: Ticket,
+        /// Where.
+        address: SocketAddr,
+        /// The key, whose public half the listener must know.
+        key: TransportSecret,
     },
     /// Send a frame whose payload is `head` and then `body`.
     Send {

@@ -42,6 +42,7 @@ mod quick;
 mod quota;
 mod read;
 mod reclaim;
+mod recovery;
 mod safety;
 mod scrub;
 mod space;
@@ -75,6 +76,7 @@ use self::io::{
 };
 use self::peers::Peers;
 pub use self::pins::{Presence, RESERVED};
+pub use self::recovery::PrintedSheet;
 pub use self::scrub::ScrubRate;
 use self::vault::Vault;
 use crate::base::{CircleId, ConnId, InfoHash, Instant, Now, ObjectId, Rng, Snapshot, Ticket, TransportKey};
@@ -141,6 +143,7 @@ pub struct Node<S> {
     book: AddressBook,
     inviter: Inviter,
     invites: invite::Invites,
+    recovery: Option<recovery::Recovery>,
     pairing: pairing::Pairing,
     stock: stock::Stock,
     files: Files,
@@ -162,6 +165,7 @@ pub struct Node<S> {
     flushed: Instant,
     /// Why the disk could not, until it can again.
     trouble: Option<DiskError>,
+    disks: Vec<status::OwnersDisk>,
     stopping: Option<Ticket>,
     /// Until what is durable was read.
     starting: bool,
@@ -255,6 +259,7 @@ impl<S: Snapshot> Node<S> {
             book: AddressBook::default(),
             inviter: Inviter::default(),
             invites: invite::Invites::default(),
+            recovery: None,
             pairing: pairing::Pairing::new(button),
             stock: stock::Stock::default(),
             files: Files::default(),
@@ -271,6 +276,7 @@ impl<S: Snapshot> Node<S> {
             flush_at: None,
             flushed: Instant(0),
             trouble: None,
+            disks: Vec::new(),
             stopping: None,
             starting: true,
             question: question::Question::default(),
@@ -655,7 +661,8 @@ impl<S: Snapshot> Node<S> {
         let invites = self.inviter.any_open(self.now.instant);
         self.invites.told_open = invites;
         let pairing = self.pairing.told_listening();
-        self.actions.push_back(Action::Trust(Trust { circles, invites, pairing }));
+        let sheets = self.sheets();
+        self.actions.push_back(Action::Trust(Trust { circles, invites, pairing, sheets }));
         self.announce();
     }
 
@@ -684,6 +691,8 @@ impl<S: Snapshot> Node<S> {
             Op::Found { name, entropy } => Some(self.found_for_friends(&name, entropy).map(Answer::Circle)),
             Op::Invite { circle, role, time, entropy } => Some(self.invite(circle, role, time, entropy)),
             Op::Join { invite, entropy } => self.join(ticket, &invite, entropy),
+            Op::PrintSheet { secret } => self.print_sheet(ticket, secret),
+            Op::Recover { sheet, at } => self.recover(ticket, &sheet, at),
             Op::Guest { circle, name, key } => self.guest(ticket, circle, &name, key),
             Op::Leave { circle } => self.leave(ticket, circle.as_deref()),
             Op::Remove { circle, member, entropy } => self.remove_member(ticket, circle, &member, entropy),

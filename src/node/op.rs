@@ -4,9 +4,13 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use core::net::SocketAddr;
+use zeroize::Zeroizing;
 
 use super::Freed;
 use super::io::{Attr, DiskError, Handle, Inode};
+use super::recovery::PrintedSheet;
+use super::status::Recovered;
 use crate::base::{TransportKey, WallTime};
 use crate::wire::statement::Role;
 
@@ -282,6 +286,19 @@ pub enum Op {
         /// Entropy of the operating system.
         entropy: [u8; 96],
     },
+    /// Prints a recovery sheet for all circles that this node keeps and somebody else is in; the one that it printed before
+    /// is valid no more. Answers [`Answer::Sheet`] when that would survive a power cut.
+    PrintSheet {
+        /// The sheet's secret: entropy of the operating system, kept nowhere.
+        secret: [u8; 16],
+    },
+    /// Takes the place of a recovery sheet. Answers [`Answer::Recovered`] when that would survive a power cut.
+    Recover {
+        /// Its words, or its text.
+        sheet: Zeroizing<String>,
+        /// Where somebody of the circle may be, besides what the text says.
+        at: Vec<SocketAddr>,
+    },
     /// Admits a stock client as a cache, or renews the certificate of one. Answers [`Answer::Certificate`].
     Guest {
         /// The circle's name; `None` means the only one with friends, or else the owner's own.
@@ -341,6 +358,10 @@ pub enum Answer {
     Invite(String),
     /// A certificate in PEM.
     Certificate(String),
+    /// A recovery sheet.
+    Sheet(Box<PrintedSheet>),
+    /// What a recovery sheet brought.
+    Recovered(Recovered),
     /// So many files were put back.
     Restored(u64),
     /// What went, and what stays.

@@ -92,7 +92,7 @@ impl<S: Snapshot> Node<S> {
     /// The circles with friends: those that a friend is in, or was invited to.
     pub(super) fn friends_circles(&self) -> impl Iterator<Item = &super::circle::Circle> {
         let in_use = |circle: &&super::circle::Circle| {
-            !circle.home && circle.role().is_some() && circle.roster.current().count() > 1
+            !circle.home && circle.role().is_some() && circle.roster.present().count() > 1
         };
         self.circles.values().filter(in_use)
     }

@@ -81,9 +81,11 @@ impl Peers {
         self.conns.iter().map(|(conn, peer)| (*conn, peer))
     }
 
-    /// Connections of the invite protocol and of those that only a certificate speaks for, with when they came.
+    /// Connections of the invite protocol, by recovery sheets, and of those that only a certificate speaks for, with when
+    /// they came.
     pub fn joining(&self) -> impl Iterator<Item = (ConnId, Instant)> {
-        let joins = |peer: &Peer| peer.protocol == Protocol::Invite || peer.certified.is_some();
+        let guest = |peer: &Peer| matches!(peer.protocol, Protocol::Invite | Protocol::Recover);
+        let joins = move |peer: &Peer| guest(peer) || peer.certified.is_some();
         let joining = self.all().filter(move |(_, peer)| joins(peer) && !peer.closing);
         joining.map(|(conn, peer)| (conn, peer.since))
     }
@@ -148,6 +150,8 @@ impl<S: Snapshot> Node<S> {
             self.peers.conns.insert(conn, peer);
             match (protocol, dialed) {
                 (Protocol::Pair, _) => self.pair_connected(conn, dialed),
+                (Protocol::Recover, Some(ticket)) => self.recovery_connected(conn, ticket),
+                (Protocol::Recover, None) => self.hand_out(conn),
                 (_, Some(ticket)) => self.invite_connected(conn, ticket),
                 (_, None) => {}
             }
@@ -215,6 +219,7 @@ impl<S: Snapshot> Node<S> {
             }
             None if self.stock_dialed(ticket) => log::debug!("dialling a stock client failed: {why}"),
             None if self.pair_dial_failed(ticket, why) => {}
+            None if self.recovery_dial_failed(ticket, why) => {}
             None => self.invite_dial_failed(ticket, why),
         }
     }
@@ -226,6 +231,7 @@ impl<S: Snapshot> Node<S> {
             Protocol::Dustfs(_) | Protocol::Torrent(..) => {}
             Protocol::Invite => return self.invite_closed(conn, why),
             Protocol::Pair => return self.pair_closed(conn),
+            Protocol::Recover => return self.recovery_closed(conn, why),
         }
         let traffic = self.swarm.traffic(self.now.instant, conn);
         let past = self.past.entry(peer.transport).or_default();
@@ -271,6 +277,8 @@ impl<S: Snapshot> Node<S> {
             self.invite_frame(conn, payload);
         } else if peer.protocol == Protocol::Pair {
             self.pair_frame(conn, &payload);
+        } else if peer.protocol == Protocol::Recover {
+            self.recovery_frame(conn, &payload);
         } else if matches!(peer.protocol, Protocol::Torrent(..)) {
             self.swarm.message(self.now.instant, conn, channel, payload);
         } else if peer.certified.is_some() && peer.greeted {

@@ -65,6 +65,24 @@ pub struct Status {
     /// Mass changes that wait for a keeper.
     #[serde(default)]
     pub held: Vec<HeldChange>,
+    /// Disks with files of their owner's, which may be imported.
+    #[serde(default)]
+    pub disks: Vec<OwnersDisk>,
+}
+
+/// A disk that is not the node's, with files of its owner's. It is read, and never written.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct OwnersDisk {
+    /// Where it can be read: the directory that an import takes.
+    pub path: String,
+    /// What its owner calls it; `disk` where it has no name.
+    pub name: String,
+    /// Its file system, as the kernel names it.
+    pub kind: String,
+    /// Bytes that its files take.
+    pub used_bytes: u64,
+    /// Somebody has begun to import it, or left it as it is.
+    pub answered: bool,
 }
 
 /// Much of a circle that one author deleted or overwrote within a minute: what it replaced is held back from going with
@@ -315,6 +333,12 @@ pub struct CircleStatus {
     pub forks: Vec<String>,
     /// Files that show a conflicting version beside them.
     pub conflicts: u64,
+    /// The recovery sheet that this node printed, by its name.
+    #[serde(default)]
+    pub sheet: Option<String>,
+    /// This node keeps the circle, others are in it, and there is no recovery sheet of this node's.
+    #[serde(default)]
+    pub lacks_sheet: bool,
 }
 
 /// One line of `GET /v1/friends`: a member of a circle that is not this node.
@@ -338,14 +362,35 @@ pub struct Friend {
     pub downloaded: u64,
     /// Seconds since a byte last came from it; `None` when none did since the start.
     pub last_seen_s: Option<u64>,
-    /// A keeper removed it.
+    /// A keeper removed it; or it is a recovery sheet that was used.
     pub removed: bool,
+    /// It is a recovery sheet: paper, which is never online.
+    #[serde(default)]
+    pub sheet: bool,
     /// Torrents of the circle that it told to have whole; `None` when it is not online, or they are too many to count.
     #[serde(default)]
     pub holds_torrents: Option<u64>,
     /// All torrents of the circle that this node knows.
     #[serde(default)]
     pub all_torrents: u64,
+}
+
+/// The answer to `POST /v1/recover`.
+#[derive(Clone, Default, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Recovered {
+    /// Circles that this node keeps now.
+    pub circles: Vec<RecoveredCircle>,
+    /// Circles of the sheet that nobody who was asked is in.
+    pub missing: u64,
+}
+
+/// One circle of [`Recovered`].
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct RecoveredCircle {
+    /// Its name here.
+    pub name: String,
+    /// Who printed the sheet and is in the circle still: the box that is gone, to be removed.
+    pub printed_by: Option<String>,
 }
 
 /// The answer to `POST /v1/versions`.

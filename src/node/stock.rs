@@ -82,7 +82,7 @@ impl<S: Snapshot> Node<S> {
         let device = Device::guest(name.into(), key);
         let roster = &self.circles[&id].roster;
         if roster.role_of(&device.member).is_none() {
-            let saying = Saying::Admit { device: device.clone(), role: Role::Cache };
+            let saying = Saying::Admit { device: device.clone(), role: Role::Cache, parcel: None };
             let nonce = self.fresh_nonce();
             let statement = self.circles[&id].roster.say(self.me.device.member, nonce, saying);
             let member = self.me.member()?;

@@ -2,7 +2,8 @@
 
 use super::Node;
 use super::status::{
-    CacheStatus, CircleStatus, Friend, PairingStatus, SignInStatus, Source, State, Status, Traffic, Transfer, Transfers,
+    CacheStatus, CircleStatus, Friend, OwnersDisk, PairingStatus, SignInStatus, Source, State, Status, Traffic,
+    Transfer, Transfers,
 };
 use super::vault::State as Held;
 use crate::base::{CircleId, ConnId, InfoHash, Snapshot};
@@ -51,7 +52,14 @@ impl<S: Snapshot> Node<S> {
             pairing: PairingStatus { shown: self.code_shown(), ..self.pairing_status() },
             problems,
             held: self.held_changes(),
+            disks: self.disks.clone(),
         }
+    }
+
+    /// These disks of their owner's are here now: `os` tells it when that changes.
+    pub fn disks(&mut self, now: crate::base::Now, disks: Vec<OwnersDisk>) {
+        (self.now, self.disks) = (now, disks);
+        self.settle();
     }
 
     /// What is damaged here and cannot be fetched just now.
@@ -114,7 +122,7 @@ impl<S: Snapshot> Node<S> {
             id: circle.id.hex(),
             role: circle.kept_role().unwrap_or(Role::Cache),
             left: circle.left,
-            members: circle.roster.current().count() as u64,
+            members: circle.roster.present().count() as u64,
             online: self.peers.in_circle(&circle.id).count() as u64,
             objects: circle.tree.len() as u64,
             bytes: circle.tree.bytes(),
@@ -124,6 +132,8 @@ impl<S: Snapshot> Node<S> {
             epoch_number: circle.current().map_or(0, |(_, epoch)| epoch.number),
             forks: circle.forks.values().cloned().collect(),
             conflicts: circle.tree.conflicts() as u64,
+            sheet: self.own_sheet(circle),
+            lacks_sheet: self.prints_sheet(circle) && self.own_sheet(circle).is_none(),
         }
     }
 
@@ -156,6 +166,7 @@ impl<S: Snapshot> Node<S> {
                         Some(self.now.instant.since(seen).as_secs())
                     }),
                     removed: member.removed,
+                    sheet: member.sheet,
                     holds_torrents: online
                         .filter(|_| torrents <= TORRENTS_COUNTED)
                         .map(|(_, peer)| self.held_by(peer, &circle.id)),
@@ -206,6 +217,9 @@ impl<S: Snapshot> Node<S> {
         let mut told = std::collections::BTreeSet::new();
         for member in self.circles.values().flat_map(|circle| circle.roster.members()) {
             let transport = member.device.transport;
+            if member.sheet {
+                continue;
+            }
             if transport == self.me.device.transport || !told.insert(transport) {
                 continue;
             }

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use core::net::{IpAddr, SocketAddr};
 use tokio::sync::Notify;
 
 use crate::lan::api::{self, ApiError, Call, Outcome};
 use crate::node::io::Op;
 use crate::node::status::State;
+use crate::os::cli::config::DEFAULT_PORT;
 use crate::os::core::Core;
 use crate::os::http::Answering;
 #[cfg(feature = "lan")]
@@ -17,7 +19,7 @@ use crate::os::http::DavSite;
 use crate::os::locking::Locking;
 #[cfg(feature = "mount")]
 use crate::os::mounted::{self, Mounted};
-use crate::os::run::{RunError, entropy};
+use crate::os::run::{self, RunError, entropy};
 use crate::seal::state::Passphrase;
 
 /// The API's calls, carried out by the node.
@@ -33,6 +35,8 @@ pub(super) struct Api {
     pub(super) mounted: Mounted,
     #[cfg(feature = "mount")]
     pub(super) imports: super::import::Imports,
+    #[cfg(feature = "mount")]
+    pub(super) offers: super::offers::Offers,
 }
 
 impl Api {
@@ -64,6 +68,8 @@ impl Api {
                 }
                 Call::Join { invite } => Op::Join { invite, entropy: entropy()? },
                 Call::Found { name } => Op::Found { name, entropy: entropy()? },
+                Call::PrintSheet => Op::PrintSheet { secret: run::entropy().map_err(no_entropy)? },
+                Call::Recover { sheet, at } => Op::Recover { sheet, at: resolve(&at).await? },
                 Call::Guest { circle, name, key } => Op::Guest { circle, name, key },
                 Call::ExportTorrent { path, announce } => {
                     let file = self.core.read(|node| node.export_torrent(&path, announce.as_deref()));
@@ -77,7 +83,10 @@ impl Api {
                 Call::Pin { path, pinned } => Op::Pin { path, pinned },
                 Call::Free { path } => Op::Free { path },
                 Call::Restore { path, version, to } => Op::Restore { path, version, to },
-                call @ (Call::Import { .. } | Call::Imported) => return self.import(call).await,
+                call @ (Call::Import { .. } | Call::ImportDisk { .. } | Call::Imported) => {
+                    return self.import(call).await;
+                }
+                Call::LeaveDisk { path } => return self.leave_disk(path).await,
                 Call::Leave { circle } => Op::Leave { circle: Some(circle) },
                 Call::Password { text } => return self.password(text.as_deref().map(String::as_str)).await,
                 Call::Press { held_ms } => return self.press(Duration::from_millis(held_ms.into())).await,
@@ -165,9 +174,37 @@ impl Api {
     #[cfg(feature = "mount")]
     async fn import(&self, call: Call) -> Result<Outcome, ApiError> {
         // It looks at directories, which may lie on a server that does not answer.
-        let (imports, core) = (self.imports.clone(), self.core.clone());
-        let answer = tokio::task::spawn_blocking(move || imports.answer(&core, call)).await;
+        let (imports, core, offers) = (self.imports.clone(), self.core.clone(), self.offers.clone());
+        let import = move || {
+            match call {
+                Call::Import { from, into } => {
+                    imports.start(&core, &from, into, offers.name(&from), false)?;
+                    // Of a directory that is none of these disks there is nothing to be said.
+                    let _ = offers.answer(&core, &from);
+                }
+                Call::ImportDisk { path } => {
+                    let name = offers.name(&path).ok_or_else(|| offers.no_disk(&path))?;
+                    imports.start(&core, &path, None, Some(name), true)?;
+                    offers.answer(&core, &path)?;
+                }
+                _ => {}
+            }
+            imports.progress()
+        };
+        let answer = tokio::task::spawn_blocking(import).await;
         answer.unwrap_or_else(|_| Err(ApiError::new(500, "the import ended without a word")))
+    }
+
+    #[cfg(feature = "mount")]
+    async fn leave_disk(&self, path: String) -> Result<Outcome, ApiError> {
+        let (offers, core) = (self.offers.clone(), self.core.clone());
+        let answer = tokio::task::spawn_blocking(move || offers.answer(&core, &path)).await;
+        answer.unwrap_or_else(|_| Err(ApiError::new(500, "it ended without a word"))).map(|()| Outcome::Done)
+    }
+
+    #[cfg(not(feature = "mount"))]
+    async fn leave_disk(&self, path: String) -> Result<Outcome, ApiError> {
+        self.import(Call::LeaveDisk { path }).await
     }
 
     #[cfg(not(feature = "mount"))]
@@ -181,6 +218,29 @@ impl Api {
         Err(ApiError::new(409, "this build has no mount"))
     }
 }
+
+/// The addresses of hosts, `HOST` or `HOST:PORT`, within a bounded time.
+pub(super) async fn resolve(hosts: &[String]) -> Result<Vec<SocketAddr>, ApiError> {
+    let mut found = Vec::new();
+    for host in hosts {
+        let host = host.trim();
+        let literal = host.parse().map(|ip: IpAddr| SocketAddr::new(ip, DEFAULT_PORT)).or_else(|_| host.parse());
+        if let Ok(address) = literal {
+            found.push(address);
+            continue;
+        }
+        let named = if host.contains(':') { host.to_owned() } else { format!("{host}:{DEFAULT_PORT}") };
+        match tokio::time::timeout(LOOKUP_TIME, tokio::net::lookup_host(named)).await {
+            Ok(Ok(addresses)) => found.extend(addresses),
+            Ok(Err(error)) => return Err(ApiError::bad(format!("{host} is not known by that name: {error}"))),
+            Err(_) => return Err(ApiError::bad(format!("nobody told in time which address {host} has"))),
+        }
+    }
+    Ok(found)
+}
+
+/// Time to find a host by its name.
+const LOOKUP_TIME: Duration = Duration::from_secs(10);
 
 #[cfg(feature = "lan")]
 const WITH_PAGE: &str = "start it with --page, as in `dustfs node --page 0.0.0.0:8080`";

@@ -19,6 +19,7 @@ use crate::node::Node;
 use crate::node::io::{Action, Announced, Announcement, Inode, Input, Op, OpError, Reply, Stale};
 #[cfg(any(feature = "lan", feature = "mount"))]
 use crate::node::io::{Attr, ReadPart};
+use crate::node::status::OwnersDisk;
 use crate::os::disk::{Disk, RedbStore, Slabs};
 use crate::os::net::{Net, Stock};
 use crate::wire::announce::Announce as Asked;
@@ -160,6 +161,11 @@ impl Core {
     pub fn look_at_space(&self) {
         let (total, free) = self.slabs.space();
         self.with(|node, now| node.space(now, total, free));
+    }
+
+    /// Tells the node which disks of their owner's are here.
+    pub fn disks(&self, disks: Vec<OwnersDisk>) {
+        self.with(|node, now| node.disks(now, disks));
     }
 
     /// Tells the node a fact.
@@ -346,6 +352,7 @@ impl Core {
                 (Some(net), Action::Dial { ticket, address, protocol, expect }) => {
                     net.dial(ticket, address, protocol, expect);
                 }
+                (Some(net), Action::DialSheet { ticket, address, key }) => net.dial_sheet(ticket, address, key),
                 (Some(net), Action::Send { conn, channel, head, body }) => net.send(conn, channel, head, body),
                 (Some(net), Action::Close { conn, why }) => net.close(conn, why),
                 (Some(net), Action::Trust(trust)) => net.trust(trust),

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant as SystemInstant};
 
 use crate::base::WallTime;
 use crate::base::limits::CHUNK_PLAIN;
-use crate::lan::api::{ApiError, Call, Outcome};
+use crate::lan::api::{ApiError, Outcome};
 use crate::lan::import::{FAILURES_TOLD, Failure, ImportStatus};
 use crate::node::io::{Answer, Attr, Handle, Inode, Op, OpError, Reply};
 use crate::os::core::Core;
@@ -38,8 +38,8 @@ struct Job {
     core: Arc<Core>,
     status: Mutex<ImportStatus>,
     begun: SystemInstant,
-    /// When somebody last asked for its progress.
-    asked: Mutex<SystemInstant>,
+    /// When somebody last asked for its progress; `None` where nobody needs to.
+    asked: Mutex<Option<SystemInstant>>,
     /// Files that are written and have no name yet.
     naming: Mutex<usize>,
     named: Condvar,
@@ -87,20 +87,20 @@ impl Imports {
         Self { ours: ours.cloned().collect(), last: Arc::default() }
     }
 
-    /// Carries out the calls of the API.
+    /// Begins to bring what is in the directory `from` to `into` in the tree; without one, to a directory of this name or
+    /// of the same name in the owner's own circle. It goes on only while somebody asks, or unattended.
     ///
     /// # Errors
     /// 400 or 404 for a directory that cannot be read, 409 while an import runs, and what the tree answers.
-    pub fn answer(&self, core: &Arc<Core>, call: Call) -> Result<Outcome, ApiError> {
-        if let Call::Import { from, into } = call {
-            self.start(core, Path::new(&from), into)?;
-        }
-        Ok(Outcome::Import(Box::new(self.progress()?)))
-    }
-
-    /// Begins to bring what is in the directory `from` to `into` in the tree; without one, to a directory of the same name
-    /// in the owner's own circle.
-    fn start(&self, core: &Arc<Core>, from: &Path, into: Option<String>) -> Result<(), ApiError> {
+    pub fn start(
+        &self,
+        core: &Arc<Core>,
+        from: &str,
+        into: Option<String>,
+        name: Option<String>,
+        unattended: bool,
+    ) -> Result<(), ApiError> {
+        let from = Path::new(from);
         let unreadable =
             |why: &io::Error| ApiError::new(404, format!("the node cannot read {}: {}", from.display(), words(why)));
         let from = &from.canonicalize().map_err(|why| unreadable(&why))?;
@@ -118,7 +118,7 @@ impl Imports {
         }
         let into = match into {
             Some(into) => into.trim_matches('/').to_owned(),
-            None => in_own_circle(core, from)?,
+            None => in_own_circle(core, from, name)?,
         };
         let now = SystemInstant::now();
         let status = ImportStatus { into: into.clone(), ..ImportStatus::default() };
@@ -126,7 +126,7 @@ impl Imports {
             core: core.clone(),
             status: Mutex::new(status),
             begun: now,
-            asked: Mutex::new(now),
+            asked: Mutex::new((!unattended).then_some(now)),
             naming: Mutex::default(),
             named: Condvar::default(),
             target: OnceLock::new(),
@@ -145,21 +145,24 @@ impl Imports {
     ///
     /// # Errors
     /// 404 when there was none since the node's start.
-    fn progress(&self) -> Result<ImportStatus, ApiError> {
+    pub fn progress(&self) -> Result<Outcome, ApiError> {
         let job = lock(&self.last).clone().ok_or_else(|| ApiError::new(404, "there is no import"))?;
-        *lock(&job.asked) = SystemInstant::now();
+        if let Some(asked) = &mut *lock(&job.asked) {
+            *asked = SystemInstant::now();
+        }
         let mut status = lock(&job.status).clone();
         if !status.ended {
             status.time_ms = job.time_ms();
             status.failures.clear();
         }
-        Ok(status)
+        Ok(Outcome::Import(Box::new(status)))
     }
 }
 
 /// The directory of that name in the owner's own circle.
-fn in_own_circle(core: &Core, from: &Path) -> Result<String, ApiError> {
-    let name = fs::canonicalize(from).ok().and_then(|path| path.file_name()?.to_str().map(str::to_owned));
+fn in_own_circle(core: &Core, from: &Path, name: Option<String>) -> Result<String, ApiError> {
+    let of_path = || fs::canonicalize(from).ok().and_then(|path| path.file_name()?.to_str().map(str::to_owned));
+    let name = name.or_else(of_path);
     let name = name.ok_or_else(|| ApiError::bad("its name cannot be used: say where it is to go, as Home/NAME"))?;
     match core.read(|node| node.home_name()) {
         Some(home) if home.is_empty() => Ok(name),
@@ -592,7 +595,7 @@ impl Job {
 
     /// True when nothing more is to be done.
     fn is_over(&self) -> bool {
-        if lock(&self.asked).elapsed() > PATIENCE {
+        if lock(&self.asked).is_some_and(|asked| asked.elapsed() > PATIENCE) {
             self.give_up("nobody waits for it any more".into());
         }
         lock(&self.status).stopped.is_some()

@@ -22,6 +22,8 @@ pub mod locking;
 #[cfg(feature = "mount")]
 mod mounted;
 pub mod net;
+#[cfg(feature = "mount")]
+mod offers;
 pub mod run;
 pub mod selftest;
 pub mod state;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use core::net::{IpAddr, SocketAddr};
 use tokio::sync::{Notify, watch};
+use zeroize::Zeroizing;
 
 use crate::base::limits::PATCHES_MEMORY;
 use crate::base::{Batch, CircleId, Snapshot, Table, Ticket};
@@ -19,6 +20,7 @@ use crate::lan::host::Names;
 use crate::ledger::key::StoredKey;
 use crate::ledger::keys;
 use crate::node::io::{Answer, DiskRequest, Done as DiskDone, Input, Op, OpError};
+use crate::node::status::Recovered;
 use crate::node::{Fetch, Node, NodeConfig as MachineConfig, new_identity};
 use crate::os::calls::Api;
 use crate::os::cli::config::{Fetch as FetchFlag, NodeConfig};
@@ -252,18 +254,32 @@ pub fn init(state: &Path, name: &str) -> Result<(), RunError> {
 
 /// Joins while no node runs; the answer is the circle's name.
 pub fn join_offline(state: &Path, invite: &str) -> Result<String, RunError> {
+    match offline(state, Op::Join { invite: invite.into(), entropy: entropy()? })? {
+        Answer::Circle(name) => Ok(name),
+        _ => Err(RunError::System("the node gave another answer than was asked for".into())),
+    }
+}
+
+/// Takes the place of a recovery sheet while no node runs.
+pub fn recover_offline(state: &Path, sheet: Zeroizing<String>, at: &[String]) -> Result<Recovered, RunError> {
+    let at = runtime()?.block_on(super::calls::resolve(at)).map_err(|error| RunError::System(error.to_string()))?;
+    match offline(state, Op::Recover { sheet, at })? {
+        Answer::Recovered(recovered) => Ok(recovered),
+        _ => Err(RunError::System("the node gave another answer than was asked for".into())),
+    }
+}
+
+/// Does what needs friends, and nobody here, while no node runs.
+fn offline(state: &Path, op: Op) -> Result<Answer, RunError> {
     let opened = open(state, None, false, None, MachineConfig::default())?;
     let core = opened.core.clone();
     runtime()?.block_on(async {
         let net = start_net(&opened, Vec::new()).await?;
         core.attach_net(net.clone(), Vec::new());
         let work = async {
-            let joined = core.ask(Op::Join { invite: invite.into(), entropy: entropy()? }).await;
+            let answered = core.ask(op).await;
             close(&core).await?;
-            match joined.map_err(RunError::Refused)? {
-                Answer::Circle(name) => Ok(name),
-                _ => Err(RunError::System("the node gave another answer than was asked for".into())),
-            }
+            answered.map_err(RunError::Refused)
         };
         let result = tokio::select! {
             result = work => result,
@@ -387,7 +403,15 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
         mounted: mount.clone(),
         #[cfg(feature = "mount")]
         imports: super::import::Imports::new(config.mount.iter().chain([&config.state])),
+        #[cfg(feature = "mount")]
+        offers: super::offers::Offers::new(config.disks.clone(), &config.state),
     };
+    #[cfg(feature = "mount")]
+    let offers = api.offers.clone();
+    #[cfg(feature = "mount")]
+    let watched = offers.watch(&core);
+    #[cfg(not(feature = "mount"))]
+    let watched = std::future::pending::<()>();
     // Dropped to end the servers.
     let (end, ended) = watch::channel(());
     let ended = || {
@@ -419,6 +443,7 @@ async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {
     tokio::select! {
         () = core.tick() => {}
         () = watch_space(&core) => {}
+        () = watched => {}
         () = stop.notified() => log::info!("stopping, as asked"),
         result = signal() => result?,
     }

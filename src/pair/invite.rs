@@ -122,13 +122,13 @@ impl fmt::Debug for InviteText {
     }
 }
 
-fn check(content: &[u8]) -> [u8; 4] {
+pub(super) fn check(content: &[u8]) -> [u8; 4] {
     let hash: [u8; 32] = Sha256::digest(content).into();
     let [a, b, c, d, ..] = hash;
     [a, b, c, d]
 }
 
-fn compact(address: &SocketAddr) -> Vec<u8> {
+pub(super) fn compact(address: &SocketAddr) -> Vec<u8> {
     let mut bytes = match address.ip().to_canonical() {
         IpAddr::V4(ip) => ip.octets().to_vec(),
         IpAddr::V6(ip) => ip.octets().to_vec(),
@@ -137,7 +137,7 @@ fn compact(address: &SocketAddr) -> Vec<u8> {
     bytes
 }
 
-fn address(bytes: &[u8]) -> Option<SocketAddr> {
+pub(super) fn address(bytes: &[u8]) -> Option<SocketAddr> {
     let (ip, port) = bytes.split_last_chunk()?;
     let ip = match ip.len() {
         4 => IpAddr::from(<[u8; 4]>::try_from(ip).ok()?),

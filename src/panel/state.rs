@@ -35,6 +35,8 @@ pub enum State {
     NoFriendOnline,
     /// Much was deleted or overwritten at once, and waits for a keeper.
     MassChange,
+    /// A disk with files of its owner's is here, and nobody has said whether they are to be imported.
+    DiskOffered,
     /// No space is left.
     DiskFull,
     /// The disk fails, or is gone.
@@ -56,7 +58,7 @@ pub struct Pattern {
 
 impl State {
     /// One of each, in the order of the table.
-    pub const ALL: [State; 18] = [
+    pub const ALL: [State; 19] = [
         State::Starting,
         State::Unpaired,
         State::Window,
@@ -72,6 +74,7 @@ impl State {
         State::CacheMode,
         State::Locked,
         State::MassChange,
+        State::DiskOffered,
         State::DiskFull,
         State::DiskFault,
         State::Stopping,
@@ -98,6 +101,7 @@ impl State {
             State::CacheMode => calm(Gaps(2), "ready as a cache"),
             State::Locked => calm(Gaps(3), "locked: give the passphrase on the page"),
             State::MassChange => fault(Long(3), "much was deleted or overwritten at once: was it meant? see the page"),
+            State::DiskOffered => calm(Gaps(5), "a disk with files of its owner: import them? see the page"),
             State::DiskFull => fault(Flashes(4), "the disk is full"),
             State::DiskFault => fault(Flashes(5), "the disk fails or is missing"),
             State::Stopping => calm(Long(2), "stopping: leave the power on"),

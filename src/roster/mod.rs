@@ -8,6 +8,8 @@
 //! - A removal is final and beats whatever is concurrent; coming back takes a new key. Of two keepers that strike each
 //!   other the longer serving stays. Of concurrent role changes the lowest holds. Of concurrent admissions of one key or
 //!   one transport key the first by depth and hash counts.
+//! - A recovery sheet is a keeper's key on paper, of a device whose two keys are one. It admits the box that takes its
+//!   place, and is out with that; it is no keeper that one could be left with.
 //! - The last keeper can neither be removed nor leave, so that no circle is ever without one.
 
 pub mod address;
@@ -29,7 +31,7 @@ use history::{Basis, History};
 use standing::State;
 use view::View;
 
-use crate::base::limits::{MEMBERS, STATEMENTS};
+use crate::base::limits::{MEMBERS, SHEETS, STATEMENTS};
 use crate::base::{CircleId, CommitHash, EpochId, MemberKey, StatementHash, TransportKey};
 use crate::wire::record::{Bytes2, Chain, Dot};
 use crate::wire::statement::{Cut, Device, Role, Saying, SignedStatement, Statement};
@@ -83,6 +85,10 @@ pub enum RosterError {
     LastKeeper,
     /// It starts an epoch wrongly: why.
     Epoch(&'static str),
+    /// It admits one more than [`SHEETS`].
+    TooManySheets,
+    /// It says of a recovery sheet, or for one, what cannot be: why.
+    Sheet(&'static str),
     /// This roster holds [`STATEMENTS`].
     Full,
 }
@@ -105,6 +111,10 @@ impl fmt::Display for RosterError {
             RosterError::TooManyMembers => {
                 write!(f, "the circle has {MEMBERS} members, removed ones included, which is the limit")
             }
+            RosterError::TooManySheets => {
+                write!(f, "the circle has had {SHEETS} recovery sheets, which is the limit: keep the one that is valid")
+            }
+            RosterError::Sheet(why) => f.write_str(why),
             RosterError::LastKeeper => {
                 f.write_str("the only keeper cannot be removed or demoted: make another member keeper first")
             }
@@ -304,19 +314,44 @@ impl Roster {
         Some((&member.device, member.role))
     }
 
+    /// Those of them that are nodes or stock clients: all but recovery sheets, which neither hold nor acknowledge
+    /// anything, and are never online.
+    pub fn present(&self) -> impl Iterator<Item = &Member> {
+        self.current().filter(|member| !member.sheet)
+    }
+
+    /// The recovery sheets that can be used.
+    pub fn sheets(&self) -> impl Iterator<Item = &Member> {
+        self.current().filter(|member| member.sheet)
+    }
+
+    /// What the statement that admitted a recovery sheet carries for it.
+    pub fn parcel_of(&self, sheet: &MemberKey) -> Option<&[u8]> {
+        let member = self.member(sheet).filter(|member| member.sheet)?;
+        match self.history.saying(self.history.position(&member.admitted)?) {
+            Saying::Admit { parcel, .. } => parcel.as_ref().map(|parcel| &parcel[..]),
+            _ => None,
+        }
+    }
+
     /// Transport keys of all nodes that are in.
     pub fn allowed_transports(&self) -> BTreeSet<TransportKey> {
-        self.transports(false)
+        self.transports(|member| !member.device.is_guest())
     }
 
     /// Transport keys of all stock clients that are in.
     pub fn guest_transports(&self) -> BTreeSet<TransportKey> {
-        self.transports(true)
+        self.transports(|member| member.device.is_guest() && !member.sheet)
     }
 
-    fn transports(&self, guests: bool) -> BTreeSet<TransportKey> {
-        let is_guest = |at: usize| self.view.members[at].device.is_guest();
-        self.view.by_transport.iter().filter(|(_, at)| is_guest(**at) == guests).map(|(key, _)| *key).collect()
+    /// Keys of all recovery sheets that can be used.
+    pub fn sheet_transports(&self) -> BTreeSet<TransportKey> {
+        self.transports(|member| member.sheet)
+    }
+
+    fn transports(&self, fits: impl Fn(&Member) -> bool) -> BTreeSet<TransportKey> {
+        let by_transport = self.view.by_transport.iter();
+        by_transport.filter(|(_, at)| fits(&self.view.members[**at])).map(|(key, _)| *key).collect()
     }
 
     /// Transport keys of all that were removed.

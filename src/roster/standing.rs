@@ -6,7 +6,9 @@
 //!    all that rests on that. So of two keepers that strike each other the longer serving stays, and a strike yields
 //!    only to a longer serving keeper's.
 //! 2. What is left takes effect in the order of depth and hash.
-//! 3. Were no keeper left, then of those who were keepers the one that was struck last would stay.
+//! 3. A recovery sheet, which is a keeper without a box, says one thing in its life: whom it admits as keeper. With that
+//!    it is out. Two that it admits at once are both in. It never counts as a keeper of whom one must be left.
+//! 4. Were no keeper left, then of those who were keepers the one that was struck last would stay.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -14,7 +16,7 @@ use std::collections::BTreeSet;
 use super::RosterError;
 use super::history::{Basis, History, Who};
 use super::past::Past;
-use crate::base::limits::MEMBERS;
+use crate::base::limits::{MEMBERS, SHEETS};
 use crate::base::{MemberKey, TransportKey};
 use crate::wire::statement::{Device, KeyFor, Role, Saying, Statement};
 
@@ -31,6 +33,8 @@ pub(super) struct Standing {
     pub(super) peak: Option<Role>,
     /// Removed for ever.
     pub(super) removed: bool,
+    /// Of a recovery sheet: the admissions that it said.
+    pub(super) spent: Vec<usize>,
 }
 
 /// See the module.
@@ -52,6 +56,20 @@ impl Standing {
     pub(super) fn role(&self, history: &History) -> Option<Role> {
         let lowest = self.roles.iter().filter_map(|at| history.granted(*at)).min();
         lowest.or_else(|| history.granted(self.admit?)).filter(|_| self.admit.is_some())
+    }
+
+    /// True for a recovery sheet.
+    pub(super) fn is_sheet(&self, history: &History) -> bool {
+        let admits_sheet = |saying: &Saying| match saying {
+            Saying::Admit { device, role: Role::Keeper, .. } => device.is_guest(),
+            _ => false,
+        };
+        self.admit.is_some_and(|at| admits_sheet(history.saying(at)))
+    }
+
+    /// True for a key that was removed, and for a sheet that was used.
+    pub(super) fn is_out(&self) -> bool {
+        self.removed || !self.spent.is_empty()
     }
 }
 
@@ -117,6 +135,7 @@ impl State {
             self.standings.resize_with(who.0 + 1, Standing::default);
         }
         if let Some(device) = history.device(at) {
+            self.spend(history, at);
             self.admit(history, at, who, device);
             return;
         }
@@ -129,6 +148,16 @@ impl State {
                 standing.roles.push(at);
                 standing.peak = standing.peak.max(granted);
             }
+        }
+    }
+
+    /// A sheet that admits is used.
+    fn spend(&mut self, history: &History, at: usize) {
+        let author = history.who(&history.line(at).signed.statement.author);
+        if let Some(sheet) = author.and_then(|author| self.standings.get_mut(author.0))
+            && sheet.is_sheet(history)
+        {
+            sheet.spent.push(at);
         }
     }
 
@@ -164,11 +193,12 @@ impl State {
 
     /// The role of a key that is in.
     pub(super) fn role(&self, history: &History, who: Who) -> Option<Role> {
-        self.standing(who).filter(|standing| !standing.removed)?.role(history)
+        self.standing(who).filter(|standing| !standing.is_out())?.role(history)
     }
 
     fn keepers<'a>(&'a self, history: &'a History) -> impl Iterator<Item = Who> + 'a {
-        self.admitted().map(|(who, _)| who).filter(|who| self.role(history, *who) == Some(Role::Keeper))
+        let boxes = self.admitted().filter(|(_, standing)| !standing.is_sheet(history));
+        boxes.map(|(who, _)| who).filter(|who| self.role(history, *who) == Some(Role::Keeper))
     }
 
     /// Those strikes that took from a keeper its role, of the keeper that was struck last; of equal ones the longer
@@ -178,7 +208,7 @@ impl State {
             standing.said.iter().copied().filter(|at| history.line(*at).basis.strikes).collect()
         };
         self.admitted()
-            .filter(|(_, standing)| standing.peak == Some(Role::Keeper))
+            .filter(|(_, standing)| standing.peak == Some(Role::Keeper) && !standing.is_sheet(history))
             .filter_map(|(_, standing)| Some((strikes(standing), standing.admit?)))
             .filter(|(strikes, _)| !strikes.is_empty())
             .max_by_key(|(strikes, admit)| (history.line(strikes[0]).depth, Reverse(history.age(*admit))))
@@ -193,15 +223,24 @@ impl State {
         let Some(standing) = author.and_then(|who| self.standing(who)) else {
             return Err(RosterError::NotEntitled(statement.author, need));
         };
+        if standing.is_sheet(history) && !takes_its_place(&statement.saying) {
+            return Err(RosterError::Sheet("all that a recovery sheet says is which box takes its place"));
+        }
         let strikes = match &statement.saying {
             Saying::Found { .. } => return Err(RosterError::Malformed("a circle is founded once")),
-            Saying::Admit { device, .. } => {
+            Saying::Admit { device, role, .. } => {
                 self.check_admit(history, device)?;
+                if device.is_guest() && *role == Role::Keeper && self.sheets(history) >= SHEETS {
+                    return Err(RosterError::TooManySheets);
+                }
                 false
             }
             Saying::Role { member, role, .. } => {
                 let who = history.who(member).filter(|who| self.role(history, *who).is_some());
                 let who = who.ok_or(RosterError::UnknownMember(*member))?;
+                if self.standing(who).is_some_and(|standing| standing.is_sheet(history)) {
+                    return Err(RosterError::Sheet("a recovery sheet has one role: remove it instead"));
+                }
                 self.check_keepers(history, who, Some(*role))?;
                 self.standing(who).is_some_and(|standing| Some(*role) < standing.peak)
             }
@@ -239,6 +278,11 @@ impl State {
         Ok(())
     }
 
+    /// Sheets that were ever admitted.
+    fn sheets(&self, history: &History) -> usize {
+        self.admitted().filter(|(_, standing)| standing.is_sheet(history)).count()
+    }
+
     fn check_keepers(&self, history: &History, who: Who, after: Option<Role>) -> Result<(), RosterError> {
         if after == Some(Role::Keeper) || self.keepers(history).any(|keeper| keeper != who) {
             return Ok(());
@@ -273,6 +317,11 @@ fn needs(saying: &Saying) -> Role {
         Saying::Epoch { .. } => Role::Member,
         _ => Role::Keeper,
     }
+}
+
+/// True for the one thing that a recovery sheet says.
+fn takes_its_place(saying: &Saying) -> bool {
+    matches!(saying, Saying::Admit { device, role: Role::Keeper, .. } if !device.is_guest())
 }
 
 /// True when `strike` takes the effect from `at`, which its subject said: it leaves too little of a role, has not seen

@@ -1,6 +1,7 @@
 //! Rosters by hand for each rule; at random for what must hold of all.
 
 mod random;
+mod sheets;
 
 use ed25519_dalek::{Signature, Signer, SigningKey, Verifier, VerifyingKey};
 
@@ -26,7 +27,12 @@ fn circle() -> Roster {
 }
 
 fn admit(n: u8, role: Role) -> Saying {
-    Saying::Admit { device: device(n), role }
+    Saying::Admit { device: device(n), role, parcel: None }
+}
+
+fn sheet(n: u8) -> Saying {
+    let device = Device::sheet(format!("sheet {n}"), member(n));
+    Saying::Admit { device, role: Role::Keeper, parcel: Some(Bytes2::from(&[n; 9][..])) }
 }
 
 fn change(n: u8, role: Role) -> Saying {
@@ -168,7 +174,7 @@ fn removal_is_final_and_a_key_is_admitted_once() {
     say(&mut roster, 1, admit(2, Role::Keeper)).unwrap();
     assert_eq!(say(&mut roster, 1, admit(2, Role::Reader)), Err(RosterError::KeyUsed(member(2))));
     let twin = Device { member: member(3), ..device(2) };
-    let twin = Saying::Admit { device: twin, role: Role::Reader };
+    let twin = Saying::Admit { device: twin, role: Role::Reader, parcel: None };
     assert_eq!(say(&mut roster, 1, twin.clone()), Err(RosterError::TransportUsed(device(2).transport)));
     say(&mut roster, 1, remove(2)).unwrap();
     assert_eq!(roster.role_of(&member(2)), None);
@@ -278,7 +284,7 @@ fn of_concurrent_admissions_of_one_key_one_counts() {
     say(&mut a, 1, admit(3, Role::Reader)).unwrap();
     say(&mut b, 2, admit(3, Role::Keeper)).unwrap();
     let twin = Device { transport: device(8).transport, ..device(4) };
-    say(&mut a, 1, Saying::Admit { device: twin, role: Role::Reader }).unwrap();
+    say(&mut a, 1, Saying::Admit { device: twin, role: Role::Reader, parcel: None }).unwrap();
     join(&mut a, &mut b);
     assert_eq!(a.role_of(&member(3)), Some(Role::Reader), "the less deep admission counts");
     assert_eq!(a.role_of(&member(4)), None, "the transport key belongs to 8");
@@ -463,7 +469,7 @@ fn names_shown_are_never_alike() {
     let mut roster = circle();
     for (n, name) in [(2, "Ada"), (3, "Ada"), (4, "Ada (2)"), (5, "Ada")] {
         let device = Device { name: name.into(), ..device(n) };
-        say(&mut roster, 1, Saying::Admit { device, role: Role::Reader }).unwrap();
+        say(&mut roster, 1, Saying::Admit { device, role: Role::Reader, parcel: None }).unwrap();
     }
     say(&mut roster, 1, remove(2)).unwrap();
     let names: Vec<&str> = (2..6).map(|n| roster.name_of(&member(n)).unwrap()).collect();
@@ -501,7 +507,7 @@ fn members_and_statements_have_limits() {
         let mut device = device(0);
         device.member.0[..8].copy_from_slice(&n.to_be_bytes());
         device.transport.0[..8].copy_from_slice(&n.to_be_bytes());
-        Saying::Admit { device, role: Role::Keeper }
+        Saying::Admit { device, role: Role::Keeper, parcel: None }
     };
     for n in 1..MEMBERS {
         say(&mut roster, 1, numbered(n)).unwrap();

@@ -18,7 +18,9 @@ pub struct Member {
     pub name: String,
     /// Its role; its last one if it was removed.
     pub role: Role,
-    /// True when its key was removed, for ever.
+    /// True for a recovery sheet: a keeper's key on paper, which no node has.
+    pub sheet: bool,
+    /// True when its key was removed, for ever, or it is a sheet that was used.
     pub removed: bool,
     /// The statement that admitted it.
     pub admitted: StatementHash,
@@ -101,8 +103,9 @@ impl View {
 
     fn add_member(&mut self, history: &History, admit: usize, standing: &Standing, names: &mut Names) {
         let (Some(device), Some(role)) = (history.device(admit), standing.role(history)) else { return };
-        let writes = !standing.removed && role.writes();
-        if standing.peak.is_some_and(Role::writes) {
+        let (sheet, removed) = (standing.is_sheet(history), standing.is_out());
+        let writes = !removed && role.writes();
+        if standing.peak.is_some_and(Role::writes) && !sheet {
             self.wrote.insert(device.member, writes);
             if !writes {
                 self.cuts.insert(device.member, cuts(history, standing));
@@ -110,7 +113,7 @@ impl View {
         }
         let at = self.members.len();
         self.by_key.insert(device.member, at);
-        if !standing.removed {
+        if !removed {
             self.by_transport.insert(device.transport, at);
         }
         let line = history.line(admit);
@@ -118,7 +121,8 @@ impl View {
             name: names.free(&device.name),
             device: device.clone(),
             role,
-            removed: standing.removed,
+            sheet,
+            removed,
             admitted: line.signed.hash,
             by: line.signed.statement.author,
         });
@@ -225,6 +229,7 @@ impl Usable {
             let reads = |at: usize| history.granted(at).is_some_and(Role::reads);
             if standing.peak.is_some_and(Role::reads) {
                 standing.said.iter().filter(|at| !reads(**at)).for_each(|at| usable.losses.insert(*at));
+                standing.spent.iter().for_each(|at| usable.losses.insert(*at));
             }
             let Some((admit, device)) = standing.admit.and_then(|at| Some((at, history.device(at)?))) else { continue };
             if state.role(history, who).is_some_and(Role::reads) {
@@ -232,7 +237,7 @@ impl Usable {
             }
         }
         for at in history.order() {
-            let Saying::Admit { device, role } = history.saying(*at) else { continue };
+            let Saying::Admit { device, role, .. } = history.saying(*at) else { continue };
             if role.reads() && !usable.readers.contains_key(&device.member) {
                 usable.leaked.join(&history.line(*at).past);
             }

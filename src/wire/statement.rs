@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::record::Bytes2;
 use super::{WireError, bencode};
-use crate::base::limits::{CHAINS, LABEL_MAX, MEMBERS, STATEMENT_MAX, STATEMENTS};
+use crate::base::limits::{CHAINS, LABEL_MAX, MEMBERS, PARCEL_MAX, STATEMENT_MAX, STATEMENTS};
 use crate::base::{CircleId, CommitHash, DeviceId, MemberKey, StatementHash, TransportKey};
 
 const DOMAIN: &[u8] = b"dustfs statement 1\0";
@@ -84,7 +84,12 @@ impl Device {
         Self { member: MemberKey(key.0), name, transport: key }
     }
 
-    /// True for a stock client.
+    /// A recovery sheet with this key: it has no other either, and is admitted as keeper, which no stock client is.
+    pub fn sheet(name: String, key: MemberKey) -> Self {
+        Self { member: key, name, transport: TransportKey(key.0) }
+    }
+
+    /// True for what is no node: a stock client, or a recovery sheet.
     pub fn is_guest(&self) -> bool {
         self.member.0 == self.transport.0
     }
@@ -144,6 +149,8 @@ pub enum Saying {
         device: Device,
         /// As what.
         role: Role,
+        /// Of a recovery sheet: what a box that takes its place needs, sealed so that the sheet alone opens it.
+        parcel: Option<Bytes2>,
     },
     /// A member's role changes; on a demotion `cuts` are the last accepted commits.
     Role {
@@ -257,6 +264,8 @@ struct FoundWire {
 struct AdmitWire {
     #[serde(rename = "d")]
     device: Device,
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    parcel: Option<Bytes2>,
     #[serde(rename = "r")]
     role: String,
 }
@@ -319,7 +328,9 @@ impl Statement {
         };
         match self.saying.clone() {
             Saying::Found { name, root, device } => wire.found = Some(FoundWire { name, root, device }),
-            Saying::Admit { device, role } => wire.admit = Some(AdmitWire { device, role: role.word().into() }),
+            Saying::Admit { device, role, parcel } => {
+                wire.admit = Some(AdmitWire { device, parcel, role: role.word().into() });
+            }
             Saying::Role { member, role, cuts } => {
                 wire.role = Some(RoleWire { member, role: role.word().into(), cuts });
             }
@@ -374,7 +385,11 @@ impl SignedStatement {
             }
             (None, Some(admit), None, None, None, None) => {
                 check_label(&admit.device.name)?;
-                Saying::Admit { device: admit.device, role: role(&admit.role)? }
+                let length = admit.parcel.as_ref().map_or(0, |parcel| parcel.len());
+                if length > PARCEL_MAX {
+                    return Err(WireError::OverLimit("a parcel's length in bytes", length, PARCEL_MAX));
+                }
+                Saying::Admit { device: admit.device, role: role(&admit.role)?, parcel: admit.parcel }
             }
             (None, None, Some(change), None, None, None) => {
                 check_count(change.cuts.len(), CHAINS)?;
@@ -444,7 +459,8 @@ mod tests {
         let key = |member| KeyFor { member: MemberKey([member; 32]), sealed: Bytes2::from(vec![member; 80]) };
         vec![
             Saying::Found { name: "Friends".into(), root: Bytes2::from(vec![10; 300]), device: device("Ada's box") },
-            Saying::Admit { device: device("ü"), role: Role::Cache },
+            Saying::Admit { device: device("ü"), role: Role::Cache, parcel: None },
+            Saying::Admit { device: device("box"), role: Role::Keeper, parcel: Some(Bytes2::from(vec![11; 200])) },
             Saying::Role { member: MemberKey([1; 32]), role: Role::Reader, cuts: vec![cut(0), cut(1)] },
             Saying::Remove { member: MemberKey([1; 32]), cuts: vec![] },
             Saying::Epoch { number: 1, suite: 2, keys: vec![key(1), key(2)] },
@@ -463,7 +479,7 @@ mod tests {
     }
 
     fn admit() -> Saying {
-        Saying::Admit { device: device("box"), role: Role::Member }
+        Saying::Admit { device: device("box"), role: Role::Member, parcel: None }
     }
 
     #[test]
@@ -525,7 +541,7 @@ mod tests {
             assert!(matches!(unknown(role), Err(WireError::Malformed(..))), "{role:?}");
         }
         assert_eq!(changed(admit(), |wire| wire.version = 2), Err(WireError::Version("a roster statement", 2)));
-        let epoch = |suite| changed(sayings().remove(4), move |wire| wire.epoch.as_mut().unwrap().suite = suite);
+        let epoch = |suite| changed(sayings().remove(5), move |wire| wire.epoch.as_mut().unwrap().suite = suite);
         assert!(epoch(1).is_ok());
         assert_eq!(epoch(0), Err(WireError::Version("an epoch's suite", 0)));
         assert_eq!(epoch(3), Err(WireError::Version("an epoch's suite", 3)));
@@ -545,7 +561,7 @@ mod tests {
                 root: Bytes2::new(),
                 device: device(device_name),
             };
-            let admit = Saying::Admit { device: device(bad), role: Role::Member };
+            let admit = Saying::Admit { device: device(bad), role: Role::Member, parcel: None };
             for saying in [found(bad, "box"), found("Friends", bad), admit] {
                 assert!(decode(&statement(saying).sign(sign).bytes).is_err(), "{bad:?}");
             }
@@ -566,6 +582,12 @@ mod tests {
         assert_eq!(over(keys(MEMBERS + 1)), Err(WireError::OverLimit("a statement's list", MEMBERS + 1, MEMBERS)));
         let cuts = vec![cut(0); CHAINS + 1];
         assert!(matches!(over(Saying::Remove { member: MemberKey([1; 32]), cuts }), Err(WireError::OverLimit(..))));
+        let parcel = |length: usize| {
+            let (device, role) = (device("sheet"), Role::Keeper);
+            Saying::Admit { device, role, parcel: Some(Bytes2::from(vec![0; length])) }
+        };
+        assert!(over(parcel(PARCEL_MAX)).is_ok());
+        assert!(matches!(over(parcel(PARCEL_MAX + 1)), Err(WireError::OverLimit("a parcel's length in bytes", ..))));
         let long = decode(&vec![b'd'; STATEMENT_MAX + 1]);
         assert_eq!(long, Err(WireError::OverLimit("a roster statement", STATEMENT_MAX + 1, STATEMENT_MAX)));
     }

@@ -13,12 +13,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::harness::{Random, World, digest, seed, wait_for, wait_until};
+use crate::harness::{Node, Random, World, digest, long, must, seed, wait_for, wait_until};
 
 /// Cuts in one run.
 const ROUNDS: u64 = 50;
 /// A node is up again within this time.
 const START: Duration = Duration::from_secs(2);
+/// How long several nodes are killed for, in minutes; `DUSTFS_SOAK_MINUTES` says otherwise.
+const SOAK_MINUTES: f64 = 60.0;
+const SOAK_MINUTES_SHORT: f64 = 0.25;
 /// Files that are written to.
 const NAMES: u64 = 12;
 /// In the writer's environment: its seed, the directory to write to and its journal.
@@ -332,17 +335,18 @@ impl Writer {
     }
 }
 
-/// The writer's process: writes until an operation fails.
+/// The writer's process: writes until an operation fails, or it is told to stop by a file beside its journal.
 fn write_until_it_fails([seed, root, journal]: [String; 3]) {
     let root = PathBuf::from(root);
     let mut writer = Writer {
         model: Model::of(&root).expect("what is there is read"),
         root,
         random: Random::new(seed.parse().expect("a number")),
-        journal: File::create(journal).expect("a journal"),
+        journal: File::create(&journal).expect("a journal"),
         temporary: 0,
     };
-    loop {
+    let stop = stop_file(Path::new(&journal));
+    while !stop.exists() {
         let event = match writer.act() {
             Ok(()) => Event::Done,
             Err(error) => Event::Failed(error.to_string()),
@@ -353,6 +357,10 @@ fn write_until_it_fails([seed, root, journal]: [String; 3]) {
             return;
         }
     }
+}
+
+fn stop_file(journal: &Path) -> PathBuf {
+    journal.with_extension("stop")
 }
 
 /// This test again, in a process of its own, as the writer.
@@ -429,4 +437,102 @@ fn sigkill_in_the_middle_of_writes() {
     });
     a.stop();
     b.stop();
+}
+
+/// Somebody at work on one node, in a directory of their own.
+struct Desk {
+    root: PathBuf,
+    journal: PathBuf,
+    model: Model,
+    writer: Child,
+}
+
+impl Desk {
+    fn new(node: &Node, seed: u64, world: &World) -> Self {
+        let root = node.friends(&format!("of {}", node.name()));
+        fs::create_dir_all(&root).expect("a directory");
+        let journal = world.path().join(format!("journal {}", node.name()));
+        let model = Model::of(&root).expect("what is there is read");
+        let writer = start_writer(seed, &root, &journal);
+        wait_until("the writer begins", START, || journal.exists());
+        Self { root, journal, model, writer }
+    }
+
+    /// Whose node was killed has failed; the other one is told to stop. Returns how much was done.
+    fn end(mut self, killed: bool, round: u64) -> u64 {
+        let stop = stop_file(&self.journal);
+        if !killed {
+            File::create(&stop).expect("a file");
+        }
+        wait_for("the writer ends", Duration::from_secs(40), || self.writer.try_wait().expect("a child"));
+        let failed = replay(&self.journal, &mut self.model);
+        assert!(killed || failed.is_none(), "round {round}: a node that nobody killed failed: {failed:?}");
+        self.model.check(&self.root, round);
+        fs::remove_file(&self.journal).expect("the journal is removed");
+        let _ = fs::remove_file(&stop);
+        self.model.done
+    }
+}
+
+/// Where two work and a cache helps, whoever is drawn is killed, for as long as is asked.
+#[test]
+fn work_goes_on_while_nodes_are_killed() {
+    let test = "work_goes_on_while_nodes_are_killed";
+    let Some(world) = World::new(test) else { return };
+    let mut random = Random::new(seed(test));
+    let minutes = std::env::var("DUSTFS_SOAK_MINUTES").ok().and_then(|minutes| minutes.parse().ok());
+    let minutes: f64 = minutes.unwrap_or(if long() { SOAK_MINUTES } else { SOAK_MINUTES_SHORT });
+    let mut members = ["A", "B"].map(|name| world.node(name));
+    for node in &mut members {
+        fs::create_dir_all(node.state()).expect("a directory");
+        must(&["chmod", "700", &node.state().to_string_lossy()]);
+        // An hour's older versions would fill a disk.
+        fs::write(node.state().join("config.toml"), "versions = \"100 MB\"\n").expect("written");
+        node.start();
+    }
+    let mut cache = world.node("C");
+    cache.run_as(&["--cache", "--quota", "200MB"]);
+    members[1].join(&members[0].invite("member"));
+    cache.join(&members[0].invite("cache"));
+
+    let end = Instant::now() + Duration::from_secs_f64(minutes * 60.0);
+    let (mut round, mut kills, mut operations, mut slowest) = (0, 0, 0, Duration::ZERO);
+    let mut agreed = 0;
+    while Instant::now() < end {
+        let desks = [&members[0], &members[1]].map(|node| Desk::new(node, random.next(), &world));
+        let cut = Instant::now() + Duration::from_millis(random.below(2_000) + 20);
+        wait_until("the time to kill", START, || Instant::now() >= cut);
+        // One or two of the three.
+        let who = [0b001, 0b010, 0b100, 0b011, 0b101, 0b110][random.below(6) as usize];
+        let killed = |at: usize| who & (1 << at) != 0;
+        for (at, node) in members.iter_mut().chain([&mut cache]).enumerate().filter(|(at, _)| killed(*at)) {
+            node.kill();
+            kills += 1;
+            let begun = Instant::now();
+            if at == 2 {
+                node.run_as(&["--cache", "--quota", "200MB"])
+            } else {
+                node.start()
+            }
+            slowest = slowest.max(begun.elapsed());
+        }
+        for (at, desk) in desks.into_iter().enumerate() {
+            operations += desk.end(killed(at), round);
+        }
+        round += 1;
+        if random.below(10) == 0 || Instant::now() >= end {
+            wait_until("both nodes agree", Duration::from_secs(120), || {
+                let [at_a, at_b] = [&members[0], &members[1]].map(|node| digest(&node.friends("")));
+                matches!((at_a, at_b), (Ok(at_a), Ok(at_b)) if at_a == at_b)
+            });
+            agreed += 1;
+        }
+    }
+    let took = slowest.as_millis();
+    println!(
+        "{test}: {round} rounds, {kills} kills, {operations} operations; agreed {agreed} times; the slowest start took {took} ms"
+    );
+    for node in &members {
+        assert_eq!(node.run(&["check", "--full"]).code, Some(0), "{}", node.log());
+    }
 }

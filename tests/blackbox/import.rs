@@ -283,3 +283,52 @@ fn it_is_faster_than_cp() {
         assert!(imported < slack * copied, "{what}: {imported} s, and cp takes {copied}");
     }
 }
+
+/// A disk of somebody's, from a machine that lost its power: a look at it that plays its journal back would write.
+#[test]
+fn an_owners_disk_is_offered_and_never_written() {
+    let test = "an_owners_disk_is_offered_and_never_written";
+    let Some(world) = World::new(test) else { return };
+    let mut random = Random::new(seed(test));
+    let (source, image) = (world.path().join("source"), world.path().join("disk.image"));
+    some_tree(&source, &mut random);
+    File::create(&image).and_then(|file| file.set_len(64 << 20)).expect("an image");
+    must(&["mkfs.ext4", "-q", "-F", "-L", "Photos 2019", "-d", text(&source), text(&image)]);
+    must(&["debugfs", "-w", "-R", "feature needs_recovery", text(&image)]);
+    let before = fs::read(&image).expect("read");
+    let (disks, empty) = (world.path().join("disks"), world.path().join("disks/other"));
+    let at = disks.join("loop");
+    for path in [&at, &empty] {
+        fs::create_dir_all(path).expect("a directory");
+    }
+    if !mounts(&image, &at) {
+        return println!("SKIPPED {test}: this machine has no loop devices");
+    }
+
+    let mut node = world.node("A");
+    node.start_with(&["--disks", text(&disks)]);
+    wait_until("the disk is offered", LIMIT, || node.json(&["status"])["disks"][0]["answered"] == false);
+    let status = node.json(&["status"]);
+    assert_eq!(status["disks"].as_array().map(Vec::len), Some(1), "{status}");
+    assert_eq!((&status["disks"][0]["name"], &status["disks"][0]["kind"]), (&"Photos 2019".into(), &"ext4".into()));
+    assert!(node.ok(&["status"]).contains("disk 'Photos 2019' with "));
+    node.ok(&["import", text(&at)]);
+    // Under its own name, not its mount's; and nobody asks again, also not after a start.
+    let shown: Vec<_> =
+        told(&node.mount().join("Photos 2019")).into_iter().filter(|line| !line.0.ends_with("lost+found")).collect();
+    assert_eq!(shown, told(&source));
+    assert_eq!(node.json(&["status"])["disks"][0]["answered"], true);
+    node.stop();
+    node.start_with(&["--disks", text(&disks)]);
+    wait_until("the disk is there", LIMIT, || node.json(&["status"])["disks"][0]["answered"] == true);
+    must(&["umount", text(&at)]);
+    wait_until("the disk is gone", LIMIT, || node.json(&["status"])["disks"].as_array().is_some_and(Vec::is_empty));
+    assert!(fs::read(&image).expect("read") == before, "the disk is another one than it was");
+    node.stop();
+}
+
+/// As a box mounts it.
+fn mounts(image: &Path, at: &Path) -> bool {
+    let options = "loop,ro,nosuid,nodev,noexec,noload";
+    crate::harness::system(&["mount", "-o", options, text(image), text(at)]).is_ok_and(|ran| ran.status.success())
+}

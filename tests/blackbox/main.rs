@@ -23,6 +23,7 @@ mod locked;
 mod page;
 mod pairing;
 mod posix;
+mod recovery;
 mod saves;
 mod secrecy;
 mod stock;

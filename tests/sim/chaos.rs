@@ -357,7 +357,7 @@ impl World {
             let end = &self.links[link].ends[*side];
             match end.protocol {
                 Protocol::Dustfs(circle) => Some((*conn, circle)),
-                Protocol::Invite | Protocol::Pair | Protocol::Torrent(..) => None,
+                Protocol::Invite | Protocol::Pair | Protocol::Recover | Protocol::Torrent(..) => None,
             }
         });
         let Some((conn, circle)) = friends.next_back() else { return };

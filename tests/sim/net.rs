@@ -61,6 +61,7 @@ pub fn allows(trust: &Trust, protocol: Protocol, peer: &TransportKey, dialled: b
             .any(|circle| circle.allowed.contains(peer) || (!dialled && !circle.removed.contains(peer))),
         Protocol::Invite => dialled || trust.invites,
         Protocol::Pair => dialled || trust.pairing,
+        Protocol::Recover => dialled || trust.sheets.contains(peer),
         // No machine here is a stock client.
         Protocol::Torrent(..) => false,
     }

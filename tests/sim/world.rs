@@ -185,6 +185,9 @@ pub struct World {
 const STEPS_MAX: u64 = 60_000;
 /// An operation is answered in this time, or the node has forgotten it.
 const ANSWER_US: u64 = 200_000_000;
+/// How long a date that cannot be trusted goes on.
+const LEAP_US: u64 = 3_000_000;
+const YEAR_2040_S: u64 = 2_208_988_800;
 /// Requests of one node that may wait for its disk.
 const DISK_LOAD: usize = 4_096;
 
@@ -386,8 +389,22 @@ impl World {
         let machine = &self.machines[at];
         Now {
             instant: Instant(self.now - machine.booted),
-            wall: WallTime(machine.wall_offset + self.now as i64 * 1_000),
+            wall: WallTime(self.wall_jump(at).unwrap_or(machine.wall_offset) + self.now as i64 * 1_000),
         }
+    }
+
+    /// In each fourth world nobody's date can be trusted: each machine's leaps every few seconds, forth and back between
+    /// 1970 and 2040. Nothing else of the world hangs on what it is.
+    fn wall_jump(&self, at: usize) -> Option<i64> {
+        let leaps = self.now / LEAP_US;
+        let mut rng = Rng::new(self.seed << 32 ^ leaps << 8 ^ at as u64);
+        // Now and then the epoch itself, as where there is no battery, or the very last of these years.
+        let seconds = match rng.below(8) {
+            0 => 0,
+            1 => YEAR_2040_S,
+            _ => rng.below(YEAR_2040_S),
+        };
+        (self.seed % 4 == 3).then_some(seconds as i64 * 1_000_000_000)
     }
 
     pub fn push(&mut self, delay_us: u64, event: Event) {
@@ -563,6 +580,7 @@ impl World {
                 self.fresh_ticket(at, ticket, "a dial");
                 self.dial(at, ticket, address, protocol, expect);
             }
+            Action::DialSheet { .. } => self.broken("nobody here has a recovery sheet"),
             Action::Send { conn, channel, head, body } => {
                 let payload = if body.is_empty() { head } else { Bytes::from([head, body].concat()) };
                 self.check_sent(at, conn, channel, &payload);

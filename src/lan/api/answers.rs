@@ -5,11 +5,13 @@ use std::fmt;
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use zeroize::Zeroize;
 
 use super::{BODY_MAX, shorten};
 use crate::lan::import::ImportStatus;
+use crate::node::PrintedSheet;
 use crate::node::io::{Answer, OpError};
-use crate::node::status::{CheckStatus, Freed, Friend, Status, Transfers, Versions};
+use crate::node::status::{CheckStatus, Freed, Friend, Recovered, Status, Transfers, Versions};
 
 /// What a [`Call`] that went well is answered with.
 #[derive(Clone, PartialEq, Debug)]
@@ -28,6 +30,10 @@ pub enum Outcome {
     Circle(String),
     /// A certificate, as `{"certificate": PEM}`.
     Certificate(String),
+    /// A recovery sheet.
+    Sheet(Box<SheetAnswer>),
+    /// What a recovery sheet brought.
+    Recovered(Recovered),
     /// An import.
     Import(Box<ImportStatus>),
     /// A `.torrent` file, as `{"torrent": BASE64}`.
@@ -48,6 +54,8 @@ pub fn outcome(answer: Answer) -> Option<Outcome> {
         Answer::Done => Some(Outcome::Done),
         Answer::Circle(name) => Some(Outcome::Circle(name)),
         Answer::Invite(text) => Some(Outcome::Invite(text)),
+        Answer::Sheet(printed) => Some(Outcome::Sheet(Box::new(SheetAnswer::new(&printed)))),
+        Answer::Recovered(recovered) => Some(Outcome::Recovered(recovered)),
         Answer::Certificate(pem) => Some(Outcome::Certificate(pem)),
         Answer::Restored(files) => Some(Outcome::Restored(files)),
         Answer::Freed(freed) => Some(Outcome::Freed(Freed::new(&freed))),
@@ -65,6 +73,8 @@ pub fn render(result: &Result<Outcome, ApiError>) -> (u16, String) {
         Ok(Outcome::Invite(invite)) => serde_json::to_string(&InviteAnswer { invite: invite.clone() }),
         Ok(Outcome::Circle(circle)) => serde_json::to_string(&CircleAnswer { circle: circle.clone() }),
         Ok(Outcome::Certificate(pem)) => serde_json::to_string(&CertificateAnswer { certificate: pem.clone() }),
+        Ok(Outcome::Sheet(sheet)) => serde_json::to_string(sheet),
+        Ok(Outcome::Recovered(recovered)) => serde_json::to_string(recovered),
         Ok(Outcome::Import(status)) => serde_json::to_string(status),
         Ok(Outcome::Torrent(bytes)) => serde_json::to_string(&TorrentAnswer { torrent: BASE64.encode(bytes) }),
         Ok(Outcome::Versions(versions)) => serde_json::to_string(versions),
@@ -127,7 +137,7 @@ impl ApiError {
 
     pub(super) fn not_found(path: &str) -> Self {
         Self::new(404, format!("there is nothing at {}", shorten(path)))
-            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, found, remove, leave, guest, export-torrent, versions, restore, pin, free, import, import-progress, password, press, unmount, stop")
+            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, sheet, recover, found, remove, leave, guest, export-torrent, versions, restore, pin, free, import, import-progress, password, press, unmount, stop")
     }
 
     fn body(&self) -> String {
@@ -181,6 +191,52 @@ pub struct InviteAnswer {
 pub struct CircleAnswer {
     /// Its name.
     pub circle: String,
+}
+
+/// The body that carries [`Outcome::Sheet`](super::Outcome::Sheet). Whoever has it is a keeper of the circles.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SheetAnswer {
+    /// Twelve words.
+    pub words: String,
+    /// The same as one line, with addresses.
+    pub text: String,
+    /// Where those were who can hand out what it needs, as `address:port`.
+    pub addresses: Vec<String>,
+    /// Its name among the friends.
+    pub name: String,
+    /// The circles that it is for.
+    pub circles: Vec<String>,
+    /// Circles that it is not for, since nobody else is in them.
+    pub alone: Vec<String>,
+    /// The one before is valid no more.
+    pub replaced: bool,
+}
+
+impl SheetAnswer {
+    fn new(printed: &PrintedSheet) -> Self {
+        Self {
+            words: printed.sheet.words().to_string(),
+            text: printed.sheet.text().to_string(),
+            addresses: printed.sheet.addresses.iter().map(ToString::to_string).collect(),
+            name: printed.name.clone(),
+            circles: printed.circles.clone(),
+            alone: printed.alone.clone(),
+            replaced: printed.replaced,
+        }
+    }
+}
+
+impl fmt::Debug for SheetAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SheetAnswer").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+impl Drop for SheetAnswer {
+    fn drop(&mut self) {
+        self.words.zeroize();
+        self.text.zeroize();
+    }
 }
 
 /// The body that carries [`Outcome::Certificate`](super::Outcome::Certificate).

@@ -20,6 +20,9 @@ fn each_call_is_read_back_from_its_own_request() {
         Call::Join { invite: "dust1abc".into() },
         Call::Found { name: "Skiers".into() },
         Call::Leave { circle: "Skiers".into() },
+        Call::PrintSheet,
+        Call::Recover { sheet: Zeroizing::new("legal winner".into()), at: vec!["example.org:1".into()] },
+        Call::Recover { sheet: Zeroizing::new("dustfs-sheet1-x".into()), at: Vec::new() },
         Call::Guest { circle: None, name: "seedbox".into(), key: TransportKey([7; 32]) },
         Call::ExportTorrent { path: "Friends/a b".into(), announce: Some("[::1]:1".into()) },
         Call::Remove { circle: Some("Skiers".into()), member: "Ann's box".into() },
@@ -27,6 +30,8 @@ fn each_call_is_read_back_from_its_own_request() {
         Call::Import { from: "/mnt/photos".into(), into: None },
         Call::Import { from: "/mnt/photos".into(), into: Some("Home/a b".into()) },
         Call::Imported,
+        Call::ImportDisk { path: "/run/dustfs/disks/sda1".into() },
+        Call::LeaveDisk { path: "/run/dustfs/disks/sda1".into() },
         Call::Versions { path: String::new() },
         Call::Pin { path: "Friends/films".into(), pinned: false },
         Call::Free { path: "Friends/films".into() },
@@ -49,6 +54,30 @@ fn an_invite_has_defaults() {
     let expected = Call::Invite { circle: None, role: Role::Member, minutes: INVITE_MINUTES };
     assert_eq!(route("POST", "/v1/invite", b""), Ok(expected.clone()));
     assert_eq!(route("POST", "/v1/invite", b"{}"), Ok(expected));
+}
+
+#[test]
+fn a_recovery_sheet_is_bounded_and_never_shown() {
+    let body = |sheet: &str, at: &[&str]| json!({ "sheet": sheet, "at": at }).to_string();
+    let refused = |body: String| status_of(route("POST", "/v1/recover", body.as_bytes()));
+    assert_eq!(refused(body(&"x".repeat(SHEET_MAX + 1), &[])), 400);
+    assert_eq!(refused(body("x", &[""])), 400);
+    assert_eq!(refused(body("x", &[&"h".repeat(HOST_MAX + 1)])), 400);
+    assert_eq!(refused(body("x", &["h"; SHEET_HOSTS + 1])), 400);
+    assert!(route("POST", "/v1/recover", br#"{"sheet":"x"}"#).is_ok());
+    let answer = SheetAnswer {
+        words: "legal winner".into(),
+        text: "dustfs-sheet1-secret".into(),
+        addresses: Vec::new(),
+        name: "recovery sheet".into(),
+        circles: Vec::new(),
+        alone: Vec::new(),
+        replaced: false,
+    };
+    let shown = format!("{answer:?}");
+    assert!(!shown.contains("winner") && !shown.contains("secret"), "{shown}");
+    let (status, body) = render(&Ok(Outcome::Sheet(Box::new(answer))));
+    assert!(status == 200 && body.contains("legal winner") && body.contains("dustfs-sheet1-secret"), "{body}");
 }
 
 #[test]

@@ -109,6 +109,7 @@
     if (told.held.length) { return ['wrong', words || 'Much was deleted or overwritten at once: was it meant?']; }
     if (asks) { return ['ask', words || pairingWords(told.pairing)]; }
     if (told.state === 'locked') { return ['ask', words || 'Locked: it waits for its passphrase']; }
+    if (told.disks.some(function (disk) { return !disk.answered; })) { return ['ask', words || 'A disk with files of its owner: import them?']; }
     if (wanted) { return ['busy', (words || 'Ready') + ', fetching ' + count(wanted, 'file', 'files')]; }
     if (told.state === 'cache') { return ['good', words || 'A cache: it stores what it cannot read']; }
     var alone = told.circles.every(function (circle) { return circle.members < 2; });
@@ -124,7 +125,7 @@
     get('state').textContent = shown[1];
     showPairing(told.pairing);
     showTools();
-    if (tab === 'box') { showBox(told); showPassphrase(told); }
+    if (tab === 'box') { showBox(told); showPassphrase(told); showSheet(told); }
     if (tab === 'friends') { showCircles(told); }
   }
 
@@ -187,6 +188,53 @@
     get('held-card').hidden = !changes.length;
   }
 
+  function answerDisk(url, body, words) {
+    request('POST', url, body, function (wrong) {
+      notice(wrong || words);
+      refresh();
+    });
+  }
+
+  function importWords(told) {
+    if (!told.ended) {
+      return 'Importing to ' + told.into + ': ' + told.done + ' of ' + told.total + (told.counted ? '' : '+') + ', ' + size(told.done_bytes) + '.';
+    }
+    var words = 'Imported to ' + told.into + ': ' + count(told.files, 'file', 'files') + ' (' + size(told.bytes) + '), ' +
+      told.there + ' were there already';
+    if (told.failed) { words += ', ' + told.failed + ' could not be, such as ' + told.failures[0].path + ': ' + told.failures[0].why; }
+    return words + (told.stopped ? '. It was given up: ' + told.stopped : '') + '.';
+  }
+
+  function showDisks(told) {
+    var list = clear(get('disks'));
+    told.disks.forEach(function (disk) {
+      var words = '\u201c' + disk.name + '\u201d has ' + size(disk.used_bytes) + ' of files. They are read and never changed.';
+      var line = make('li');
+      if (told.state === 'cache') {
+        words += ' There is no room for them here: this box needs a disk of its own.';
+      } else if (disk.used_bytes > told.disk_free) {
+        words += ' Only ' + size(told.disk_free) + ' are free here, so not all would fit.';
+      }
+      add(line, make('p', '', words));
+      if (told.state === 'full') {
+        var row = add(make('div', 'row'), button('Import into ' + disk.name, '', function () {
+          answerDisk('/v1/import-disk', { path: disk.path }, 'It goes on by itself; the disk has to stay plugged in.');
+        }));
+        if (!disk.answered) {
+          add(row, button('Leave it', 'plain', function () { answerDisk('/v1/leave-disk', { path: disk.path }, ''); }));
+        }
+        add(line, row);
+      }
+      add(list, line);
+    });
+    get('disks-card').hidden = !told.disks.length;
+    if (told.disks.some(function (disk) { return disk.answered; })) {
+      request('GET', '/v1/import-progress', null, function (wrong, answer) {
+        if (!wrong) { add(list, make('li', '', importWords(answer))); }
+      });
+    }
+  }
+
   // What would be lost with the box.
   function safety(told) {
     if (!told) { return ''; }
@@ -199,6 +247,7 @@
     told.problems.forEach(function (problem) { add(problems, make('li', '', problem)); });
     get('problems-card').hidden = !told.problems.length;
     showHeld(told.held);
+    showDisks(told);
     facts(get('facts'), [
       ['Light', light(told)[1]],
       ['Copies', safety(told.safety)],
@@ -245,7 +294,7 @@
     var list = clear(get('people'));
     friends.forEach(function (friend) {
       if (friend.removed) { return; }
-      var seen = friend.online ? 'online' :
+      var seen = friend.sheet ? 'on paper' : friend.online ? 'online' :
         friend.last_seen_s === null ? 'not seen since the start' : 'seen ' + time(friend.last_seen_s) + ' ago';
       var holds = friend.holds_torrents === null ? '' :
         friend.holds_torrents === friend.all_torrents ? 'holds everything, ' :
@@ -254,8 +303,13 @@
         make('b', '', friend.name),
         make('span', 'quiet', friend.role + ' of ' + friend.circle + ', ' + seen),
         make('br'),
-        make('span', 'quiet', holds + size(friend.downloaded) + ' came, ' + size(friend.uploaded) + ' went'));
-      add(list, add(make('li', 'row'), make('span', friend.online ? 'spot on' : 'spot'), text));
+        make('span', 'quiet', friend.sheet ? 'Whoever has it can read everything.' :
+          holds + size(friend.downloaded) + ' came, ' + size(friend.uploaded) + ' went'));
+      var item = add(make('li', 'row'), make('span', friend.online ? 'spot on' : 'spot'), text);
+      if (friend.sheet && keeps(friend.circle)) {
+        add(item, button('It is lost', 'danger', function () { removeMember(friend.circle, friend.name); }));
+      }
+      add(list, item);
     });
     if (!list.firstChild) { add(list, make('li', 'empty', 'No friends yet: invite one, or join one.')); }
   }
@@ -351,6 +405,87 @@
       refresh();
     });
   };
+
+  // --- the recovery sheet
+
+  function keeps(circle) {
+    return status && status.circles.some(function (held) { return held.name === circle && held.role === 'keeper' && !held.left; });
+  }
+
+  function removeMember(circle, name) {
+    if (!confirm('Remove \u201c' + name + '\u201d from ' + circle + ' for good?')) { return; }
+    request('POST', '/v1/remove', { circle: circle, member: name }, function (wrong) {
+      notice(wrong || '\u201c' + name + '\u201d is removed.');
+      refresh();
+    });
+  }
+
+  function showSheet(told) {
+    var has = told.circles.filter(function (circle) { return circle.sheet; });
+    var lacks = told.circles.filter(function (circle) { return circle.lacks_sheet; });
+    var names = function (circles) { return circles.map(function (circle) { return circle.name; }).join(', '); };
+    var words = 'By a recovery sheet, which is twelve words on paper, a new box takes the place of this one, as long as a friend or a cache has the files. ';
+    if (has.length) { words += 'There is one for ' + names(has) + ': \u201c' + has[0].sheet + '\u201d. Another one makes it worthless. '; }
+    if (lacks.length) { words += 'There is none for ' + names(lacks) + '.'; }
+    get('sheet-words').textContent = words;
+    get('sheet').hidden = !has.length && !lacks.length;
+    get('sheet').textContent = has.length ? 'Make another one' : 'Make a recovery sheet';
+  }
+
+  get('sheet').onclick = function () {
+    if (status.circles.some(function (circle) { return circle.sheet; }) &&
+      !confirm('The sheet that you have is worthless once another is made. Make another?')) { return; }
+    get('sheet').disabled = true;
+    request('POST', '/v1/sheet', null, function (wrong, answer) {
+      get('sheet').disabled = false;
+      if (wrong) { return notice(wrong); }
+      get('paper-name').textContent = answer.name + ', for ' + answer.circles.join(', ');
+      var list = clear(get('paper-words'));
+      answer.words.split(' ').forEach(function (word) { add(list, make('li', '', word)); });
+      drawCode(get('paper-qr'), answer.qr);
+      get('paper-text').textContent = answer.text;
+      get('paper-at').textContent = answer.addresses.length ? 'They are at ' + answer.addresses.join(', ') + ' now.' : '';
+      get('paper-alone').textContent = answer.alone.length ? 'It does not bring back ' + answer.alone.join(', ') + ': nobody else has it.' : '';
+      get('paper').hidden = false;
+      refresh();
+    });
+  };
+
+  get('paper-print').onclick = function () { window.print(); };
+
+  get('paper-close').onclick = function () {
+    // It is shown once: nothing of it stays on the page.
+    ['paper-name', 'paper-words', 'paper-text', 'paper-at', 'paper-alone'].forEach(function (id) { clear(get(id)); });
+    get('paper-qr').width = 1;
+    get('paper').hidden = true;
+  };
+
+  get('recover').onclick = function () {
+    var at = get('recover-at').value.trim();
+    get('recover').disabled = true;
+    get('recover').textContent = 'Asking';
+    request('POST', '/v1/recover', { sheet: get('recover-text').value, at: at ? [at] : [] }, function (wrong, answer) {
+      get('recover').disabled = false;
+      get('recover').textContent = 'Take its place';
+      if (wrong) { return notice(wrong); }
+      get('recover-text').value = '';
+      showRecovered(answer);
+      refresh();
+    });
+  };
+
+  function showRecovered(answer) {
+    var list = clear(get('recovered'));
+    answer.circles.forEach(function (circle) {
+      var item = make('li', '', 'This box keeps ' + circle.name + ' now, and fetches what friends have. ');
+      if (circle.printed_by) {
+        add(item, button('Remove the lost box \u201c' + circle.printed_by + '\u201d', 'danger', function () { removeMember(circle.name, circle.printed_by); }));
+      }
+      add(list, item);
+    });
+    if (answer.missing) { add(list, make('li', '', answer.missing + ' more circles of the sheet are with nobody who was asked.')); }
+    add(list, make('li', '', 'The sheet is used up: destroy it, and make another one.'));
+  }
 
   // --- files
 

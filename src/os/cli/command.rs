@@ -62,6 +62,16 @@ pub enum Command {
         /// Its name.
         name: String,
     },
+    /// Tells of the recovery sheet, or prints one.
+    Sheet {
+        /// Print one; the one before is valid no more.
+        print: bool,
+    },
+    /// Takes the place of a recovery sheet, which is asked for.
+    Recover {
+        /// Hosts of the circle.
+        at: Vec<String>,
+    },
     /// Leaves a circle, keeping what is here.
     Leave {
         /// Its name.
@@ -237,17 +247,19 @@ impl Spec {
 }
 
 /// Every command.
-pub(super) const COMMANDS: [Spec; 29] = [
+pub(super) const COMMANDS: [Spec; 31] = [
     Spec::new("init", &["name"], None),
     Spec::new(
         "node",
-        &["mount", "cache", "quota", "listen", "name", "fetch", "panel", "page", "problem", "config"],
+        &["mount", "cache", "quota", "listen", "name", "fetch", "panel", "page", "problem", "disks", "config"],
         None,
     ),
     Spec::new("invite", &["role", "minutes", "circle"], None),
     Spec::new("join", &[], Some("INVITE")),
     Spec::new("found", &[], Some("NAME")),
     Spec::new("leave", &[], Some("CIRCLE")),
+    Spec::new("sheet", &["print"], None),
+    Spec::new("recover", &["at"], None),
     Spec::new("remove", &["circle"], Some("MEMBER")),
     Spec { second: Some("DIR"), ..Spec::new("guest", &["circle"], Some("NAME")) },
     Spec { second: Some("FILE"), ..Spec::new("export-torrent", &["announce"], Some("PATH")) },
@@ -324,6 +336,8 @@ struct Line {
     undo: bool,
     always: bool,
     skip: Vec<&'static str>,
+    print: bool,
+    at: Vec<String>,
     node: NodeFlags,
 }
 
@@ -375,6 +389,11 @@ impl Line {
             "full" => std::mem::replace(&mut self.full, true),
             "change" => std::mem::replace(&mut self.change, true),
             "accept" => std::mem::replace(&mut self.accept, true),
+            "print" => std::mem::replace(&mut self.print, true),
+            "at" => {
+                self.at.push(self.text(flag, parser)?);
+                false
+            }
             "undo" => std::mem::replace(&mut self.undo, true),
             "always" => std::mem::replace(&mut self.always, true),
             "cache" => std::mem::replace(&mut self.node.cache, true),
@@ -406,6 +425,7 @@ impl Line {
                 self.announce.replace(host).is_some()
             }
             "to" => self.to.replace(self.text(flag, parser)?).is_some(),
+            "disks" => self.node.disks.replace(self.value(flag, parser)?.into()).is_some(),
             "problem" => self.node.problem.replace(self.text(flag, parser)?).is_some(),
             "role" => {
                 let word = self.text(flag, parser)?;
@@ -517,6 +537,8 @@ impl Line {
             },
             "join" => Command::Join(self.invite(operand)?),
             "found" => Command::Found { name: self.label("circle", &operand)? },
+            "sheet" => Command::Sheet { print: self.print },
+            "recover" => Command::Recover { at: self.at },
             "leave" => Command::Leave { circle: self.label("circle", &operand)? },
             "remove" => Command::Remove { member: self.label("member", &operand)?, circle: self.circle },
             "guest" => {

@@ -147,6 +147,8 @@ pub struct NodeConfig {
     pub scrub: ScrubRate,
     /// What is wrong with the box, told by whoever starts the node.
     pub problem: Option<String>,
+    /// Below this directory disks of their owner's are mounted.
+    pub disks: Option<PathBuf>,
 }
 
 /// The flags of `dustfs node`; what is `None` or empty was not given.
@@ -172,6 +174,8 @@ pub struct NodeFlags {
     pub quota: Option<u64>,
     /// `--problem`.
     pub problem: Option<String>,
+    /// `--disks`.
+    pub disks: Option<PathBuf>,
 }
 
 /// A config file that was read.
@@ -257,6 +261,7 @@ impl NodeConfig {
             versions_time: file.versions_time,
             scrub: file.scrub.unwrap_or_default(),
             problem: flags.problem,
+            disks: flags.disks,
         }
     }
 }

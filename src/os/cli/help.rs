@@ -10,6 +10,8 @@ pub fn help(command: Option<&str>) -> &'static str {
         Some("join") => JOIN,
         Some("found") => FOUND,
         Some("leave") => LEAVE,
+        Some("sheet") => SHEET,
+        Some("recover") => RECOVER,
         Some("remove") => REMOVE,
         Some("guest") => GUEST,
         Some("export-torrent") => EXPORT_TORRENT,
@@ -55,6 +57,8 @@ Friends:
   found      found a circle
   leave      leave a circle, keeping what is here
   remove     remove a member from a circle, for good
+  sheet      print the recovery sheet, from which a new box takes this one's place
+  recover    take the place of a box that is gone, by its recovery sheet
 Files:
   import     bring a directory of this machine into the tree
 A network drive (WebDAV), beside the page:
@@ -138,6 +142,8 @@ Usage: dustfs node [--mount DIR | --cache] [OPTIONS]
                  page)
   --problem TEXT tell it as a fault of the disk, on the LED and the page: for
                  scripts that start a box whose disk is not there
+  --disks DIR    offer for import what somebody mounts right below DIR,
+                 read-only: for boxes that mount the disks of their owners
   --config FILE  the config file (default: config.toml in the state directory)
 
 The config file is TOML; a flag beats its key. The keys:
@@ -195,6 +201,42 @@ invite is read from standard input.
 Examples:
   dustfs join INVITE
   dustfs join -
+";
+
+const SHEET: &str = "\
+Tells whether there is a recovery sheet. With --print a new one is made, and
+printed: twelve words, and a code for a phone. From it a blank box becomes a
+keeper of this node's circles when this one is gone, as long as a friend's box
+or a cache of each circle is there.
+
+Usage: dustfs sheet [--print]
+
+Whoever has the sheet can read everything: keep it where you keep your papers.
+Nothing of it is kept here, so it cannot be printed again: --print makes another
+one, and the one before is valid no more. A sheet that is lost is removed as a
+friend is, by the name that `dustfs friends` shows. With a node that is removed
+its sheet is, too. A sheet is used once.
+
+Examples:
+  dustfs sheet
+  dustfs sheet --print | lpr
+";
+
+const RECOVER: &str = "\
+Takes the place of a box that is gone, by its recovery sheet, which is asked for
+on the terminal or read from standard input: the twelve words, or the line
+beside the code. Works with and without a running node.
+
+Usage: dustfs recover [--at HOST[:PORT]]...
+
+  --at HOST[:PORT]  where a friend's box or a cache of the circle is (default
+                    port 47470); the words tell no address, the line does
+
+This node becomes a keeper of the circles, and everything that a friend or a
+cache has is there again. The old box stays a member until it is removed.
+
+Examples:
+  dustfs recover --at cache.example.org
 ";
 
 const FOUND: &str = "\

@@ -11,6 +11,7 @@ mod nearest;
 mod perform;
 mod quota;
 mod secret;
+mod sheet;
 pub mod show;
 
 use std::error::Error;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::command::{Command, Globals, InviteFrom};
 use super::config::NodeConfig;
-use super::{CliError, guest, secret, show};
+use super::{CliError, guest, secret, sheet, show};
 use crate::lan::api::{Call, CertificateAnswer, CircleAnswer, INVITE_MAX, InviteAnswer, RestoredAnswer, TorrentAnswer};
 use crate::node::status::{CheckStatus, Freed, Friend, Status, Transfers, Versions};
 use crate::os::copy::copy_state;
@@ -39,6 +39,9 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         Command::Found { name } => {
             asking.show(&Call::Found { name }, |answer: &CircleAnswer| circle_line("founded", answer))
         }
+        Command::Sheet { print: true } => asking.print_sheet(),
+        Command::Sheet { print: false } => asking.show(&Call::Status, sheet::standing),
+        Command::Recover { at } => asking.recover(at),
         Command::Leave { circle } => {
             let told = format!("left {}: what is here stays\n", show::printable(&circle));
             asking.show(&Call::Leave { circle }, |_: &Value| told.clone())

@@ -7,7 +7,8 @@ use std::fmt::Write;
 
 pub use self::check::{check, check_progress};
 use crate::node::status::{
-    Freed, Friend, HeldChange, PairingStatus, SafetyStatus, SignInStatus, Source, Status, Transfer, Transfers, Versions,
+    Freed, Friend, HeldChange, OwnersDisk, PairingStatus, SafetyStatus, SignInStatus, Source, State, Status, Transfer,
+    Transfers, Versions,
 };
 
 /// The status as a page of words.
@@ -60,6 +61,9 @@ pub fn status(status: &Status) -> String {
         for fork in &circle.forks {
             let _ = writeln!(text, "\nfork in {name}: {}", printable(fork));
         }
+        if circle.lacks_sheet {
+            let _ = writeln!(text, "\nno recovery sheet for {name}: `dustfs sheet --print` makes one");
+        }
         if circle.conflicts > 0 {
             let _ = writeln!(text, "\nconflicts in {name}: {} files show a second version", circle.conflicts);
         }
@@ -67,10 +71,26 @@ pub fn status(status: &Status) -> String {
     if !status.held.is_empty() {
         text.push_str("\nheld back: much was deleted or overwritten at once; see `dustfs held`\n");
     }
+    for disk in &status.disks {
+        text.push_str(&self::disk(disk, status));
+    }
     for problem in &status.problems {
         let _ = writeln!(text, "\nproblem: {}", printable(problem));
     }
     text
+}
+
+/// A disk of its owner's, and what can be done with it.
+fn disk(disk: &OwnersDisk, status: &Status) -> String {
+    let (name, used) = (printable(&disk.name), size(disk.used_bytes));
+    let next = match status.state {
+        State::Cache => "there is no room for them here: this box needs a disk of its own".into(),
+        _ if disk.used_bytes > status.disk_free => {
+            format!("only {} are free here, so not all would fit", size(status.disk_free))
+        }
+        _ => format!("`dustfs import {}` brings them in", printable(&disk.path)),
+    };
+    format!("\ndisk '{name}' with {used} of files of its owner, which are never changed: {next}\n")
 }
 
 /// What would be lost with the box, in one line.
@@ -143,6 +163,7 @@ pub fn friends(friends: &[Friend]) -> String {
     for friend in friends {
         let state = match (friend.removed, friend.online) {
             (true, _) => "removed",
+            _ if friend.sheet => "on paper",
             (false, true) => "online",
             (false, false) => "offline",
         };
@@ -548,6 +569,7 @@ mod tests {
             downloaded: 1 << 20,
             last_seen_s: Some(3),
             removed: false,
+            sheet: false,
             holds_torrents: Some(1),
             all_torrents: 2,
         };
@@ -575,6 +597,8 @@ mod tests {
             epoch_number: 2,
             forks: vec!["bob signed two commits 7".into()],
             conflicts: 4,
+            sheet: None,
+            lacks_sheet: true,
         };
         let text = status(&Status {
             name: "attic".into(),
@@ -611,6 +635,13 @@ mod tests {
             sign_in: Some(SignInStatus { code: 47, shown: true }),
             problems: vec!["the disk is nearly full: free some space".into()],
             held: Vec::new(),
+            disks: vec![OwnersDisk {
+                path: "/run/dustfs/disks/sda1".into(),
+                name: "CAMERA\u{7}".into(),
+                kind: "vfat".into(),
+                used_bytes: 12 << 30,
+                answered: false,
+            }],
         });
         for part in [
             "node         attic (4be1c04be1c0)\n",
@@ -622,6 +653,7 @@ mod tests {
             "Home    keeper  1 of 2       10  1.0 GiB  3 of 4      2\n",
             "\nfork in Home: bob signed two commits 7\n",
             "\nconflicts in Home: 4 files show a second version\n",
+            "\ndisk 'CAMERA\u{fffd}' with 12.0 GiB of files of its owner, which are never changed: `dustfs import /run/",
             "\nproblem: the disk is nearly full: free some space\n",
         ] {
             assert!(text.contains(part), "{part:?} in\n{text}");

@@ -35,6 +35,9 @@ pub(super) struct Driver {
     refusals: Refusals,
 }
 
+/// What is shown and believed in a dial, and the name that is asked for.
+type How = (Arc<rustls::ClientConfig>, rustls::pki_types::ServerName<'static>);
+
 /// A connection, as the driver knows it.
 struct Held {
     outgoing: mpsc::UnboundedSender<Outgoing>,
@@ -124,6 +127,9 @@ impl Driver {
     fn command(&mut self, command: Command) {
         match command {
             Command::Dial { ticket, address, protocol, expect } => self.dial(ticket, address, protocol, expect),
+            Command::DialSheet { ticket, address, key } => {
+                self.dial_as(ticket, address, Protocol::Recover, Trusted::dial_sheet(key.seed()));
+            }
             Command::Send { conn, channel, head, body } => {
                 self.tell(conn, Outgoing::Frame { channel, head, body });
             }
@@ -141,7 +147,11 @@ impl Driver {
     }
 
     fn dial(&mut self, ticket: Ticket, address: SocketAddr, protocol: Protocol, expect: TransportKey) {
-        let (config, name) = match self.trusted.dial(protocol, expect) {
+        self.dial_as(ticket, address, protocol, self.trusted.dial(protocol, expect));
+    }
+
+    fn dial_as(&mut self, ticket: Ticket, address: SocketAddr, protocol: Protocol, how: Result<How, String>) {
+        let (config, name) = match how {
             Ok(how) => how,
             Err(why) => return (self.events)(Input::DialFailed { ticket, why }),
         };

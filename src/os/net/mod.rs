@@ -34,6 +34,7 @@ pub use self::stock::{NoStock, Stock};
 use self::tls::Identity;
 use crate::base::{ConnId, Ticket, TransportKey, limits};
 use crate::node::io::{Input, Protocol, Trust};
+use crate::seal::TransportSecret;
 
 /// What a net needs to start.
 pub struct NetConfig {
@@ -134,6 +135,11 @@ impl Net {
         self.command(Command::Dial { ticket, address, protocol, expect });
     }
 
+    /// Connects to whoever is at `address` with the key of a recovery sheet; answered as [`Net::dial`] is.
+    pub fn dial_sheet(&self, ticket: Ticket, address: SocketAddr, key: TransportSecret) {
+        self.command(Command::DialSheet { ticket, address, key });
+    }
+
     /// Sends a frame whose payload is `head` and then `body`, together at most
     /// [`FRAME_MAX`](limits::FRAME_MAX) bytes. Does nothing when the connection is gone. What waits is not bounded here:
     /// the node counts the credit of [`Input::Sent`].
@@ -181,6 +187,7 @@ impl fmt::Debug for Net {
 /// What the handle tells the driver.
 enum Command {
     Dial { ticket: Ticket, address: SocketAddr, protocol: Protocol, expect: TransportKey },
+    DialSheet { ticket: Ticket, address: SocketAddr, key: TransportSecret },
     Send { conn: ConnId, channel: u32, head: Bytes, body: Bytes },
     Close { conn: ConnId, why: String },
     Trust(Trust),

@@ -36,10 +36,14 @@ pub(super) const ALPN_DUSTFS: &[u8] = b"dustfs/1";
 pub(super) const ALPN_INVITE: &[u8] = b"dustfs-invite/1";
 /// ALPN of [`Protocol::Pair`].
 pub(super) const ALPN_PAIR: &[u8] = b"dustfs-pair/1";
+/// ALPN of [`Protocol::Recover`].
+pub(super) const ALPN_RECOVER: &[u8] = b"dustfs-recover/1";
 /// The SNI of an invite's dialler, who knows no circle to name.
 const INVITE_NAME: &str = "invite.dustfs";
 /// The same of the dialler of the other box in the window.
 const PAIR_NAME: &str = "pair.dustfs";
+/// The same of a recovery sheet's.
+const RECOVER_NAME: &str = "recover.dustfs";
 /// Stock clients know no ALPN.
 const NO_ALPN: &[u8] = &[];
 /// Label of the TLS exporter (RFC 8446, 7.5).
@@ -113,6 +117,7 @@ pub(super) struct Trusted {
     circles: BTreeMap<CircleId, Circle>,
     invites: Option<Arc<ServerConfig>>,
     pairing: Option<Arc<ServerConfig>>,
+    sheets: BTreeSet<TransportKey>,
 }
 
 struct Circle {
@@ -133,7 +138,7 @@ pub(super) enum Answer {
 impl Trusted {
     /// Trust in nobody.
     pub(super) fn nobody(identity: Arc<Identity>) -> Self {
-        Self { identity, circles: BTreeMap::new(), invites: None, pairing: None }
+        Self { identity, circles: BTreeMap::new(), invites: None, pairing: None, sheets: BTreeSet::new() }
     }
 
     /// The trust that was told. A circle whose leaf is not for our key is left out, since no handshake could succeed.
@@ -154,7 +159,7 @@ impl Trusted {
         let guests = |alpn: &[u8]| identity.server_config(identity.self_signed.clone(), alpn, Policy::Anybody);
         let invites = trust.invites.then(|| guests(ALPN_INVITE));
         let pairing = trust.pairing.then(|| guests(ALPN_PAIR));
-        Self { identity, circles, invites, pairing }
+        Self { identity, circles, invites, pairing, sheets: trust.sheets }
     }
 
     /// True while a connection under `protocol` may be held with `key`, whose certificate was checked. Dialled invites were
@@ -168,6 +173,7 @@ impl Trusted {
             }
             Protocol::Invite => dialled || self.invites.is_some(),
             Protocol::Pair => dialled || self.pairing.is_some(),
+            Protocol::Recover => dialled || self.sheets.contains(key),
             Protocol::Torrent(circle, _) => {
                 self.circles.get(&circle).is_some_and(|circle| circle.told.guests.contains(key))
             }
@@ -184,11 +190,15 @@ impl Trusted {
         here: IpAddr,
         from: IpAddr,
     ) -> Answer {
-        let (mut dustfs, mut invite, mut pair) = (false, false, false);
+        let (mut dustfs, mut invite, mut pair, mut recover) = (false, false, false, false);
         for protocol in alpn {
             dustfs |= protocol == ALPN_DUSTFS;
             invite |= protocol == ALPN_INVITE;
             pair |= protocol == ALPN_PAIR;
+            recover |= protocol == ALPN_RECOVER;
+        }
+        if recover {
+            return self.answer_sheet();
         }
         if pair {
             return match &self.pairing {
@@ -209,6 +219,23 @@ impl Trusted {
             None if dustfs => Answer::Refuse(AlertDescription::UnrecognisedName, "it names no circle of this node's"),
             None => self.answer_stock(server_name, stock, here, from),
         }
+    }
+
+    /// Who shows the key of a sheet that can be used is let in; all others end in the handshake.
+    fn answer_sheet(&self) -> Answer {
+        if self.sheets.is_empty() {
+            return Answer::Refuse(AlertDescription::NoApplicationProtocol, "no recovery sheet can be used");
+        }
+        let policy = Policy::Sheet(self.sheets.clone());
+        let config = self.identity.server_config(self.identity.self_signed.clone(), ALPN_RECOVER, policy);
+        Answer::Handshake(Protocol::Recover, config)
+    }
+
+    /// How to dial whoever there is with a recovery sheet's key.
+    pub(super) fn dial_sheet(key: &[u8; 32]) -> Result<(Arc<ClientConfig>, ServerName<'static>), String> {
+        let sheet = Identity::new(key).map_err(|error| error.to_string())?;
+        let name = ServerName::try_from(RECOVER_NAME).map_err(|error| error.to_string())?;
+        Ok((sheet.client_config(sheet.self_signed.clone(), ALPN_RECOVER, Policy::Anybody), name))
     }
 
     /// A stock client offers no protocol: it names a torrent, or the host that a tracker's address has.
@@ -255,6 +282,7 @@ impl Trusted {
                 (self.identity.self_signed.clone(), ALPN_INVITE, Policy::Key(expect), INVITE_NAME.to_owned())
             }
             Protocol::Pair => (self.identity.self_signed.clone(), ALPN_PAIR, Policy::Key(expect), PAIR_NAME.to_owned()),
+            Protocol::Recover => return Err("a recovery sheet dials with its own key".into()),
             Protocol::Torrent(id, info_hash) => {
                 let circle = self.circles.get(&id).ok_or_else(|| format!("this node is not in circle {id}"))?;
                 if !circle.told.guests.contains(&expect) {
@@ -294,6 +322,8 @@ enum Policy {
     Guest { root: Bytes, keys: BTreeSet<TransportKey> },
     /// Any certificate with this key.
     Key(TransportKey),
+    /// Any certificate with one of these keys of recovery sheets.
+    Sheet(BTreeSet<TransportKey>),
     /// Any Ed25519 certificate.
     Anybody,
 }
@@ -323,13 +353,15 @@ impl Policy {
                     _ => CertificateError::UnknownIssuer,
                 })?
             }
-            Policy::Key(_) | Policy::Anybody => cert::transport_key_of(leaf).ok_or(CertificateError::BadEncoding)?,
+            Policy::Key(_) | Policy::Sheet(_) | Policy::Anybody => {
+                cert::transport_key_of(leaf).ok_or(CertificateError::BadEncoding)?
+            }
         };
         match self {
             Policy::Admitted { removed, .. } if removed.contains(&key) || cert::is_guest(leaf) => {
                 Err(CertificateError::ApplicationVerificationFailure.into())
             }
-            Policy::Guest { keys, .. } if !keys.contains(&key) => {
+            Policy::Guest { keys, .. } | Policy::Sheet(keys) if !keys.contains(&key) => {
                 Err(CertificateError::ApplicationVerificationFailure.into())
             }
             Policy::Member { key: expect, .. } | Policy::Key(expect) if *expect != key => {
@@ -513,6 +545,13 @@ pub(super) fn dial_words(error: &io::Error, protocol: Protocol, peer: &dyn fmt::
         Some(AlertReceived(AlertDescription::UnrecognisedName)) => format!("the peer at {peer} is not in this circle"),
         Some(AlertReceived(AlertDescription::NoApplicationProtocol)) if protocol == Protocol::Invite => {
             format!("the peer at {peer} has no invite open: ask for a new one")
+        }
+        Some(AlertReceived(AlertDescription::NoApplicationProtocol | AlertDescription::AccessDenied))
+            if protocol == Protocol::Recover =>
+        {
+            format!(
+                "the node at {peer} knows no such sheet: it was used or removed, another was printed since, or it is of another circle"
+            )
         }
         Some(AlertReceived(AlertDescription::NoApplicationProtocol)) if protocol == Protocol::Pair => {
             format!("the box at {peer} has no window open: press both")

@@ -31,7 +31,7 @@ impl World {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         sweep();
         let namespace = format!("{PREFIX}{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let limit = Duration::from_secs(if long() { 3_600 } else { 300 });
+        let limit = Duration::from_secs(if long() { 7_200 } else { 300 });
         must(&["ip", "netns", "add", &namespace]);
         let world = Self {
             scratch: Scratch::new(test),

@@ -144,7 +144,7 @@ impl Node {
 }
 
 fn trust(circles: &[TrustedCircle]) -> Trust {
-    Trust { circles: circles.to_vec(), invites: false, pairing: false }
+    Trust { circles: circles.to_vec(), ..Trust::default() }
 }
 
 /// Nodes 1 and 2 of one circle, connected; 1 dialled.

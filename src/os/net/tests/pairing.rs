@@ -19,7 +19,7 @@ const NOW: crate::base::Instant = crate::base::Instant(1);
 
 impl Pressed {
     async fn start(seed: u8) -> Self {
-        let node = Node::start(seed, Trust { circles: vec![], invites: false, pairing: true }).await;
+        let node = Node::start(seed, Trust { pairing: true, ..Trust::default() }).await;
         let member = MemberSecret::from_seed([seed; 32]);
         let device = Device { member: member.public(), name: format!("box {seed}"), transport: key(seed) };
         let mut button = Button::new(device);
@@ -112,7 +112,7 @@ fn a_middleman_with_keys_of_his_own_shows_two_codes() {
 fn a_middleman_who_relays_brings_no_code_about() {
     run(async {
         let (mut a, mut b) = (Pressed::start(1).await, Pressed::start(2).await);
-        let mut middle = Node::start(66, Trust { circles: vec![], invites: false, pairing: true }).await;
+        let mut middle = Node::start(66, Trust { pairing: true, ..Trust::default() }).await;
         a.dial(middle.address(), key(66));
         let at_a = middle.connected().await;
         middle.net.dial(Ticket(1), b.node.address(), Protocol::Pair, key(2));
@@ -143,10 +143,10 @@ fn a_middleman_who_relays_brings_no_code_about() {
 fn pairing_is_answered_while_the_window_is_open() {
     run(async {
         let mut a = Node::start(1, Trust::default()).await;
-        let b = Node::start(2, Trust { circles: vec![], invites: true, pairing: false }).await;
+        let b = Node::start(2, Trust { invites: true, ..Trust::default() }).await;
         a.net.dial(Ticket(1), b.address(), Protocol::Pair, key(2));
         assert_eq!(a.dial_failed().await, format!("the box at {} has no window open: press both", b.address()));
-        b.net.trust(Trust { circles: vec![], invites: false, pairing: true });
+        b.net.trust(Trust { pairing: true, ..Trust::default() });
         a.net.dial(Ticket(2), b.address(), Protocol::Pair, key(3));
         assert_eq!(a.dial_failed().await, format!("the peer at {} has another key than expected", b.address()));
         a.net.dial(Ticket(3), b.address(), Protocol::Invite, key(2));

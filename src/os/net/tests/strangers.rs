@@ -3,6 +3,7 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
+use crate::seal::TransportSecret;
 
 #[test]
 fn a_dial_names_what_is_wrong() {
@@ -126,7 +127,7 @@ fn a_root_of_one_circle_opens_no_other() {
 fn invites_are_answered_while_one_is_open() {
     run(async {
         let mut a = Node::start(1, Trust::default()).await;
-        let mut b = Node::start(2, Trust { circles: vec![], invites: true, pairing: false }).await;
+        let mut b = Node::start(2, Trust { invites: true, ..Trust::default() }).await;
         a.net.dial(Ticket(1), b.address(), Protocol::Invite, key(3));
         assert_eq!(a.dial_failed().await, format!("the peer at {} has another key than expected", b.address()));
         a.net.dial(Ticket(2), b.address(), Protocol::Invite, key(2));
@@ -148,10 +149,39 @@ fn invites_are_answered_while_one_is_open() {
 }
 
 #[test]
+fn only_the_key_of_a_sheet_that_can_be_used_is_let_in() {
+    run(async {
+        let sheet = TransportSecret::from_seed([9; 32]);
+        let other = TransportSecret::from_seed([8; 32]);
+        let mut a = Node::start(1, Trust::default()).await;
+        let mut b = Node::start(2, Trust { sheets: [sheet.public()].into(), ..Trust::default() }).await;
+        a.net.dial_sheet(Ticket(1), b.address(), other.clone());
+        let why = a.dial_failed().await;
+        assert!(why.contains("knows no such sheet"), "{why}");
+        a.net.dial_sheet(Ticket(2), b.address(), sheet.clone());
+        let (at_a, at_b) = (a.connected().await, b.connected().await);
+        assert_eq!((at_a.protocol, at_b.protocol), (Protocol::Recover, Protocol::Recover));
+        assert_eq!((at_a.transport, at_b.transport), (key(2), sheet.public()));
+        b.net.close(at_b.conn, "told".into());
+        a.closed().await;
+        b.closed().await;
+
+        // It was used, and what is told of a connection that comes in meanwhile is nothing.
+        b.net.trust(Trust { sheets: [other.public()].into(), ..Trust::default() });
+        a.net.dial_sheet(Ticket(3), b.address(), sheet.clone());
+        assert!(a.dial_failed().await.contains("knows no such sheet"));
+        b.net.trust(Trust::default());
+        a.net.dial_sheet(Ticket(4), b.address(), sheet);
+        assert!(a.dial_failed().await.contains("knows no such sheet"));
+        b.silent().await;
+    });
+}
+
+#[test]
 fn guests_are_bounded_in_number_and_time() {
     run(async {
         let limits = NetLimits { guest_connections: 1, invite_time: Duration::from_secs(1), ..NetLimits::default() };
-        let mut b = Node::with_limits(2, Trust { circles: vec![], invites: true, pairing: false }, limits).await;
+        let mut b = Node::with_limits(2, Trust { invites: true, ..Trust::default() }, limits).await;
         let mut a = Node::start(1, Trust::default()).await;
         let mut c = Node::start(3, Trust::default()).await;
         a.net.dial(Ticket(1), b.address(), Protocol::Invite, key(2));

@@ -1,0 +1,423 @@
+//! Recovery sheets as the node carries them out: printing one, handing out to who has one, taking the place of one.
+//!
+//! A sheet is a keeper whose key is on paper. Whoever has it can be told what any node of the circle has, a cache too:
+//! the roster, in which the statement that admitted the sheet carries what is sealed for it. With that a blank node
+//! admits itself as keeper in the sheet's name, and the sheet is out. The secret of a sheet is kept nowhere.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use bytes::Bytes;
+use core::net::SocketAddr;
+use zeroize::Zeroizing;
+
+use super::circle::Circle;
+use super::io::{Action, Answer, OpError, Reply};
+use super::status::{Recovered, RecoveredCircle};
+use super::{Effect, Node};
+use crate::base::limits::{CIRCLES, INVITE_ADDRESSES, LABEL_MAX, PARCEL_EPOCHS};
+use crate::base::{CircleId, ConnId, MemberKey, Snapshot, Ticket, TransportKey};
+use crate::cert;
+use crate::pair::{Handout, Parcel, Secret, Sheet, SheetKeys};
+use crate::roster::{Added, Roster};
+use crate::seal::member::verify;
+use crate::seal::{CircleKey, Suite, TransportSecret};
+use crate::wire::record::Bytes2;
+use crate::wire::statement::{Device, Role, Saying, SignedStatement};
+
+/// A recovery sheet as it is to be printed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PrintedSheet {
+    /// Words and text.
+    pub sheet: Sheet,
+    /// Its name among the friends.
+    pub name: String,
+    /// The circles that it is for.
+    pub circles: Vec<String>,
+    /// Circles of this node's that it is not for: nobody else is in them, so nobody could give them back.
+    pub alone: Vec<String>,
+    /// The one that this node printed before is valid no more.
+    pub replaced: bool,
+}
+
+/// A sheet whose place this node is taking.
+pub struct Recovery {
+    /// Of the operation.
+    ticket: Ticket,
+    keys: SheetKeys,
+    left: VecDeque<SocketAddr>,
+    /// The dial under way, and where it goes.
+    dial: Option<(Ticket, SocketAddr)>,
+    conn: Option<ConnId>,
+    address: Option<SocketAddr>,
+    circles: Vec<RecoveredCircle>,
+    /// Circles of the sheet that nobody has handed out yet.
+    missing: BTreeSet<CircleId>,
+    /// Why those who were asked did not help.
+    why: String,
+}
+
+impl<S: Snapshot> Node<S> {
+    /// True for a circle that a sheet of this node's can be for.
+    pub(super) fn prints_sheet(&self, circle: &Circle) -> bool {
+        let keeps = circle.role() == Some(Role::Keeper) && (circle.root_seed.is_some() || circle.is_locked());
+        keeps && circle.roster.allowed_transports().len() > 1
+    }
+
+    /// The name of the sheet that this node printed for a circle.
+    pub(super) fn own_sheet(&self, circle: &Circle) -> Option<String> {
+        let mut sheets = circle.roster.sheets();
+        sheets.find(|sheet| sheet.by == self.me.device.member).map(|sheet| sheet.name.clone())
+    }
+
+    /// The keys by which what is handed out can be asked for.
+    pub(super) fn sheets(&self) -> BTreeSet<TransportKey> {
+        let circles = self.circles.values().filter(|circle| circle.role().is_some());
+        circles.flat_map(|circle| circle.roster.sheet_transports()).collect()
+    }
+
+    /// Prints a sheet.
+    pub(super) fn print_sheet(&mut self, ticket: Ticket, secret: [u8; 16]) -> Option<Reply> {
+        match self.try_print(secret) {
+            Ok(printed) => {
+                self.flush_at = Some(self.now.instant);
+                self.when_durable(Effect::Reply(ticket, Ok(Answer::Sheet(Box::new(printed)))));
+                None
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn try_print(&mut self, secret: [u8; 16]) -> Result<PrintedSheet, OpError> {
+        let mine = self.circles.values().filter(|circle| circle.role().is_some());
+        let (fit, others): (Vec<&Circle>, Vec<&Circle>) = mine.partition(|circle| self.prints_sheet(circle));
+        if fit.is_empty() {
+            let with_friends = others.iter().any(|circle| circle.roster.allowed_transports().len() > 1);
+            return Err(OpError::NotPermitted(match with_friends {
+                true => "only a keeper of a circle prints a recovery sheet: who is none is invited anew by one".into(),
+                false => "nobody else is in a circle of this node's, so nobody could give anything back: pair with a friend's box or a cache first".into(),
+            }));
+        }
+        let full = fit.iter().find(|circle| circle.epochs.len() > PARCEL_EPOCHS);
+        if let Some(circle) = full {
+            let (name, epochs) = (self.shown_name(circle), circle.epochs.len());
+            let why = format!("{name} has had {epochs} keys, and a recovery sheet is for {PARCEL_EPOCHS} at most");
+            return Err(OpError::NotPermitted(why));
+        }
+        let circles = fit.iter().map(|circle| self.shown_name(circle)).collect();
+        let of_owner = |circle: &&Circle| circle.role() == Some(Role::Keeper);
+        let alone = others.into_iter().filter(of_owner).map(|circle| self.shown_name(circle)).collect();
+        let ids: Vec<CircleId> = fit.into_iter().map(|circle| circle.id).collect();
+        let sheet = Sheet::new(secret, self.hints(&ids));
+        let keys = sheet.keys();
+        let name = self.sheet_name();
+        let me = self.me.device.member;
+        let before: Vec<Vec<MemberKey>> = ids.iter().map(|id| self.sheets_by(id, &me)).collect();
+        for (at, id) in ids.iter().enumerate() {
+            if let Err(error) = self.admit_sheet(id, &ids, &keys, &name) {
+                // Nobody will ever have it.
+                for id in &ids[..at] {
+                    self.drop_sheet(id, keys.member.public())?;
+                }
+                return Err(error);
+            }
+        }
+        for (id, before) in ids.iter().zip(&before) {
+            before.iter().try_for_each(|old| self.drop_sheet(id, *old))?;
+            self.renew_epoch(id)?;
+        }
+        let replaced = before.iter().any(|before| !before.is_empty());
+        Ok(PrintedSheet { sheet, name, circles, alone, replaced })
+    }
+
+    /// Puts a sheet on the roster, with what is sealed for it.
+    fn admit_sheet(&mut self, id: &CircleId, all: &[CircleId], keys: &SheetKeys, name: &str) -> Result<(), OpError> {
+        let nonce = self.fresh_nonce();
+        let circle = self.circles.get(id).ok_or(OpError::NotFound)?;
+        let root = circle.root_seed.as_ref().ok_or(OpError::Locked)?;
+        let parcel = Parcel {
+            circle: *id,
+            all: all.to_vec(),
+            root_secret: Secret(**root),
+            epochs: circle.epochs.iter().map(|(epoch, held)| (*epoch, Secret(held.key.0))).collect(),
+        };
+        let mut short = [0; 12];
+        short.copy_from_slice(&nonce[..12]);
+        let sealed = parcel.seal(keys, short).map_err(|error| OpError::NotPermitted(error.to_string()))?;
+        let device = Device::sheet(name.into(), keys.member.public());
+        self.say(id, Saying::Admit { device, role: Role::Keeper, parcel: Some(Bytes2::from(sealed)) })
+    }
+
+    fn sheets_by(&self, id: &CircleId, keeper: &MemberKey) -> Vec<MemberKey> {
+        let sheets = self.circles.get(id).into_iter().flat_map(|circle| circle.roster.sheets());
+        sheets.filter(|sheet| sheet.by == *keeper).map(|sheet| sheet.device.member).collect()
+    }
+
+    fn drop_sheet(&mut self, id: &CircleId, sheet: MemberKey) -> Result<(), OpError> {
+        self.say(id, Saying::Remove { member: sheet, cuts: Vec::new() })
+    }
+
+    /// Removes the sheets that a keeper printed.
+    pub(super) fn remove_sheets(&mut self, id: &CircleId, keeper: &MemberKey) -> Result<(), OpError> {
+        self.sheets_by(id, keeper).into_iter().try_for_each(|sheet| self.drop_sheet(id, sheet))
+    }
+
+    /// Starts an epoch where none is usable.
+    fn renew_epoch(&mut self, id: &CircleId) -> Result<(), OpError> {
+        let Some(circle) = self.circles.get(id).filter(|circle| circle.roster.needs_epoch()) else { return Ok(()) };
+        let suite = circle.latest_suite();
+        let (key, envelope) = (CircleKey(self.fresh()), self.fresh());
+        self.mint_epoch(id, suite, key, envelope)
+    }
+
+    /// By its name a sheet is known to people, who may have to remove it.
+    fn sheet_name(&self) -> String {
+        let ((year, month, day), of) = (self.now.wall.date(), &self.me.device.name);
+        let mut name = match cert::knows_date(self.now.wall) {
+            true => format!("recovery sheet {year:04}-{month:02}-{day:02} of {of}"),
+            false => format!("recovery sheet of {of}"),
+        };
+        let end = (0..=LABEL_MAX.min(name.len())).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
+        name.truncate(end);
+        name
+    }
+
+    /// Where those are who can hand out what a sheet needs: caches first, which are always there.
+    fn hints(&self, circles: &[CircleId]) -> Vec<SocketAddr> {
+        let mut ranked = Vec::new();
+        let rosters = circles.iter().filter_map(|id| self.circles.get(id)).map(|circle| &circle.roster);
+        for member in rosters.flat_map(|roster| roster.present()) {
+            let transport = member.device.transport;
+            if transport == self.me.device.transport {
+                continue;
+            }
+            let reached = self.peers.by_key(&transport).filter(|(_, peer)| peer.dialed).map(|(_, peer)| peer.remote);
+            let told = self.book.get(&transport).map(|signed| &signed.addresses[..]).unwrap_or_default();
+            for (nth, address) in reached.into_iter().chain(told.iter().copied()).enumerate() {
+                ranked.push((address.ip().is_loopback(), nth, member.role, address));
+            }
+        }
+        ranked.sort();
+        let mut hints: Vec<SocketAddr> = Vec::new();
+        for (.., address) in ranked {
+            if hints.len() < INVITE_ADDRESSES && !hints.contains(&address) {
+                hints.push(address);
+            }
+        }
+        hints
+    }
+
+    /// Somebody has proved a sheet's key: it is told the rosters of the sheet's circles, and who is where.
+    pub(super) fn hand_out(&mut self, conn: ConnId) {
+        let Some((key, remote)) = self.peers.get(conn).map(|peer| (peer.transport, peer.remote)) else { return };
+        let fits = |circle: &&Circle| circle.role().is_some() && circle.roster.sheet_transports().contains(&key);
+        let circles: Vec<&Circle> = self.circles.values().filter(fits).collect();
+        let mut handouts = Vec::new();
+        for (at, circle) in circles.iter().enumerate() {
+            let of_circle = self.book.iter().filter(|signed| circle.admits(&signed.transport));
+            let handout = Handout {
+                statements: circle.roster.statements().map(|statement| statement.bytes.clone()).collect(),
+                addresses: of_circle.map(|signed| signed.bytes.clone()).collect(),
+                more: (circles.len() - at - 1) as u32,
+            };
+            handouts.push(handout.encode());
+        }
+        log::info!("somebody at {remote} has a recovery sheet for {} circles", handouts.len());
+        for handout in handouts {
+            match handout {
+                Ok(payload) => self.send(conn, 0, payload, Bytes::new()),
+                Err(error) => return self.close(conn, error.to_string()),
+            }
+        }
+    }
+
+    /// Takes the place of a sheet.
+    pub(super) fn recover(&mut self, ticket: Ticket, typed: &str, at: Vec<SocketAddr>) -> Option<Reply> {
+        let sheet = match Sheet::parse(typed) {
+            Ok(sheet) => sheet,
+            Err(error) => return Some(Err(OpError::Invalid(error.to_string()))),
+        };
+        if self.recovery.is_some() {
+            return Some(Err(OpError::Busy));
+        }
+        let left: VecDeque<SocketAddr> = at.into_iter().chain(sheet.addresses.iter().copied()).collect();
+        if left.is_empty() {
+            let why = "twelve words name no address: say where a friend's box or a cache of the circle is";
+            return Some(Err(OpError::Invalid(why.into())));
+        }
+        self.recovery = Some(Recovery {
+            ticket,
+            keys: sheet.keys(),
+            left,
+            dial: None,
+            conn: None,
+            address: None,
+            circles: Vec::new(),
+            missing: BTreeSet::new(),
+            why: String::new(),
+        });
+        self.recover_on();
+        None
+    }
+
+    /// Asks the next one, or ends.
+    fn recover_on(&mut self) {
+        let dial = self.ticket();
+        let Some(recovery) = &mut self.recovery else { return };
+        recovery.conn = None;
+        let has_all = !recovery.circles.is_empty() && recovery.missing.is_empty();
+        match recovery.left.pop_front().filter(|_| !has_all) {
+            Some(address) => {
+                recovery.dial = Some((dial, address));
+                let key = TransportSecret::from_seed(*recovery.keys.member.seed());
+                self.actions.push_back(Action::DialSheet { ticket: dial, address, key });
+            }
+            None => self.recover_end(),
+        }
+    }
+
+    fn recover_end(&mut self) {
+        let Some(recovery) = self.recovery.take() else { return };
+        if recovery.circles.is_empty() {
+            let why = format!("nothing came of the recovery sheet: {}", recovery.why);
+            return self.reply(recovery.ticket, Err(OpError::NotPermitted(why)));
+        }
+        let recovered = Recovered { circles: recovery.circles, missing: recovery.missing.len() as u64 };
+        self.when_durable(Effect::Reply(recovery.ticket, Ok(Answer::Recovered(recovered))));
+    }
+
+    /// A dial of ours came to nothing; false where it is not of a recovery.
+    pub(super) fn recovery_dial_failed(&mut self, ticket: Ticket, why: &str) -> bool {
+        let Some(recovery) = &mut self.recovery else { return false };
+        if recovery.dial.is_none_or(|(dial, _)| dial != ticket) {
+            return false;
+        }
+        recovery.dial = None;
+        recovery.note(why);
+        self.recover_on();
+        true
+    }
+
+    /// Somebody answers, and will tell.
+    pub(super) fn recovery_connected(&mut self, conn: ConnId, ticket: Ticket) {
+        match &mut self.recovery {
+            Some(recovery) if recovery.dial.is_some_and(|(dial, _)| dial == ticket) => {
+                recovery.address = recovery.dial.take().map(|(_, address)| address);
+                recovery.conn = Some(conn);
+            }
+            _ => self.close(conn, "nobody waits for this connection".into()),
+        }
+    }
+
+    /// A connection by a sheet is gone.
+    pub(super) fn recovery_closed(&mut self, conn: ConnId, why: &str) {
+        if let Some(recovery) = self.recovery.as_mut().filter(|recovery| recovery.conn == Some(conn)) {
+            recovery.note(why);
+            self.recover_on();
+        }
+    }
+
+    /// What is handed out to us came; from who has a sheet nothing is heard.
+    pub(super) fn recovery_frame(&mut self, conn: ConnId, payload: &[u8]) {
+        if self.recovery.as_ref().is_none_or(|recovery| recovery.conn != Some(conn)) {
+            return self.close(conn, "who has a recovery sheet has nothing to say".into());
+        }
+        let handout = Handout::decode(payload);
+        let more = handout.as_ref().is_ok_and(|handout| handout.more > 0);
+        let taken = handout.map_err(|error| error.to_string()).and_then(|handout| self.take_handout(conn, handout));
+        if let (Err(why), Some(recovery)) = (taken, &mut self.recovery) {
+            recovery.note(&why);
+        }
+        if !more {
+            if let Some(recovery) = &mut self.recovery {
+                recovery.conn = None;
+            }
+            self.close(conn, "all of it came".into());
+            self.recover_on();
+        }
+    }
+
+    /// Takes a circle's roster, opens what is sealed for the sheet, and admits this node in the sheet's name.
+    fn take_handout(&mut self, conn: ConnId, handout: Handout) -> Result<(), String> {
+        let Some(recovery) = &self.recovery else { return Ok(()) };
+        let keys = recovery.keys.clone();
+        let sheet = keys.member.public();
+        let decoded = handout.statements.into_iter().map(|bytes| SignedStatement::decode(bytes, verify));
+        let statements = decoded.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        let (mut roster, _) = Roster::load(statements).map_err(|error| error.to_string())?;
+        let sealed = roster.parcel_of(&sheet).ok_or("its circle knows no such sheet")?;
+        let parcel = Parcel::open(&keys, sealed).map_err(|error| error.to_string())?;
+        let id = roster.circle();
+        if parcel.circle != id {
+            return Err("what is kept for the sheet is of another circle".into());
+        }
+        if let Some(held) = self.circles.get(&id) {
+            return Err(format!("this node is in {} already", self.shown_name(held)));
+        }
+        let known: Vec<CircleId> = self.circles.keys().copied().chain([id]).collect();
+        if known.len() > CIRCLES {
+            return Err(format!("a node has at most {CIRCLES} circles"));
+        }
+        if roster.role_of(&sheet) != Some(Role::Keeper) {
+            return Err("the sheet was used or removed".into());
+        }
+        let printed_by = roster.member(&sheet).map(|sheet| sheet.by);
+        let printed_by = printed_by.filter(|by| roster.role_of(by).is_some()).and_then(|by| roster.name_of(&by));
+        let printed_by = printed_by.map(str::to_string);
+        let saying = Saying::Admit { device: self.me.device.clone(), role: Role::Keeper, parcel: None };
+        let statement = roster.say(sheet, self.fresh_nonce(), saying).sign(|bytes| keys.member.sign(bytes));
+        if roster.add(statement).map_err(|error| error.to_string())? != Added::New {
+            return Err("its roster is not whole".into());
+        }
+        let circle = self.circle_of(roster, &keys, &parcel)?;
+        self.take_in(circle, handout.addresses);
+        // What the others know of where they are may be older than what has just been reached.
+        if let (Some(peer), Some(recovery)) = (self.peers.get(conn), &self.recovery)
+            && let Some(address) = recovery.address.filter(|_| self.circles[&id].admits(&peer.transport))
+        {
+            self.dials.learn(peer.transport, &[address]);
+        }
+        self.renew_epoch(&id).map_err(|error| error.to_string())?;
+        let name = self.circles.get(&id).map(|circle| self.shown_name(circle)).unwrap_or_default();
+        log::info!("this node took the place of a recovery sheet in {name}");
+        if let Some(recovery) = &mut self.recovery {
+            recovery.missing.extend(parcel.all);
+            recovery.missing.retain(|missing| !known.contains(missing));
+            recovery.circles.push(RecoveredCircle { name, printed_by });
+        }
+        Ok(())
+    }
+
+    /// The circle of a roster that has this node as a keeper, with the keys that the sheet was given.
+    fn circle_of(&mut self, roster: Roster, keys: &SheetKeys, parcel: &Parcel) -> Result<Circle, String> {
+        let (root, serial) = (Zeroizing::new(parcel.root_secret.0), self.fresh_nonce());
+        let leaf = cert::issue_leaf(&root, roster.root_der(), &self.me.device.transport, serial);
+        let leaf = leaf.map_err(|error| error.to_string())?;
+        let mut circle = Circle::new(roster, false, leaf.into(), self.me.device.member);
+        circle.root_seed = Some(root);
+        for (epoch, key) in &parcel.epochs {
+            let known =
+                circle.roster.epoch(epoch).and_then(|known| Some((known.number, Suite::from_number(known.suite)?)));
+            if let Some((number, suite)) = known {
+                circle.learn_epoch(*epoch, number, suite, CircleKey(key.0));
+            }
+        }
+        circle.open_missed(&keys.member);
+        if circle.epochs.is_empty() {
+            return Err("no key to read with was sealed for the sheet".into());
+        }
+        Ok(circle)
+    }
+}
+
+impl Recovery {
+    /// Why one of those who were asked did not help.
+    fn note(&mut self, why: &str) {
+        if self.why.len() < WORDS_MAX {
+            let apart = if self.why.is_empty() { "" } else { "; " };
+            self.why = format!("{}{apart}{why}", self.why);
+        }
+    }
+}
+
+/// Bytes of what is told of those who did not help, or a little more.
+const WORDS_MAX: usize = 600;
