@@ -607,7 +607,12 @@ mod tests {
         assert!(draft.fold(0, number).is_some() && draft.patched_bytes == 0);
         draft.filling.insert(0);
         let segment = Segment { slab: 0, offset: 0, length: CHUNK_SEALED as u32 };
-        let placed = Placed { segment, epoch: EpochId([0; 32]), plain: CHUNK_PLAIN as u32, hash: None };
+        let placed = Placed {
+            segment,
+            epoch: EpochId::from_slice(&[0; 32]).expect("32 bytes"),
+            plain: CHUNK_PLAIN as u32,
+            hash: None,
+        };
         draft.folded(0, number, Ok(placed));
         draft.fill(0, &[0; CHUNK_PLAIN]);
         let Source::Memory(data) = draft.source(0) else { panic!("it is in memory") };
