@@ -94,6 +94,8 @@ pub const SEND_QUEUE: usize = 2_097_152;
 pub const PIECES_MEMORY: usize = 16_777_216;
 /// Plaintext bytes that may wait to be sealed before writers wait.
 pub const DIRTY_MAX: usize = 8_388_608;
+/// Small writes to large files that wait to be sealed together, in bytes, unless the node is given more.
+pub const PATCHES_MEMORY: usize = 262_144;
 
 /// Announces of stock clients that are remembered.
 pub const ANNOUNCES: usize = 4_096;

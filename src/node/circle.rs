@@ -383,7 +383,7 @@ impl<S: Snapshot> Node<S> {
         self.load_scrub()?;
         self.tell_trust();
         self.plan_dials();
-        self.actions.retain(|action| !matches!(action, super::Action::Invalidate(_)));
+        self.starting = false;
         Ok(())
     }
 
@@ -430,7 +430,7 @@ impl<S: Snapshot> Node<S> {
         let Some(circle) = self.circles.get_mut(id) else { return Ok(()) };
         let (from, to) = keys::of_circle(id);
         let mut broken = None;
-        let mut found = Vec::new();
+        let (mut found, mut branching) = (Vec::new(), Vec::new());
         let ledger = &self.ledger;
         let mut named = BTreeMap::new();
         let (chains, roster) = (&mut circle.chains, &circle.roster);
@@ -453,7 +453,10 @@ impl<S: Snapshot> Node<S> {
             if commit.dot.author == mine {
                 named.extend(commit.deps.iter().map(|dep| (dep.chain(), dep.sequence)));
             }
-            found.push(signed.commit);
+            found.push((commit.lamport, commit.dot));
+            if !commit.branches.is_empty() {
+                branching.push(signed.commit);
+            }
             true
         })?;
         if let Some(error) = broken {
@@ -462,9 +465,12 @@ impl<S: Snapshot> Node<S> {
         circle.named = named;
         circle.begin_mass();
         // In the order in which they came to be, as far as that is known: so mass changes are found again.
-        found.sort_by_key(|commit| (commit.lamport, commit.dot));
-        found.iter().for_each(|commit| circle.learn_branches(commit));
-        for commit in found {
+        found.sort_unstable();
+        branching.iter().for_each(|commit| circle.learn_branches(commit));
+        for (_, dot) in found {
+            // Each is read again: all of them together would take more memory than the tree.
+            let Some(bytes) = self.ledger.get(Table::Commits, &keys::commit(id, &dot))? else { continue };
+            let commit = SignedCommit::decode(bytes, |_, _, _| true)?.commit;
             for at in 0..commit.entries.len() {
                 let Some(bytes) = self.ledger.get(Table::Records, &keys::record(id, &commit.entries[at].record))?
                 else {
@@ -555,8 +561,11 @@ impl<S: Snapshot> Node<S> {
         if !changes.entries.is_empty() {
             self.look_at_pins();
         }
-        let stale = self.stale_of(id, &changes);
-        self.stale(stale);
+        // At the start the kernel knows nothing yet.
+        if !self.starting {
+            let stale = self.stale_of(id, &changes);
+            self.stale(stale);
+        }
     }
 
     /// Founds `Home` if this node has none; called once by `init`.

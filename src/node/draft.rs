@@ -1,14 +1,17 @@
-//! A draft: a body being written. Chunks are sealed as they fill; what is partly written waits in memory.
+//! A draft: a body being written. Chunks are sealed as they fill; what is partly written waits in memory. Small writes into a
+//! chunk that is sealed wait as patches of it, which the disk folds into it.
 //!
 //! Pure bookkeeping of one file: the node asks which chunks a change needs in memory, brings them, applies the change,
 //! and seals what is to be sealed.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::alike::Alike;
-use super::io::{ChunkHash, Inode, Op, OpError, Segment};
+use super::io::{ChunkHash, DiskError, Inode, Op, OpError, Patches, Segment};
 use crate::base::limits::{CHUNK_PLAIN, CHUNK_SEALED};
 use crate::base::{EpochId, Instant, Ticket, WallTime};
 use crate::seal::chunk::sealed_length;
@@ -41,6 +44,11 @@ pub struct Draft {
     pub chunks: BTreeMap<u32, Chunk>,
     /// Chunks in memory that are newer than what is sealed and not on their way.
     pub unsealed: BTreeSet<u32>,
+    /// Chunks with patches that are not on their way, and the memory that the patches take.
+    pub patched: BTreeSet<u32>,
+    pub patched_bytes: usize,
+    /// Which of them is folded next where there are too many: each in its turn, so that many come together meanwhile.
+    pub fold_next: u32,
     /// Chunks on their way.
     pub sealing: usize,
     /// Open handles that write.
@@ -107,10 +115,14 @@ pub enum Publishing {
 pub struct Chunk {
     pub data: Option<Data>,
     pub placed: Option<Placed>,
-    /// `data` is newer than `placed`.
+    /// `data`, or what `patches` say, is newer than `placed`.
     pub dirty: bool,
     /// The seal under way.
     pub sealing: Option<u64>,
+    /// What was written over the sealed chunk; nothing while `data` is there.
+    pub patches: Patches,
+    /// What the seal under way folds into the sealed chunk, which is read with it until then.
+    pub folding: Option<Arc<Patches>>,
 }
 
 /// A chunk's plaintext.
@@ -180,6 +192,9 @@ impl Draft {
             xattrs: Xattrs::default(),
             chunks: BTreeMap::new(),
             unsealed: BTreeSet::new(),
+            patched: BTreeSet::new(),
+            patched_bytes: 0,
+            fold_next: 0,
             sealing: 0,
             handles: 0,
             dirty: false,
@@ -298,10 +313,16 @@ impl Draft {
                 let mut full = Vec::new();
                 let mut taken = 0;
                 for (chunk, from, to) in spans(start, data.len()) {
-                    let buffer = self.buffer(chunk);
-                    buffer[from..to].copy_from_slice(&data[taken..taken + (to - from)]);
+                    let part = &data[taken..taken + (to - from)];
                     taken += to - from;
-                    if to == CHUNK_PLAIN {
+                    let covered = from == 0 && to >= self.plain_length(chunk);
+                    let in_memory = if covered || self.is_in_memory(chunk) {
+                        self.buffer(chunk)[from..to].copy_from_slice(part);
+                        true
+                    } else {
+                        self.patch(chunk, from, part)
+                    };
+                    if to == CHUNK_PLAIN && in_memory {
                         full.push(chunk);
                     }
                 }
@@ -334,6 +355,8 @@ impl Draft {
                 let cut = self.chunks.split_off(&count);
                 self.sealing -= cut.values().filter(|chunk| chunk.sealing.is_some()).count();
                 self.unsealed.split_off(&count);
+                self.patched.split_off(&count);
+                self.patched_bytes -= cut.values().map(|chunk| chunk.patches.bytes()).sum::<usize>();
                 if size % CHUNK_PLAIN as u64 != 0 {
                     let last = count - 1;
                     let length = self.plain_length(last);
@@ -361,11 +384,98 @@ impl Draft {
         if entry.sealing.is_none() {
             self.unsealed.insert(chunk);
         }
+        if entry.data.is_none() {
+            // Whoever writes without having the chunk writes all of it.
+            self.patched.remove(&chunk);
+            self.patched_bytes -= std::mem::take(&mut entry.patches).bytes();
+            entry.folding = None;
+        }
         let data = entry.data.get_or_insert_with(|| Data::Open(Vec::with_capacity(length))).open();
         if data.len() < length {
             data.resize(length, 0);
         }
         data
+    }
+
+    /// True where the change may be written over this chunk as it lies, without having it in memory.
+    pub fn takes_patch(&self, change: &Change, chunk: u32) -> bool {
+        let Change::Write(Some(start), data) = change else { return false };
+        let count = self.chunks.get(&chunk).map_or(0, |chunk| chunk.patches.count());
+        start + data.len() as u64 <= self.size && count < PATCHES_MAX && !self.filling.contains(&chunk)
+    }
+
+    /// Writes over a sealed chunk. True when all of it was written by now, and is in memory.
+    fn patch(&mut self, chunk: u32, from: usize, part: &[u8]) -> bool {
+        let length = self.plain_length(chunk);
+        let entry = self.chunks.entry(chunk).or_default();
+        self.patched_bytes -= entry.patches.bytes();
+        entry.patches.put(from, part);
+        if let Some(whole) = entry.patches.whole(length) {
+            // It was counted out already.
+            entry.patches = Patches::default();
+            self.buffer(chunk).copy_from_slice(&whole[..length]);
+            return true;
+        }
+        self.patched_bytes += entry.patches.bytes();
+        entry.dirty = true;
+        if entry.sealing.is_none() {
+            self.patched.insert(chunk);
+        }
+        false
+    }
+
+    /// The chunk with patches that is folded next, where there are too many.
+    pub fn next_patched(&mut self) -> Option<u32> {
+        let next = self.patched.range(self.fold_next..).next().or_else(|| self.patched.first()).copied()?;
+        self.fold_next = next + 1;
+        Some(next)
+    }
+
+    /// Takes a chunk's patches, to be folded into it by the seal `number`.
+    pub fn fold(&mut self, at: u32, number: u64) -> Option<Arc<Patches>> {
+        let chunk = self.chunks.get_mut(&at).filter(|chunk| chunk.sealing.is_none() && !chunk.patches.is_empty())?;
+        let patches = Arc::new(std::mem::take(&mut chunk.patches));
+        chunk.folding = Some(patches.clone());
+        chunk.dirty = false;
+        chunk.sealing = Some(number);
+        self.patched.remove(&at);
+        self.patched_bytes -= patches.bytes();
+        self.sealing += 1;
+        Some(patches)
+    }
+
+    /// The seal `number` folded a chunk's patches into it, to this place, or failed to.
+    pub fn folded(&mut self, at: u32, number: u64, result: Result<Placed, &DiskError>) {
+        let Some(chunk) = self.chunks.get_mut(&at).filter(|chunk| chunk.sealing == Some(number)) else { return };
+        chunk.sealing = None;
+        self.sealing -= 1;
+        let folding = chunk.folding.take();
+        // A chunk that is being read into memory is read as it was before: it needs them once more.
+        let again = result.is_ok() && self.filling.contains(&at)
+            || matches!(result, Err(error) if *error != DiskError::Corrupt);
+        if let Some(patches) = folding.as_ref().filter(|_| again) {
+            self.patched_bytes -= chunk.patches.bytes();
+            let newer = std::mem::replace(&mut chunk.patches, (**patches).clone());
+            chunk.patches.put_all(&newer);
+            self.patched_bytes += chunk.patches.bytes();
+            chunk.dirty = true;
+        }
+        match (result, folding) {
+            (Ok(placed), Some(_)) => {
+                self.garbage.extend(chunk.placed.replace(placed).map(|old| old.segment));
+            }
+            // It was brought into memory meanwhile, with its patches.
+            (Ok(placed), None) => self.garbage.push(placed.segment),
+            // Where what was sealed is lost, so is what was written over it: whoever syncs is told.
+            (Err(_), _) => {}
+        }
+        if chunk.dirty && chunk.data.is_some() {
+            self.unsealed.insert(at);
+        } else if !chunk.patches.is_empty() {
+            self.patched.insert(at);
+        } else if chunk.data.is_none() && chunk.placed.is_none() {
+            self.chunks.remove(&at);
+        }
     }
 
     /// A chunk came from the disk or the base.
@@ -380,7 +490,18 @@ impl Draft {
         };
         let mut data = plain[..known.min(plain.len())].to_vec();
         data.resize(self.plain_length(chunk), 0);
-        self.chunks.entry(chunk).or_default().data = Some(Data::Open(data));
+        let entry = self.chunks.entry(chunk).or_default();
+        if entry.folding.is_some() || !entry.patches.is_empty() {
+            entry.folding.take().iter().for_each(|patches| patches.apply(&mut data));
+            entry.patches.apply(&mut data);
+            self.patched.remove(&chunk);
+            self.patched_bytes -= std::mem::take(&mut entry.patches).bytes();
+            entry.dirty = true;
+            if entry.sealing.is_none() {
+                self.unsealed.insert(chunk);
+            }
+        }
+        entry.data = Some(Data::Open(data));
     }
 
     /// True while seals are under way.
@@ -406,6 +527,24 @@ impl Draft {
         self.buffer(chunk);
     }
 }
+
+impl Chunk {
+    /// What is written over the sealed chunk and not sealed with it yet.
+    pub fn overlay(&self) -> Option<Cow<'_, Patches>> {
+        match &self.folding {
+            _ if self.data.is_some() => None,
+            Some(folding) => {
+                let mut all = (**folding).clone();
+                all.put_all(&self.patches);
+                Some(Cow::Owned(all))
+            }
+            None => (!self.patches.is_empty()).then_some(Cow::Borrowed(&self.patches)),
+        }
+    }
+}
+
+/// Patches of one chunk; with more it is opened.
+const PATCHES_MAX: usize = 64;
 
 /// Bytes of plaintext in a chunk of a file of `size` bytes.
 pub fn length_in(size: u64, chunk: u32) -> usize {
@@ -434,6 +573,7 @@ mod tests {
         let mut all = Vec::new();
         for chunk in 0..draft.chunk_count() {
             let length = draft.plain_length(chunk);
+            let begin = all.len();
             match draft.source(chunk) {
                 Source::Memory(data) => {
                     assert_eq!(data.len(), length, "chunk {chunk}");
@@ -449,8 +589,35 @@ mod tests {
                 Source::Zeros => all.resize(all.len() + length, 0),
                 Source::Placed(_) => panic!("nothing is sealed here"),
             }
+            if let Some(overlay) = draft.chunks.get(&chunk).and_then(Chunk::overlay) {
+                overlay.apply(&mut all[begin..]);
+            }
         }
         all
+    }
+
+    /// A chunk was read into memory for a truncation while its patches were being folded: what was read was older than they,
+    /// but came when they were folded, and without them.
+    #[test]
+    fn a_chunk_that_is_read_while_it_is_folded_has_its_patches() {
+        let mut draft = Draft::new(Instant(0), 0o644, WallTime(0));
+        (draft.size, draft.base_size) = (2 * CHUNK_PLAIN as u64, 2 * CHUNK_PLAIN as u64);
+        draft.apply(Instant(1), WallTime(1), &Change::Write(Some(10), Bytes::from_static(b"new")));
+        let number = draft.number;
+        assert!(draft.fold(0, number).is_some() && draft.patched_bytes == 0);
+        draft.filling.insert(0);
+        let segment = Segment { slab: 0, offset: 0, length: CHUNK_SEALED as u32 };
+        let placed = Placed {
+            segment,
+            epoch: EpochId::from_slice(&[0; 32]).expect("32 bytes"),
+            plain: CHUNK_PLAIN as u32,
+            hash: None,
+        };
+        draft.folded(0, number, Ok(placed));
+        draft.fill(0, &[0; CHUNK_PLAIN]);
+        let Source::Memory(data) = draft.source(0) else { panic!("it is in memory") };
+        assert_eq!(&data[8..15], b"\0\0new\0\0");
+        assert!(draft.unsealed.contains(&0) && draft.patched.is_empty() && draft.patched_bytes == 0);
     }
 
     /// Writes and truncations at random places give the same bytes as a plain vector.
@@ -462,6 +629,7 @@ mod tests {
             let mut draft = Draft::new(Instant(0), 0o644, WallTime(0));
             (draft.size, draft.base_size) = (base.len() as u64, base.len() as u64);
             let mut model = base.clone();
+            let mut folds: Vec<(u32, u64)> = Vec::new();
             for _ in 0..30 {
                 let change = if rng.chance(1, 5) {
                     let start = rng.below(250_000);
@@ -475,12 +643,27 @@ mod tests {
                     Change::Write(offset, data.into())
                 };
                 for chunk in draft.needs(&change) {
+                    if draft.takes_patch(&change, chunk) && rng.chance(3, 4) {
+                        continue;
+                    }
                     let from = chunk as usize * CHUNK_PLAIN;
                     let plain = base[from..base.len().min(from + CHUNK_PLAIN)].to_vec();
                     draft.fill(chunk, &plain);
                 }
-                assert!(draft.needs(&change).is_empty());
+                assert!(draft.needs(&change).iter().all(|chunk| draft.takes_patch(&change, *chunk)));
                 draft.apply(Instant(1), WallTime(1), &change);
+                if let Some(at) = draft.next_patched().filter(|_| rng.chance(1, 2)) {
+                    folds.extend(draft.fold(at, draft.number).map(|_| (at, draft.number)));
+                }
+                if let Some((at, number)) = folds.pop().filter(|_| rng.chance(1, 2)) {
+                    draft.folded(at, number, Err(&DiskError::Full));
+                }
+                let patches = draft.chunks.values().map(|chunk| chunk.patches.bytes());
+                assert_eq!(draft.patched_bytes, patches.sum::<usize>(), "seed {seed}");
+                for (at, chunk) in &draft.chunks {
+                    let waits = !chunk.patches.is_empty() && chunk.sealing.is_none();
+                    assert_eq!(draft.patched.contains(at), waits, "seed {seed} chunk {at}");
+                }
                 match &change {
                     Change::Truncate(size) => model.resize(*size as usize, 0),
                     Change::Zero(start, end) => {

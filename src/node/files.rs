@@ -2,15 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use bytes::Bytes;
-
 use super::Node;
 use super::draft::{Change, Draft, Link, View};
 use super::handles::{Open, Pin};
 use super::io::{Answer, Handle, Inode, OpError, Reply, Stale};
 use super::read::Spot;
 use super::waiting::Waiting;
-use super::writing::Needed;
 use crate::base::limits::{DEPTH_MAX, FILE_MAX, SYMLINK_MAX};
 use crate::base::{CircleId, ObjectId, Snapshot, Ticket};
 use crate::tree::{Changes, Seen};
@@ -50,8 +47,6 @@ pub struct Files {
     /// Chunks on their way to be sealed, and their bytes.
     pub(super) sealing: usize,
     pub(super) sealing_bytes: usize,
-    /// A chunk that whoever writes has opened already.
-    pub(super) offered: Option<(Needed, Bytes)>,
     /// Counts what was asked of the disk to compare.
     pub(super) compared: u64,
     /// Bodies that were opened or published last, the latest first.

@@ -13,6 +13,7 @@ use crate::wire::beacon::{Pairing, Presence};
 use crate::wire::record::Kind;
 
 pub use super::op::{Answer, Op, OpError, Reply};
+pub use super::patches::Patches;
 
 /// A fact that the node is told.
 #[derive(Debug)]
@@ -187,6 +188,21 @@ pub enum DiskRequest {
         key: Arc<ChunkKey>,
         /// At most [`CHUNK_PLAIN`](crate::base::limits::CHUNK_PLAIN) bytes.
         plaintext: Bytes,
+        /// The answer has the sealed chunk's hash, as for a file whose pieces are its chunks.
+        hash: bool,
+    },
+    /// Open a sealed chunk, write over parts of it, and seal it to another place; answered like `Seal`.
+    Patch {
+        /// The chunk as it lies.
+        from: Segment,
+        /// What opens it.
+        opener: Arc<ChunkKey>,
+        /// What is written over it.
+        patches: Arc<Patches>,
+        /// Where the new one goes, as long as the old one.
+        segment: Segment,
+        /// With what it is sealed.
+        key: Arc<ChunkKey>,
         /// The answer has the sealed chunk's hash, as for a file whose pieces are its chunks.
         hash: bool,
     },

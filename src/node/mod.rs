@@ -33,6 +33,7 @@ mod mirror;
 mod moved;
 mod op;
 mod pairing;
+mod patches;
 mod peers;
 mod pins;
 mod publish;
@@ -118,6 +119,9 @@ pub struct NodeConfig {
     pub versions_room: Option<u64>,
     /// How fast everything that is here is hashed by and by.
     pub scrub: ScrubRate,
+    /// Bytes of memory that small writes to large files may take before they are sealed; `None` means
+    /// [`PATCHES_MEMORY`](crate::base::limits::PATCHES_MEMORY).
+    pub patches_memory: Option<usize>,
 }
 
 /// The node. `S` is what is durable: redb in a running node, memory in the simulator.
@@ -163,6 +167,8 @@ pub struct Node<S> {
     trouble: Option<DiskError>,
     disks: Vec<status::OwnersDisk>,
     stopping: Option<Ticket>,
+    /// Until what is durable was read.
+    starting: bool,
     question: question::Question,
     #[cfg(feature = "panel")]
     panel: crate::panel::Panel,
@@ -184,6 +190,7 @@ enum Asked {
     Upload(Ticket),
     Piece(InfoHash, crate::base::PieceIndex),
     Chunk(files::DraftKey, u32, u64),
+    Fold(files::DraftKey, u32, u64, draft::Placed),
     Fill(files::DraftKey, u32),
     Hash(files::DraftKey, u64),
     Compare(files::DraftKey, u64, u64),
@@ -271,6 +278,7 @@ impl<S: Snapshot> Node<S> {
             trouble: None,
             disks: Vec::new(),
             stopping: None,
+            starting: true,
             question: question::Question::default(),
             #[cfg(feature = "panel")]
             panel: crate::panel::Panel::new(),
@@ -324,11 +332,7 @@ impl<S: Snapshot> Node<S> {
                 self.disk_done(ticket, done);
                 None
             }
-            Input::Op { ticket, op } => {
-                let reply = self.op(ticket, op);
-                self.files.offered = None;
-                reply
-            }
+            Input::Op { ticket, op } => self.op(ticket, op),
             Input::Cancel { ticket } => {
                 self.cancel(ticket);
                 None
@@ -548,6 +552,9 @@ impl<S: Snapshot> Node<S> {
             (Asked::Upload(upload), Done::Read(result)) => self.upload_read(upload, result),
             (Asked::Piece(info_hash, piece), Done::Stored(result)) => self.piece_stored(&info_hash, piece, result),
             (Asked::Chunk(key, chunk, number), Done::Sealed(result)) => self.chunk_sealed(key, chunk, number, result),
+            (Asked::Fold(key, chunk, number, placed), Done::Sealed(result)) => {
+                self.chunk_folded(key, chunk, number, placed, result);
+            }
             (Asked::Fill(key, chunk), Done::Unsealed(result)) => self.chunk_filled(key, chunk, result),
             (Asked::Hash(key, number), Done::Hashed(result)) => self.draft_hashed(key, number, result),
             (Asked::Compare(key, number, request), Done::Compared(same)) => {
@@ -566,8 +573,8 @@ impl<S: Snapshot> Node<S> {
     fn punch_due(&mut self) {
         while let Some((asked_by_then, _)) = self.punches.front() {
             let reads = |asked: &Asked| {
-                use Asked::{Anew, Compare, Fill, Hash, Upload, Verify};
-                matches!(asked, Upload(_) | Fill(..) | Hash(..) | Compare(..) | Anew(..) | Verify(_))
+                use Asked::{Anew, Compare, Fill, Fold, Hash, Upload, Verify};
+                matches!(asked, Upload(_) | Fill(..) | Fold(..) | Hash(..) | Compare(..) | Anew(..) | Verify(_))
             };
             if self.asked.range(..=*asked_by_then).any(|(_, asked)| reads(asked)) {
                 return;

@@ -145,7 +145,11 @@ impl<S: Snapshot> Node<S> {
         let handles = self.files.handles.values_mut().map(|open| &mut open.key);
         let inodes = self.files.by_inode.values_mut();
         let asked = self.asked.values_mut().filter_map(|asked| match asked {
-            Asked::Chunk(key, ..) | Asked::Fill(key, ..) | Asked::Hash(key, ..) | Asked::Compare(key, ..) => Some(key),
+            Asked::Chunk(key, ..)
+            | Asked::Fold(key, ..)
+            | Asked::Fill(key, ..)
+            | Asked::Hash(key, ..)
+            | Asked::Compare(key, ..) => Some(key),
             _ => None,
         });
         let waiting = self.files.fetches.iter_mut().filter_map(|waiting| waiting.draft());

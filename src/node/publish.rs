@@ -83,7 +83,11 @@ impl<S: Snapshot> Node<S> {
         if !draft.parked.is_empty() {
             return;
         }
-        if (draft.keep || !draft.fsyncs.is_empty()) && !draft.is_sealing() {
+        let waited_for = draft.keep || !draft.fsyncs.is_empty();
+        if waited_for && draft.size > INLINE_MAX as u64 {
+            self.seal_unsealed(key);
+        }
+        if waited_for && self.files.drafts.get(&key).is_some_and(|draft| !draft.is_sealing()) {
             self.store_draft(key);
         }
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
@@ -98,11 +102,9 @@ impl<S: Snapshot> Node<S> {
             self.publish_inline(key);
             return;
         }
-        for chunk in draft.unsealed.clone() {
-            self.seal_chunk(key, chunk, true);
-        }
+        self.seal_unsealed(key);
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
-        if draft.is_sealing() {
+        if draft.is_sealing() || !draft.patched.is_empty() {
             return;
         }
         // A large file of holes is sealed by and by: its zeros are never in memory all at once.
@@ -450,9 +452,8 @@ impl<S: Snapshot> Node<S> {
 
     /// Makes a draft durable as it is, for those who wait in fsync.
     fn store_draft(&mut self, key: DraftKey) {
-        if self.files.drafts.get(&key).is_some_and(|draft| draft.size > INLINE_MAX as u64 && !draft.unsealed.is_empty())
-        {
-            self.seal_unsealed(key);
+        let unsealed = |draft: &Draft| !draft.unsealed.is_empty() || !draft.patched.is_empty();
+        if self.files.drafts.get(&key).is_some_and(|draft| draft.size > INLINE_MAX as u64 && unsealed(draft)) {
             return;
         }
         let inline = match self.files.drafts.get(&key) {
@@ -537,13 +538,6 @@ impl<S: Snapshot> Node<S> {
             self.vault.occupy(end, 0);
         }
         Ok(())
-    }
-
-    fn seal_unsealed(&mut self, key: DraftKey) {
-        let chunks = self.files.drafts.get(&key).map(|draft| draft.unsealed.clone()).unwrap_or_default();
-        for chunk in chunks {
-            self.seal_chunk(key, chunk, true);
-        }
     }
 
     /// Takes up the drafts that an fsync made durable before the last end, and publishes them.

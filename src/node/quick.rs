@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Node;
 use super::care::NAMED;
 use super::io::SlabSize;
 use super::keeping::{share_in, units_of as extent_units};
 use super::reclaim::units_of;
 use super::vault::{CHUNK_UNITS, State, segments};
+use super::{Asked, Node};
 use crate::base::limits::{CHUNK_SEALED, SLAB_UNITS, UNIT};
 use crate::base::{InfoHash, Location, PieceIndex, Snapshot};
 use crate::keep::Shares;
@@ -140,7 +140,11 @@ impl<S: Snapshot> Node<S> {
     pub(super) fn written_up_to(&self) -> Location {
         let chunks = self.files.drafts.values().flat_map(|draft| draft.chunks.values());
         let flying = chunks.filter(|chunk| chunk.sealing.is_some()).filter_map(|chunk| chunk.placed);
-        let flying = flying.map(|placed| units_of(placed.segment).0);
+        let folds = self.asked.values().filter_map(|asked| match asked {
+            Asked::Fold(.., placed) => Some(*placed),
+            _ => None,
+        });
+        let flying = flying.chain(folds).map(|placed| units_of(placed.segment).0);
         flying.chain([self.vault.frontier()]).min().unwrap_or_else(|| self.vault.frontier())
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::Node;
-use super::draft::{Draft, Source, View, length_in, spans};
+use super::draft::{Chunk, Draft, Source, View, length_in, spans};
 use super::files::DraftKey;
 use super::io::{Attr, DirEntry, Inode, OpError, ReadPart, ReadPlan, Stale};
 use super::vault::segments;
@@ -275,7 +275,12 @@ impl<S: Snapshot> Node<S> {
         let mut torrent = TorrentReader::of(self, &id, sealed);
         for (chunk, from, to) in spans(offset, length) {
             let part = match (draft, body.as_ref().map(|body| &body.content)) {
-                (Some(draft), _) => self.draft_part(&id, draft, &mut torrent, chunk, from, to),
+                (Some(draft), _) => {
+                    if self.draft_parts(&id, draft, &mut torrent, (chunk, from, to), &mut plan.parts) {
+                        continue;
+                    }
+                    ReadPart::Missing
+                }
                 (None, Some(Content::Inline(bytes))) => ReadPart::Bytes(bytes.slice(from..to)),
                 (None, _) => torrent.part(self, size, chunk, from, to),
             };
@@ -286,6 +291,33 @@ impl<S: Snapshot> Node<S> {
             }
         }
         Ok(plan)
+    }
+
+    /// The parts of a span of a draft's chunk, with what is written over the chunk between them; false where one is missing.
+    fn draft_parts(
+        &self,
+        id: &CircleId,
+        draft: &Draft,
+        base: &mut TorrentReader<'_>,
+        (chunk, from, to): (u32, usize, usize),
+        parts: &mut Vec<ReadPart>,
+    ) -> bool {
+        let mut at = from;
+        let mut below = |from, to, parts: &mut Vec<ReadPart>| {
+            let part = (from < to).then(|| self.draft_part(id, draft, base, chunk, from, to));
+            let missing = matches!(part, Some(ReadPart::Missing));
+            parts.extend(part.filter(|_| !missing));
+            !missing
+        };
+        let overlay = draft.chunks.get(&chunk).and_then(Chunk::overlay);
+        for (begin, bytes) in overlay.iter().flat_map(|overlay| overlay.within(from, to)) {
+            if !below(at, begin, parts) {
+                return false;
+            }
+            parts.push(ReadPart::Bytes(Bytes::copy_from_slice(bytes)));
+            at = begin + bytes.len();
+        }
+        below(at, to, parts)
     }
 
     fn draft_part(

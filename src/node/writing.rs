@@ -5,51 +5,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::draft::{Change, Publishing, Source};
+use super::draft::{Change, Placed, Publishing, Source};
 use super::files::DraftKey;
 use super::io::{Answer, ChunkHash, DiskError, DiskRequest, Handle, Inode, OpError, Reply, Segment};
 use super::read::{Spot, torrent_of};
 use super::waiting::Waiter;
 use super::{Asked, Effect, Node};
-use crate::base::limits::{CHUNK_PLAIN, DIRTY_MAX, FILE_MAX, INLINE_MAX};
+use crate::base::limits::{CHUNK_PLAIN, DIRTY_MAX, FILE_MAX, INLINE_MAX, PATCHES_MEMORY};
 use crate::base::{Snapshot, Ticket};
 use crate::seal::ChunkKey;
 use crate::seal::chunk::sealed_chunk_length;
 
 /// Chunks of one draft that may lie partly written in memory.
 const OPEN_CHUNKS: usize = 16;
+/// Chunks with patches that are folded at once: one more than writers are let go on with.
+const FOLDS_MAX: usize = DIRTY_MAX / CHUNK_PLAIN + 1;
 /// Changes of one draft that may wait for a chunk.
 const PARKED_MAX: usize = 256;
 
-/// A chunk that a write needs in memory, where it lies, and what opens it.
-pub struct Needed {
-    key: DraftKey,
-    chunk: u32,
-    /// How often space had been given up by then: later something else may lie there.
-    freed: u64,
-    /// Where.
-    pub segment: Segment,
-    /// With what.
-    pub chunk_key: Arc<ChunkKey>,
-}
-
 impl<S: Snapshot> Node<S> {
-    /// The one chunk that this write would wait for. Who writes may open it on a thread of its own, and offer it.
-    pub fn needed_chunk(&self, handle: Handle, offset: Option<u64>, data: &Bytes) -> Option<Needed> {
-        let key = self.files.handles.get(&handle).filter(|open| open.write)?.key;
-        let draft = self.files.drafts.get(&key).filter(|draft| draft.parked.is_empty())?;
-        let needs = draft.needs(&Change::Write(offset, data.clone()));
-        let [chunk] = needs[..] else { return None };
-        let (segment, chunk_key) = self.place_of_chunk(&key, chunk)?;
-        Some(Needed { key, chunk, freed: self.vault.freed, segment, chunk_key })
-    }
-
-    /// The plaintext of a chunk that was needed, for the write that follows at once; it is not used where the chunk was
-    /// written anew meanwhile.
-    pub fn offer_chunk(&mut self, needed: Needed, plain: Bytes) {
-        self.files.offered = Some((needed, plain));
-    }
-
     pub(super) fn write(&mut self, ticket: Ticket, handle: Handle, offset: Option<u64>, data: Bytes) -> Option<Reply> {
         if data.is_empty() {
             return Some(Ok(Answer::Written(0)));
@@ -84,11 +58,11 @@ impl<S: Snapshot> Node<S> {
     pub(super) fn change(&mut self, ticket: Option<Ticket>, key: DraftKey, change: Change) -> Option<Reply> {
         let Some(draft) = self.files.drafts.get_mut(&key) else { return Some(Err(OpError::BadHandle)) };
         if draft.parked.is_empty() {
-            let needs = draft.needs(&change);
-            if needs.is_empty() {
+            let needs = self.needs(&key, &change);
+            if needs.is_empty() && !self.is_filling(&key) {
                 return self.apply_change(ticket, key, &change);
             }
-            draft.parked.push_back((ticket, change));
+            self.files.drafts.get_mut(&key)?.parked.push_back((ticket, change));
             self.fill_chunks(key, &needs);
         } else if draft.parked.len() >= PARKED_MAX {
             return Some(Err(OpError::Busy));
@@ -96,6 +70,23 @@ impl<S: Snapshot> Node<S> {
             draft.parked.push_back((ticket, change));
         }
         None
+    }
+
+    /// True while a chunk of the draft is being read: what comes must be older than any change that is applied to it.
+    fn is_filling(&self, key: &DraftKey) -> bool {
+        self.files.drafts.get(key).is_some_and(|draft| !draft.filling.is_empty())
+    }
+
+    /// The chunks that must be in memory before the change can be applied; the others that it meets are patched.
+    fn needs(&self, key: &DraftKey, change: &Change) -> Vec<u32> {
+        let Some(draft) = self.files.drafts.get(key) else { return Vec::new() };
+        let lies = |chunk| {
+            let whole = sealed_chunk_length(draft.plain_length(chunk));
+            self.place_of_chunk(key, chunk).is_some_and(|(segment, _)| segment.length as usize == whole)
+        };
+        let mut needs = draft.needs(change);
+        needs.retain(|chunk| !(draft.takes_patch(change, *chunk) && lies(*chunk)));
+        needs
     }
 
     pub(super) fn apply_change(&mut self, ticket: Option<Ticket>, key: DraftKey, change: &Change) -> Option<Reply> {
@@ -132,12 +123,12 @@ impl<S: Snapshot> Node<S> {
         loop {
             let Some(draft) = self.files.drafts.get_mut(&key) else { return };
             let Some((ticket, change)) = draft.parked.front().cloned() else { break };
-            let needs = draft.needs(&change);
-            if !needs.is_empty() {
+            let needs = self.needs(&key, &change);
+            if !needs.is_empty() || self.is_filling(&key) {
                 self.fill_chunks(key, &needs);
                 return;
             }
-            draft.parked.pop_front();
+            self.files.drafts.get_mut(&key).and_then(|draft| draft.parked.pop_front());
             let reply = self.apply_change(ticket, key, &change);
             if let (Some(ticket), Some(reply)) = (ticket, reply) {
                 self.reply(ticket, reply);
@@ -167,11 +158,6 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         if let Some((segment, chunk_key)) = self.place_of_chunk(&key, chunk) {
-            if let Some((needed, plain)) = self.files.offered.take()
-                && (needed.key, needed.chunk, needed.segment, needed.freed) == (key, chunk, segment, self.vault.freed)
-            {
-                return self.chunk_filled(key, chunk, Ok(plain));
-            }
             self.ask(Asked::Fill(key, chunk), DiskRequest::Unseal { segment, key: chunk_key });
             return;
         }
@@ -237,6 +223,71 @@ impl<S: Snapshot> Node<S> {
             // What is written here and there is likely to be written again.
             self.seal_chunk(key, chunk, false);
         }
+        let all: usize = self.files.drafts.values().map(|draft| draft.patched_bytes).sum();
+        let limit = self.config.patches_memory.unwrap_or(PATCHES_MEMORY);
+        let mut over = all.saturating_sub(limit);
+        while over > 0 {
+            let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+            let before = draft.patched_bytes;
+            let Some(chunk) = draft.next_patched() else { return };
+            self.fold_chunk(key, chunk, false);
+            let now = self.files.drafts.get(&key).map_or(0, |draft| draft.patched_bytes);
+            if now == before {
+                // It has to be fetched first.
+                return;
+            }
+            over = over.saturating_sub(before - now);
+        }
+    }
+
+    /// Sends what is in memory to be sealed, and as many chunks with patches as may be on their way at once.
+    pub(super) fn seal_unsealed(&mut self, key: DraftKey) {
+        let Some(draft) = self.files.drafts.get(&key) else { return };
+        let (unsealed, room) = (draft.unsealed.clone(), FOLDS_MAX.saturating_sub(self.files.sealing));
+        let patched: Vec<u32> = draft.patched.iter().take(room).copied().collect();
+        for chunk in unsealed {
+            self.seal_chunk(key, chunk, true);
+        }
+        for chunk in patched {
+            self.fold_chunk(key, chunk, true);
+        }
+    }
+
+    /// Has the disk open a chunk, write its patches over it, and seal it to a place of its own.
+    fn fold_chunk(&mut self, key: DraftKey, at: u32, hash: bool) {
+        let Some((from, opener)) = self.place_of_chunk(&key, at) else {
+            // It is not here any more, and comes into memory.
+            return self.fill_chunks(key, &[at]);
+        };
+        let Some(circle) = self.circles.get(&key.circle) else { return };
+        let Some((epoch, chunk_key)) = circle.current().map(|(id, epoch)| (id, epoch.keys.chunk_key())) else {
+            return;
+        };
+        let Some(draft) = self.files.drafts.get_mut(&key) else { return };
+        let (number, plain) = (draft.number, draft.plain_length(at) as u32);
+        let hash = hash && draft.chunks_are_pieces();
+        let Some(patches) = draft.fold(at, number) else { return };
+        let segment = self.vault.take_chunk(from.length);
+        self.files.sealing += 1;
+        self.files.sealing_bytes += CHUNK_PLAIN;
+        let placed = Placed { segment, epoch, plain, hash: None };
+        let request = DiskRequest::Patch { from, opener, patches, segment, key: chunk_key, hash };
+        self.ask(Asked::Fold(key, at, number, placed), request);
+    }
+
+    /// The disk folded a chunk's patches into it.
+    pub(super) fn chunk_folded(
+        &mut self,
+        key: DraftKey,
+        at: u32,
+        number: u64,
+        placed: Placed,
+        result: Result<Option<ChunkHash>, DiskError>,
+    ) {
+        if let Some(draft) = self.files.drafts.get_mut(&key) {
+            draft.folded(at, number, result.as_ref().map(|hash| Placed { hash: *hash, ..placed }));
+        }
+        self.seal_ended(key, CHUNK_PLAIN, result.err());
     }
 
     /// Sends a chunk to be sealed and written to a place of its own; `hash` says that it is thought to stay as it is, and
@@ -260,7 +311,7 @@ impl<S: Snapshot> Node<S> {
         draft.unsealed.remove(&at);
         draft.sealing += usize::from(chunk.sealing.is_none());
         chunk.sealing = Some(number);
-        chunk.placed = Some(super::draft::Placed { segment, epoch: epoch_id, plain: plain as u32, hash: None });
+        chunk.placed = Some(Placed { segment, epoch: epoch_id, plain: plain as u32, hash: None });
         self.files.sealing += 1;
         self.files.sealing_bytes += plaintext.len();
         self.ask(Asked::Chunk(key, at, number), DiskRequest::Seal { segment, key: chunk_key, plaintext, hash });
@@ -299,23 +350,29 @@ impl<S: Snapshot> Node<S> {
                 draft.unsealed.insert(at);
             }
         }
+        self.seal_ended(key, bytes, result.err());
+    }
+
+    /// A chunk of so many bytes is no longer on its way.
+    fn seal_ended(&mut self, key: DraftKey, bytes: usize, failed: Option<DiskError>) {
         self.files.sealing = self.files.sealing.saturating_sub(1);
         self.files.sealing_bytes = self.files.sealing_bytes.saturating_sub(bytes);
         if self.files.sealing == 0 {
             self.files.sealing_bytes = 0;
         }
-        if let Err(error) = result {
+        if let Some(error) = failed {
             self.seal_failed(key, error);
             return;
         }
         if let Some(draft) = self.files.drafts.get_mut(&key) {
             draft.failed = None;
         }
+        // What somebody waits for goes on first: writers wait until there is little of it.
+        self.go_on(key);
         while self.files.sealing_bytes <= DIRTY_MAX {
             let Some((ticket, reply)) = self.files.throttled.pop_front() else { break };
             self.reply(ticket, reply);
         }
-        self.go_on(key);
     }
 
     pub(super) fn seal_failed(&mut self, key: DraftKey, error: DiskError) {
@@ -355,11 +412,8 @@ impl<S: Snapshot> Node<S> {
     }
 
     pub(super) fn seal_for_fsync(&mut self, key: DraftKey) {
-        let Some(draft) = self.files.drafts.get(&key) else { return };
-        if draft.size > INLINE_MAX as u64 {
-            for chunk in draft.unsealed.clone() {
-                self.seal_chunk(key, chunk, true);
-            }
+        if self.files.drafts.get(&key).is_some_and(|draft| draft.size > INLINE_MAX as u64) {
+            self.seal_unsealed(key);
         }
     }
 }

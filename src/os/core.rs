@@ -16,7 +16,6 @@ use tokio::sync::watch;
 use crate::base::{CircleId, InfoHash, Instant, Now, Ticket, WallTime};
 use crate::node::Node;
 #[cfg(feature = "mount")]
-use crate::node::io::Handle;
 use crate::node::io::{Action, Announced, Announcement, Inode, Input, Op, OpError, Reply, Stale};
 #[cfg(any(feature = "lan", feature = "mount"))]
 use crate::node::io::{Attr, ReadPart};
@@ -179,28 +178,6 @@ impl Core {
 
     /// Asks the node; `done` is called once, at once or later.
     pub fn op(&self, op: Op, done: Done) -> Ticket {
-        self.op_after(|_| (), op, done)
-    }
-
-    /// Writes. A chunk that has to be opened for it is opened on this thread, which the disk's need not be woken for.
-    #[cfg(feature = "mount")]
-    pub fn write(&self, handle: Handle, offset: Option<u64>, data: Bytes, done: Done) -> Ticket {
-        let needed = self.read(|node| node.needed_chunk(handle, offset, &data));
-        let opened = needed.and_then(|needed| {
-            let mut plain = Vec::new();
-            // What cannot be read is read again on the disk's thread, and told by it.
-            self.slabs.unseal(needed.segment, &needed.chunk_key, &mut plain).ok()?;
-            Some((needed, plain.into()))
-        });
-        let offer = |node: &mut Node<RedbStore>| {
-            if let Some((needed, plain)) = opened {
-                node.offer_chunk(needed, plain);
-            }
-        };
-        self.op_after(offer, Op::Write { handle, offset, data }, done)
-    }
-
-    fn op_after(&self, before: impl FnOnce(&mut Node<RedbStore>), op: Op, done: Done) -> Ticket {
         let ticket = {
             let mut waiting = lock(&self.waiting);
             waiting.last += 1;
@@ -208,10 +185,7 @@ impl Core {
             waiting.done.insert(ticket, done);
             ticket
         };
-        let reply = self.with(|node, now| {
-            before(node);
-            node.handle(now, Input::Op { ticket, op })
-        });
+        let reply = self.with(|node, now| node.handle(now, Input::Op { ticket, op }));
         if let Some(reply) = reply {
             self.answer(ticket, reply);
         }

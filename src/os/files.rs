@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::base::Ticket;
-use crate::node::io::{Attr, DirEntry, DiskError, Handle, Inode, Input, Op, OpError, ReadPlan, Reply, Segment};
+use crate::node::io::{Attr, DirEntry, DiskError, Inode, Input, Op, OpError, ReadPlan, Reply, Segment};
 use crate::os::core::Core;
 use crate::os::fuse::Files;
 use crate::seal::ChunkKey;
@@ -57,10 +57,6 @@ impl Files for CoreFiles {
 
     fn op(&self, op: Op, done: Box<dyn FnOnce(Reply) + Send>) -> Ticket {
         self.0.op(op, done)
-    }
-
-    fn write(&self, handle: Handle, offset: Option<u64>, data: Bytes, done: Box<dyn FnOnce(Reply) + Send>) -> Ticket {
-        self.0.write(handle, offset, data, done)
     }
 
     fn cancel(&self, ticket: Ticket) {

@@ -13,6 +13,7 @@ use core::net::{IpAddr, SocketAddr};
 use tokio::sync::{Notify, watch};
 use zeroize::Zeroizing;
 
+use crate::base::limits::PATCHES_MEMORY;
 use crate::base::{Batch, CircleId, Snapshot, Table, Ticket};
 #[cfg(feature = "lan")]
 use crate::lan::host::Names;
@@ -84,6 +85,8 @@ impl std::error::Error for RunError {}
 /// Published drafts and the last commit may take so long at the end.
 pub(super) const END_TIME: Duration = Duration::from_secs(60);
 
+/// Memory for small writes to large files, where a machine has much.
+const PATCHES_MOST: usize = 64 << 20;
 /// How often the disk's free space is looked at.
 const SPACE_TIME: Duration = Duration::from_secs(30);
 
@@ -316,6 +319,7 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
         versions_time: config.versions_time,
         versions_room: config.versions,
         scrub: config.scrub,
+        patches_memory: Some(patches_memory()),
     };
     let opened = open(&config.state, Some(&name), !config.cache, Some(config.cache_bytes), machine);
     #[cfg(feature = "panel")]
@@ -332,6 +336,12 @@ pub fn node(config: NodeConfig) -> Result<(), RunError> {
             Err(RunError::System(format!("the node cannot start anew: {error}: start it again")))
         }
     }
+}
+
+/// A part of the machine's memory, so that a small box has enough left.
+fn patches_memory() -> usize {
+    let all = nix::sys::sysinfo::sysinfo().map_or(0, |system| system.ram_total());
+    usize::try_from(all / 64).unwrap_or(usize::MAX).clamp(PATCHES_MEMORY, PATCHES_MOST)
 }
 
 async fn serve(config: NodeConfig, opened: Opened) -> Result<Ending, RunError> {

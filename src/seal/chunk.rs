@@ -72,29 +72,45 @@ impl ChunkKey {
         assert!(plaintext.len() + CHUNK_OVERHEAD <= sealed_length, "the plaintext does not fit its chunk");
         assert!(sealed_length <= CHUNK_SEALED, "no chunk is longer than a full one");
         let start = out.len();
-        let body = start + NONCE;
         out.reserve(sealed_length);
-        out.resize(body, 0);
+        out.resize(start + NONCE, 0);
         out.extend_from_slice(plaintext);
-        out.resize(start + sealed_length - TAG, 0);
-        let mut nonce = [0; NONCE];
-        nonce.copy_from_slice(&blake3::keyed_hash(&self.nonce, &out[body..]).as_bytes()[..NONCE]);
-        out[start..body].copy_from_slice(&nonce);
+        out.resize(start + sealed_length, 0);
+        self.seal_in_place(&mut out[start..]);
+    }
+
+    /// Seals a chunk whose padded plaintext lies where [`ChunkKey::open`] leaves it.
+    ///
+    /// # Panics
+    /// When it is shorter than a nonce and a tag.
+    pub fn seal_in_place(&self, chunk: &mut [u8]) {
+        let (rest, tag_place) = chunk.split_last_chunk_mut::<TAG>().expect("a chunk has a tag");
+        let (nonce_place, body) = rest.split_first_chunk_mut::<NONCE>().expect("a chunk has a nonce");
+        nonce_place.copy_from_slice(&blake3::keyed_hash(&self.nonce, body).as_bytes()[..NONCE]);
+        let nonce = Nonce::assume_unique_for_key(*nonce_place);
         let tag = self
             .cipher()
-            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::empty(), &mut out[body..])
+            .seal_in_place_separate_tag(nonce, Aad::empty(), body)
             .expect("a chunk is shorter than any cipher's limit");
-        out.extend_from_slice(tag.as_ref());
+        tag_place.copy_from_slice(tag.as_ref());
     }
 
     /// Opens a whole sealed chunk in place: its plaintext with the padding.
     pub fn open<'a>(&self, sealed: &'a mut [u8]) -> Result<&'a mut [u8], SealError> {
         let length = sealed.len();
-        let Some((nonce, body)) = sealed.split_first_chunk_mut::<NONCE>().filter(|(_, body)| body.len() >= TAG) else {
+        let Some((nonce, body)) = sealed.split_first_chunk_mut::<NONCE>() else {
             return Err(SealError::TooShort("a chunk", length, CHUNK_OVERHEAD));
         };
+        self.open_parts(*nonce, body)
+    }
+
+    /// The same of a chunk whose nonce was read apart from the rest.
+    pub fn open_parts<'a>(&self, nonce: [u8; NONCE], rest: &'a mut [u8]) -> Result<&'a mut [u8], SealError> {
+        if rest.len() < TAG {
+            return Err(SealError::TooShort("a chunk", NONCE + rest.len(), CHUNK_OVERHEAD));
+        }
         self.cipher()
-            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::empty(), body)
+            .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::empty(), rest)
             .map_err(|_| SealError::Forged("a chunk"))
     }
 

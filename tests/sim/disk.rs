@@ -7,7 +7,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use dustfs::base::limits::{CHUNK_SEALED, UNIT};
 use dustfs::base::{Batch, MemoryStore, Rng, Snapshot, StoreError, Table, Ticket};
-use dustfs::node::io::{ChunkHash, DiskError, DiskRequest, Done, Hashed, Pair, Segment, SlabSize};
+use dustfs::node::io::{ChunkHash, DiskError, DiskRequest, Done, Hashed, Pair, Patches, Segment, SlabSize};
 use dustfs::seal::ChunkKey;
 use dustfs::seal::piece::{self, PieceHash, TagsHash};
 
@@ -84,7 +84,9 @@ impl Disk {
         for (other, flying) in &self.flying {
             let (wrote, touched) = spans(&flying.request);
             let (writes, touches) = spans(&request);
-            let meet = (wrote || writes) && overlap(&touched, &touches) && !same_piece(&flying.request, &request);
+            let meet = (wrote || writes) && overlap(&touched, &touches) && !same_piece(&flying.request, &request)
+                || wrote && overlap(&touched, &patches_read(&request))
+                || writes && overlap(&touches, &patches_read(&flying.request));
             // A piece that two torrents share may be stored again, as it is, while one of them is read.
             if meet && !(self.is_there(&flying.request) || self.is_there(&request)) {
                 return Err(format!("requests {other:?} and {ticket:?} touch the same bytes: {request:?}"));
@@ -125,6 +127,15 @@ impl Disk {
                 let sealed = seal(&segment, &key, &plaintext);
                 let told = if hash { ChunkHash::of(&sealed) } else { None };
                 Done::Sealed(self.write(&[segment], &sealed, error, rng).map(|()| told))
+            }
+            DiskRequest::Patch { from, opener, patches, segment, key, hash } => {
+                match self.patched(from, &opener, &patches, &key) {
+                    Ok(sealed) => {
+                        let told = if hash { ChunkHash::of(&sealed) } else { None };
+                        Done::Sealed(self.write(&[segment], &sealed, error, rng).map(|()| told))
+                    }
+                    Err(error) => Done::Sealed(Err(error)),
+                }
             }
             DiskRequest::Store { sha1, blocks, segments } => {
                 if piece::sha1(blocks.iter().map(Bytes::as_ref)) != sha1 {
@@ -251,6 +262,19 @@ impl Disk {
         key.open(&mut sealed).map(|plain| Bytes::copy_from_slice(plain)).map_err(|_| DiskError::Corrupt)
     }
 
+    fn patched(
+        &self,
+        from: Segment,
+        opener: &ChunkKey,
+        patches: &Patches,
+        key: &ChunkKey,
+    ) -> Result<Vec<u8>, DiskError> {
+        let mut chunk = self.read(&[from])?.to_vec();
+        patches.apply(opener.open(&mut chunk).map_err(|_| DiskError::Corrupt)?);
+        key.seal_in_place(&mut chunk);
+        Ok(chunk)
+    }
+
     fn is_alike(&self, pair: &Pair) -> bool {
         let theirs = self.read(&[pair.theirs]);
         let mine = match &pair.keys {
@@ -308,6 +332,11 @@ impl Disk {
                 DiskRequest::Seal { segment, key, plaintext, .. } if rng.chance(1, 2) => {
                     let sealed = seal(&segment, &key, &plaintext);
                     let _ = self.write(&[segment], &sealed, Some(DiskError::Corrupt), rng);
+                }
+                DiskRequest::Patch { from, opener, patches, segment, key, .. } if rng.chance(1, 2) => {
+                    if let Ok(sealed) = self.patched(from, &opener, &patches, &key) {
+                        let _ = self.write(&[segment], &sealed, Some(DiskError::Corrupt), rng);
+                    }
                 }
                 DiskRequest::Store { blocks, segments, .. } if rng.chance(1, 2) => {
                     let _ = self.write(&segments, &blocks.concat(), Some(DiskError::Corrupt), rng);
@@ -373,13 +402,22 @@ fn pages_of(segment: &Segment) -> impl Iterator<Item = Page> + use<> {
 /// Whether a request writes, and what it touches.
 fn spans(request: &DiskRequest) -> (bool, Vec<Segment>) {
     match request {
-        DiskRequest::Seal { segment, .. } => (true, vec![*segment]),
+        // What a patch reads is looked at by `begin`, since others may read it meanwhile.
+        DiskRequest::Seal { segment, .. } | DiskRequest::Patch { segment, .. } => (true, vec![*segment]),
         DiskRequest::Store { segments, .. } | DiskRequest::Punch { segments } => (true, segments.clone()),
         DiskRequest::Read { segments } => (false, segments.clone()),
         DiskRequest::Unseal { segment, .. } => (false, vec![*segment]),
         DiskRequest::Hash { chunks, .. } => (false, chunks.clone()),
         DiskRequest::Compare { pairs } => (false, pairs.iter().flat_map(|pair| [pair.mine, pair.theirs]).collect()),
         DiskRequest::Commit { .. } | DiskRequest::Measure { .. } => (false, Vec::new()),
+    }
+}
+
+/// What a patch reads.
+fn patches_read(request: &DiskRequest) -> Vec<Segment> {
+    match request {
+        DiskRequest::Patch { from, .. } => vec![*from],
+        _ => Vec::new(),
     }
 }
 

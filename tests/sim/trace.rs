@@ -123,6 +123,9 @@ fn wish(request: &DiskRequest) -> String {
         DiskRequest::Seal { segment, plaintext, .. } => {
             format!("seal {} bytes{}", plaintext.len(), places(&[*segment]))
         }
+        DiskRequest::Patch { from, segment, patches, .. } => {
+            format!("patch {} spans{}", patches.count(), places(&[*from, *segment]))
+        }
         DiskRequest::Store { sha1, segments, .. } => format!("store {:02x?}{}", &sha1[..4], places(segments)),
         DiskRequest::Read { segments } => format!("read{}", places(segments)),
         DiskRequest::Unseal { segment, .. } => format!("unseal{}", places(&[*segment])),

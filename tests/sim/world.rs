@@ -244,7 +244,14 @@ impl World {
             name: name.into(),
             disk,
             node: None,
-            config: NodeConfig { fetch, quota, versions_time, versions_room, ..NodeConfig::default() },
+            config: NodeConfig {
+                fetch,
+                quota,
+                versions_time,
+                versions_room,
+                patches_memory: Some(20_000),
+                ..NodeConfig::default()
+            },
             run: 0,
             booted: 0,
             wall_offset: wall_offset * 1_000_000_000,

@@ -43,6 +43,7 @@ impl Queue {
             }
             DiskRequest::Read { .. } | DiskRequest::Unseal { .. } => READ,
             DiskRequest::Seal { .. }
+            | DiskRequest::Patch { .. }
             | DiskRequest::Store { .. }
             | DiskRequest::Punch { .. }
             | DiskRequest::Measure { .. } => WRITE,

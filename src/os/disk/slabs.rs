@@ -67,10 +67,14 @@ impl Slabs {
 
     /// Reads a sealed chunk and replaces `buffer` by its plaintext with the padding.
     pub fn unseal(&self, segment: Segment, key: &ChunkKey, buffer: &mut Vec<u8>) -> Result<(), DiskError> {
-        self.read(segment, buffer)?;
-        let length = key.open(buffer).map_err(|_| DiskError::Corrupt)?.len();
-        buffer.truncate(buffer.len() - TAG);
-        buffer.drain(..buffer.len() - length);
+        // The nonce is read by itself, so that the plaintext comes to lie at the begin.
+        let mut nonce = [0; NONCE];
+        let rest = (segment.length as usize).checked_sub(NONCE).ok_or(DiskError::Corrupt)?;
+        buffer.resize(rest, 0);
+        self.read_at(segment.slab, segment.offset, &mut nonce)?;
+        self.read_at(segment.slab, segment.offset + NONCE as u64, buffer)?;
+        let length = key.open_parts(nonce, buffer).map_err(|_| DiskError::Corrupt)?.len();
+        buffer.truncate(length);
         Ok(())
     }
 
@@ -209,6 +213,8 @@ impl Slabs {
     }
 }
 
+/// Bytes of a chunk's nonce, which begins it.
+const NONCE: usize = 12;
 /// Bytes of a chunk's tag, which ends it.
 pub(super) const TAG: usize = 16;
 /// Bytes that may wait before the disk is told to begin with them.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::slabs::{Slabs, TAG};
 use crate::base::limits::CHUNK_SEALED;
-use crate::node::io::{ChunkHash, DiskError, DiskRequest, Done, Hashed, Pair, Segment};
+use crate::node::io::{ChunkHash, DiskError, DiskRequest, Done, Hashed, Pair, Patches, Segment};
 use crate::seal::ChunkKey;
 use crate::seal::piece::{self, PieceHash, TagsHash};
 
@@ -38,6 +38,10 @@ impl Worker {
                 let sealed = self.seal(segment, &key, &plaintext);
                 Done::Sealed(sealed.map(|()| if hash { ChunkHash::of(&self.buffer) } else { None }))
             }
+            DiskRequest::Patch { from, opener, patches, segment, key, hash } => {
+                let sealed = self.patch(from, &opener, &patches, segment, &key);
+                Done::Sealed(sealed.map(|()| if hash { ChunkHash::of(&self.buffer) } else { None }))
+            }
             DiskRequest::Store { sha1, blocks, segments } => Done::Stored(self.store(sha1, &blocks, &segments)),
             DiskRequest::Read { segments } => Done::Read(self.read(&segments)),
             DiskRequest::Unseal { segment, key } => Done::Unsealed(self.unseal(segment, &key)),
@@ -54,6 +58,20 @@ impl Worker {
     fn seal(&mut self, segment: Segment, key: &ChunkKey, plaintext: &[u8]) -> Result<(), DiskError> {
         self.buffer.clear();
         key.seal(plaintext, segment.length as usize, &mut self.buffer);
+        self.slabs.write_at(segment.slab, segment.offset, &self.buffer)
+    }
+
+    fn patch(
+        &mut self,
+        from: Segment,
+        opener: &ChunkKey,
+        patches: &Patches,
+        segment: Segment,
+        key: &ChunkKey,
+    ) -> Result<(), DiskError> {
+        self.slabs.read(from, &mut self.buffer)?;
+        patches.apply(opener.open(&mut self.buffer).map_err(|_| DiskError::Corrupt)?);
+        key.seal_in_place(&mut self.buffer);
         self.slabs.write_at(segment.slab, segment.offset, &self.buffer)
     }
 

@@ -37,7 +37,7 @@ use bytes::Bytes;
 use fuser::{BackgroundSession, Session, SessionACL};
 
 use crate::base::Ticket;
-use crate::node::io::{Attr, DirEntry, DiskError, Handle, Inode, Op, OpError, ReadPlan, Reply, Segment};
+use crate::node::io::{Attr, DirEntry, DiskError, Inode, Op, OpError, ReadPlan, Reply, Segment};
 use crate::seal::ChunkKey;
 use crate::wire::record::Xattrs;
 
@@ -93,11 +93,6 @@ pub trait Files: Send + Sync + 'static {
     /// Asks the node. `done` is called exactly once, at once on this thread or later on another; it
     /// does not wait, and asks nothing here.
     fn op(&self, op: Op, done: Box<dyn FnOnce(Reply) + Send>) -> Ticket;
-
-    /// Asks the node to write; the same as by [`Op::Write`].
-    fn write(&self, handle: Handle, offset: Option<u64>, data: Bytes, done: Box<dyn FnOnce(Reply) + Send>) -> Ticket {
-        self.op(Op::Write { handle, offset, data }, done)
-    }
 
     /// Whoever asked no longer waits.
     fn cancel(&self, ticket: Ticket);

@@ -386,7 +386,7 @@ impl Filesystem for Requests {
             Ok(other) => reply.error(unexpected(&other)),
             Err(error) => reply.error(errno(&error)),
         };
-        self.files.write(handle, offset, data, Box::new(done));
+        self.files.op(Op::Write { handle, offset, data }, Box::new(done));
     }
 
     fn flush(&self, _: &Request, _: INodeNo, handle: FileHandle, _: LockOwner, reply: ReplyEmpty) {
