@@ -153,7 +153,10 @@ mod tests {
         };
         let near = vec!["chunk", "thank", "hunt"];
         assert_eq!(with(2, "thunk"), PairError::Word { at: 3, word: "thunk".into(), near });
-        assert_eq!(with(5, "sausge"), PairError::Word { at: 6, word: "sausge".into(), near: vec!["sausage"] });
+        assert_eq!(
+            with(5, "sausge"),
+            PairError::Word { at: 6, word: "sausge".into(), near: vec!["sausage", "cause", "gauge"] }
+        );
         assert_eq!(with(0, "qqqqqqqq"), PairError::Word { at: 1, word: "qqqqqqqq".into(), near: vec![] });
         assert_eq!(with(0, "leader"), PairError::WordsDiffer);
         assert_eq!(secret(&words[1..].join(" ")), Err(PairError::WordCount(11)));
