@@ -215,6 +215,7 @@ fn the_page_makes_a_sheet_and_takes_one() {
     wait_until("the file is there", PATIENCE, || {
         fs::read(a.friends("file")).is_ok_and(|is| is == b"what is to come back")
     });
+    browser.run("window.confirm = function () { return true; }");
     browser.click("#recovered button");
     wait_until("the lost box is removed", PATIENCE, || {
         let friends = a.json(&["friends"]);
