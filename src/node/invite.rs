@@ -398,17 +398,23 @@ impl<S: Snapshot> Node<S> {
     }
 
     fn try_remove(&mut self, circle: Option<String>, who: &str, entropy: [u8; 96]) -> Result<(), OpError> {
-        let mut found: BTreeSet<(CircleId, MemberKey)> = BTreeSet::new();
+        let (mut found, mut called) = (BTreeSet::<(CircleId, MemberKey)>::new(), BTreeSet::new());
         for held in self.circles.values() {
             if circle.as_ref().is_some_and(|name| *name != self.shown_name(held)) {
                 continue;
             }
             for member in held.roster.current() {
                 let by_id = who.len() >= 8 && member.device.id().hex().starts_with(who);
-                if member.name == who || member.device.name == who || by_id {
+                if member.name == who || by_id {
                     found.insert((held.id, member.device.member));
+                } else if member.device.name == who {
+                    called.insert((held.id, member.device.member));
                 }
             }
+        }
+        // Of two that call themselves alike, the circle shows one under another name.
+        if found.is_empty() {
+            found = called;
         }
         let (id, member) = match found.into_iter().collect::<Vec<_>>()[..] {
             [] => return Err(OpError::Invalid(format!("there is no member called '{who}'"))),
