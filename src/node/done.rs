@@ -58,7 +58,7 @@ impl<S: Snapshot> Node<S> {
             (Asked::Compare(key, number, request), Done::Compared(same)) => {
                 self.draft_compared(key, number, request, &same);
             }
-            (Asked::Anew(info_hash), Done::Hashed(result)) => self.hashed_anew(info_hash, result),
+            (Asked::Anew(info_hash, from), Done::Hashed(result)) => self.hashed_anew(info_hash, from, result),
             (Asked::Punch, Done::Punched(_)) => {}
             (Asked::Measure, Done::Measured(measured)) => self.measured(measured),
             (Asked::Verify(doubted), Done::Hashed(result)) => self.verified(&doubted, &result),

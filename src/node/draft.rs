@@ -73,6 +73,8 @@ pub struct Draft {
     pub renames: Vec<(Ticket, Op)>,
     /// Why its last chunk could not be stored, until one could.
     pub failed: Option<OpError>,
+    /// Something that was written is lost, and nobody was told: whoever syncs or closes it next is.
+    pub lost: bool,
     /// What of it another body has as well.
     pub alike: Alike,
     /// Sealed chunks that later ones replaced, though the ledger's entry may still name them.
@@ -209,6 +211,7 @@ impl Draft {
             keep: false,
             renames: Vec::new(),
             failed: None,
+            lost: false,
             alike: Alike::default(),
             garbage: Vec::new(),
         }
@@ -466,7 +469,8 @@ impl Draft {
             }
             // It was brought into memory meanwhile, with its patches.
             (Ok(placed), None) => self.garbage.push(placed.segment),
-            // Where what was sealed is lost, so is what was written over it: whoever syncs is told.
+            // Where what was sealed is lost, so is what was written over it.
+            (Err(DiskError::Corrupt), Some(_)) => self.lost = true,
             (Err(_), _) => {}
         }
         if chunk.dirty && chunk.data.is_some() {

@@ -69,7 +69,7 @@ impl<S: Snapshot> Node<S> {
         let piece_length = anew.piece_length;
         match chunks {
             Some(chunks) => {
-                self.ask(Asked::Anew(*info_hash), DiskRequest::Hash { chunks, piece_length, known: Vec::new() });
+                self.ask(Asked::Anew(*info_hash, from), DiskRequest::Hash { chunks, piece_length, known: Vec::new() });
                 true
             }
             None => {
@@ -79,9 +79,9 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    /// The disk hashed some of the body before a torrent.
-    pub(super) fn hashed_anew(&mut self, info_hash: InfoHash, result: Result<Hashed, DiskError>) {
-        let Some(anew) = self.vault.anew.get_mut(&info_hash) else { return };
+    /// The disk hashed some of the body before a torrent, from this byte on.
+    pub(super) fn hashed_anew(&mut self, info_hash: InfoHash, from: u64, result: Result<Hashed, DiskError>) {
+        let Some(anew) = self.vault.anew.get_mut(&info_hash).filter(|anew| anew.hashed == from) else { return };
         match result {
             Ok(hashed) => {
                 anew.hashed = anew.end.min(anew.hashed + AT_ONCE);

@@ -195,7 +195,7 @@ enum Asked {
     Fill(files::DraftKey, u32),
     Hash(files::DraftKey, u64),
     Compare(files::DraftKey, u64, u64),
-    Anew(InfoHash),
+    Anew(InfoHash, u64),
     Punch,
     Measure,
     Verify(Box<care::Doubted>),
@@ -578,7 +578,7 @@ impl<S: Snapshot> Node<S> {
                 root: circle.root_der.clone(),
                 leaf: circle.leaf.clone(),
                 allowed: circle.roster.allowed_transports(),
-                removed: circle.roster.removed_transports(),
+                removed: &circle.roster.removed_transports() | &circle.roster.sheet_transports(),
                 guests: circle.roster.guest_transports(),
             })
             .collect();

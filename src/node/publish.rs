@@ -104,7 +104,15 @@ impl<S: Snapshot> Node<S> {
         }
         self.seal_unsealed(key);
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
-        if draft.is_sealing() || !draft.patched.is_empty() {
+        if draft.is_sealing() {
+            return;
+        }
+        if !draft.patched.is_empty() {
+            if draft.filling.is_empty() {
+                // Nothing is on its way that it would go on by.
+                draft.publishing = Publishing::No;
+                draft.touched = self.now.instant;
+            }
             return;
         }
         // A large file of holes is sealed by and by: its zeros are never in memory all at once.
@@ -386,6 +394,7 @@ impl<S: Snapshot> Node<S> {
         }
         if draft.handles > 0 {
             self.ensure_draft(now);
+            self.files.drafts.entry(*now).and_modify(|next| next.lost |= draft.lost);
         }
         self.rename_waiting(draft.renames);
     }

@@ -125,6 +125,15 @@ impl<S: Snapshot> Node<S> {
             before.iter().try_for_each(|old| self.drop_sheet(id, *old))?;
             self.renew_epoch(id)?;
         }
+        // What was of other circles once is worthless there, too: the paper is thrown away.
+        let unfit: Vec<CircleId> = self.circles.keys().filter(|id| !ids.contains(id)).copied().collect();
+        for id in unfit {
+            let old = self.sheets_by(&id, &me);
+            if !old.is_empty() && self.circles.get(&id).is_some_and(|circle| circle.role() == Some(Role::Keeper)) {
+                old.iter().try_for_each(|old| self.drop_sheet(&id, *old))?;
+                self.renew_epoch(&id)?;
+            }
+        }
         let replaced = before.iter().any(|before| !before.is_empty());
         Ok(PrintedSheet { sheet, name, circles, alone, replaced })
     }

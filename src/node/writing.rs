@@ -18,8 +18,8 @@ use crate::seal::chunk::sealed_chunk_length;
 
 /// Chunks of one draft that may lie partly written in memory.
 const OPEN_CHUNKS: usize = 16;
-/// Chunks with patches that are folded at once: one more than writers are let go on with.
-const FOLDS_MAX: usize = DIRTY_MAX / CHUNK_PLAIN + 1;
+/// Chunks with patches that are folded at once.
+const FOLDS_MAX: usize = DIRTY_MAX / CHUNK_PLAIN;
 /// Changes of one draft that may wait for a chunk.
 const PARKED_MAX: usize = 256;
 
@@ -243,7 +243,9 @@ impl<S: Snapshot> Node<S> {
     /// Sends what is in memory to be sealed, and as many chunks with patches as may be on their way at once.
     pub(super) fn seal_unsealed(&mut self, key: DraftKey) {
         let Some(draft) = self.files.drafts.get(&key) else { return };
-        let (unsealed, room) = (draft.unsealed.clone(), FOLDS_MAX.saturating_sub(self.files.sealing));
+        // Its own seal that ends is what a draft goes on by: it always has one on its way.
+        let least = usize::from(!draft.is_sealing());
+        let (unsealed, room) = (draft.unsealed.clone(), FOLDS_MAX.saturating_sub(self.files.sealing).max(least));
         let patched: Vec<u32> = draft.patched.iter().take(room).copied().collect();
         for chunk in unsealed {
             self.seal_chunk(key, chunk, true);
@@ -286,6 +288,12 @@ impl<S: Snapshot> Node<S> {
     ) {
         if let Some(draft) = self.files.drafts.get_mut(&key) {
             draft.folded(at, number, result.as_ref().map(|hash| Placed { hash: *hash, ..placed }));
+        }
+        if result == Err(DiskError::Corrupt) {
+            // What it was written over does not open: no other file is the worse for it.
+            log::error!("what was written over a damaged chunk of a file is lost");
+            self.publishing_failed(&key, &DiskError::Corrupt.into());
+            return self.seal_ended(key, CHUNK_PLAIN, None);
         }
         self.seal_ended(key, CHUNK_PLAIN, result.err());
     }
@@ -399,6 +407,9 @@ impl<S: Snapshot> Node<S> {
         };
         if let Some(error) = &self.trouble {
             return Some(Err(error.clone().into()));
+        }
+        if self.files.drafts.get_mut(&key).is_some_and(|draft| std::mem::take(&mut draft.lost)) {
+            return Some(Err(DiskError::Corrupt.into()));
         }
         match self.files.drafts.get_mut(&key) {
             Some(draft) if draft.dirty && !draft.orphan => {

@@ -308,10 +308,11 @@ impl Roster {
         self.member(key).map(|member| member.name.as_str())
     }
 
-    /// The device that is in with this transport key, and its role.
+    /// The device that is in with this transport key, and its role. A recovery sheet is on paper: whoever connects with its
+    /// key is nobody.
     pub fn member_by_transport(&self, transport: &TransportKey) -> Option<(&Device, Role)> {
         let member = &self.view.members[*self.view.by_transport.get(transport)?];
-        Some((&member.device, member.role))
+        (!member.sheet).then_some((&member.device, member.role))
     }
 
     /// Those of them that are nodes or stock clients: all but recovery sheets, which neither hold nor acknowledge

@@ -483,8 +483,9 @@
       }
       add(list, item);
     });
-    if (answer.missing) { add(list, make('li', '', answer.missing + ' more circles of the sheet are with nobody who was asked.')); }
-    add(list, make('li', '', 'The sheet is used up: destroy it, and make another one.'));
+    add(list, make('li', '', answer.missing
+      ? answer.missing + ' more circles of the sheet are with nobody who was asked: keep it, and try again where they are.'
+      : 'The sheet is used up: destroy it, and make another one.'));
   }
 
   // --- files

@@ -142,10 +142,11 @@ fn recovered(recovered: &Recovered) -> String {
         let missing = recovered.missing;
         let _ = writeln!(
             text,
-            "{missing} more circles of the sheet are with nobody who was asked: recover again with --at HOST"
+            "{missing} more circles of the sheet are with nobody who was asked: keep it, and recover again with --at HOST"
         );
+    } else {
+        text.push_str("the sheet is used up: destroy it, and print another with `dustfs sheet --print`\n");
     }
-    text.push_str("the sheet is used up: destroy it, and print another with `dustfs sheet --print`\n");
     text
 }
 

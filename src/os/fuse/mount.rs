@@ -166,14 +166,13 @@ fn mount_directly(directory: &Path, config: &MountConfig) -> nix::Result<OwnedFd
     }
     let device = OpenOptions::new().read(true).write(true).open(DEVICE).map_err(errno_of)?;
     let mut options = format!(
-        "fd={},rootmode=40000,user_id={},group_id={},max_read={READ_MAX}",
+        "fd={},rootmode=40000,user_id={},group_id={},default_permissions,max_read={READ_MAX}",
         device.as_raw_fd(),
         nix::unistd::getuid(),
         nix::unistd::getgid()
     );
     if config.allow_other {
-        // Where root alone may enter, whom modes bind to nothing, the kernel would ask for a directory's mode after each change.
-        options += ",default_permissions,allow_other";
+        options += ",allow_other";
     }
     let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     flags.set(MsFlags::MS_RDONLY, config.read_only);
