@@ -397,12 +397,12 @@ def bring_in(story: Story, broken: bool):
         if disk["name"] != STICK or disk["used_bytes"] < OWNERS_MIB * MIB:
             raise Trouble(f"the attic tells of another disk: {disk}")
         page = story.pages[attic]
+        since = time.monotonic()
         page.call("POST", "/v1/import-disk", {"path": disk["path"]})
         progress = wait_until(lambda: (now := page.call("GET", "/v1/import-progress"))["ended"] and now, 150,
                               "the import does not end", 1)
         if progress["failed"] or progress["stopped"]:
             raise Trouble(f"not everything was imported: {progress}")
-        since = time.monotonic()
         device = attic.run(f"sed -n 's,^\\([^ ]*\\) {disk['path']} .*,\\1,p' /proc/mounts").strip()
         wrote = f"dd if=/dev/zero of={device} bs=512 count=1 conv=notrunc 2>/dev/null || touch {disk['path']}/x 2>/dev/null"
         if attic.run(f"{wrote} && echo yes; true").strip():
