@@ -267,7 +267,13 @@ impl Swarm {
         }
         conn.window.refused(block.length);
         let fetch = self.torrents.get_mut(&info_hash).and_then(|torrent| torrent.fetch.as_mut());
-        if fetch.is_some_and(|fetch| fetch.picker.release(id, block)) {
+        let budget = &mut self.budget;
+        let released = fetch.is_some_and(|fetch| {
+            let released = fetch.picker.release(id, block);
+            fetch.picker.pass_on(id, block.piece, budget);
+            released
+        });
+        if released {
             if session.paused.is_none() {
                 conn.window.halve();
             }

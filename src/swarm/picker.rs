@@ -337,6 +337,16 @@ impl Picker {
         true
     }
 
+    /// `source` refused a block of this piece. One that must come from one source begins anew with another, once nothing of it
+    /// is on its way.
+    pub fn pass_on(&mut self, source: ConnId, piece: PieceIndex, budget: &mut Budget) {
+        let owned = self.started.get(&piece).filter(|started| started.owner == Some(source));
+        let under_way = |started: &Started| started.slots.iter().any(|slot| matches!(slot, Slot::Asked(..)));
+        if self.lone.contains(&piece) && owned.is_some_and(|started| !under_way(started)) {
+            self.begin_anew(piece, budget);
+        }
+    }
+
     /// `source` is gone or slow: others go on with its pieces. A piece that must come from one source begins anew.
     pub fn abandon(&mut self, source: ConnId, budget: &mut Budget) {
         let mut again = Vec::new();

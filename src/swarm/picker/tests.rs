@@ -232,6 +232,27 @@ fn one_source_of_a_bad_piece_is_named_and_several_are_not() {
     assert_eq!((picker.missing(), picker.missing_bytes(), budget.used()), (0, 0, 0));
 }
 
+/// Its source had told that it has the piece, and refuses it: nobody else would ever be asked.
+#[test]
+fn a_piece_that_must_come_from_one_source_goes_on_with_another_where_that_refuses() {
+    let mut picker = picker("#.");
+    let mut budget = plenty();
+    let piece = whole(&mut picker, &mut budget, C, "##");
+    picker.refuse(piece, &mut budget);
+    let [first, second, third] =
+        [(); 3].map(|()| picker.pick(NOW, A, &has("##"), BLOCK, &mut budget).expect("missing"));
+    picker.receive(A, first, data(BLOCK));
+    for refused in [second, third] {
+        assert_eq!(picker.pick(NOW, B, &has("##"), BLOCK, &mut budget), Err(Idle::Nothing), "one may still come");
+        picker.release(A, refused);
+        picker.pass_on(A, piece, &mut budget);
+    }
+    assert_eq!(picker.missing_bytes(), u64::from(PIECE), "nothing of the first's is kept");
+    assert_eq!(whole(&mut picker, &mut budget, B, "##"), piece);
+    assert!(picker.keep(piece, &mut budget));
+    assert_eq!((picker.missing_bytes(), budget.used()), (0, 0));
+}
+
 #[test]
 fn a_bad_piece_of_two_blames_neither() {
     let mut picker = picker(".");
