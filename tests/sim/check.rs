@@ -153,7 +153,8 @@ impl World {
                     // What everybody has let go is nowhere.
                     Ok(Err(Missing::After(_))) if self.lets_go && !self.anybody_holds(node, inode) => continue,
                     Ok(Err(Missing::After(at))) => {
-                        self.broken(&format!("{} cannot fetch {shown} from byte {at} on", machine.name))
+                        let torrent = node.torrent_at(Inode(inode));
+                        self.broken(&format!("{} cannot fetch {shown}, {torrent:?}, from byte {at} on", machine.name))
                     }
                     Ok(Err(Missing::Broken(why))) => self.broken(&format!("{}: {shown}: {why}", machine.name)),
                     Err(error) => self.broken(&format!("{} cannot read {shown}: {error}", machine.name)),
@@ -186,16 +187,21 @@ impl World {
 
     /// The files of a machine by path.
     pub fn files(&self, at: usize) -> Vec<(Vec<u8>, u64)> {
+        self.all_of(at, &[Kind::File])
+    }
+
+    /// What there is of these kinds on a machine, by path.
+    pub fn all_of(&self, at: usize, kinds: &[Kind]) -> Vec<(Vec<u8>, u64)> {
         let (Some(node), Some(root)) = (&self.machines[at].node, self.root_of(at)) else { return Vec::new() };
         let mut files = Vec::new();
         let mut open = vec![(Vec::new(), root)];
         while let Some((path, directory)) = open.pop() {
             for entry in node.list(directory, None, usize::MAX).unwrap_or_default() {
                 let path = [&path[..], b"/", &entry.name].concat();
-                match entry.kind {
-                    Kind::Directory => open.push((path, entry.inode)),
-                    Kind::File => files.push((path, entry.inode.0)),
-                    Kind::Symlink => {}
+                if entry.kind == Kind::Directory {
+                    open.push((path, entry.inode));
+                } else if kinds.contains(&entry.kind) {
+                    files.push((path, entry.inode.0));
                 }
             }
         }

@@ -583,8 +583,8 @@ impl World {
             self.model.deleted.extend(rivals);
         }
         for at in 0..self.machines.len() {
-            let named =
-                self.files(at).into_iter().filter(|(path, _)| path.rsplit(|byte| *byte == b'/').next() == Some(name));
+            let shown = self.all_of(at, &[Kind::File, Kind::Symlink]);
+            let named = shown.into_iter().filter(|(path, _)| path.rsplit(|byte| *byte == b'/').next() == Some(name));
             self.model.deleted.extend(named.map(|(_, inode)| inode).filter(|inode| *inode != by));
         }
     }
