@@ -114,6 +114,7 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// True where something of what friends share is only here. Nobody else is to have what is in the owner's own circle.
+    #[cfg(feature = "panel")]
     pub(super) fn friends_lack(&self) -> bool {
         self.safety.friends_lack && !self.is_locked()
     }

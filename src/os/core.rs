@@ -15,7 +15,6 @@ use tokio::sync::watch;
 
 use crate::base::{CircleId, InfoHash, Instant, Now, Ticket, WallTime};
 use crate::node::Node;
-#[cfg(feature = "mount")]
 use crate::node::io::{Action, Announced, Announcement, Inode, Input, Op, OpError, Reply, Stale};
 #[cfg(any(feature = "lan", feature = "mount"))]
 use crate::node::io::{Attr, ReadPart};

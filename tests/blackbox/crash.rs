@@ -412,7 +412,7 @@ fn sigkill_in_the_middle_of_writes() {
         let mut writer = start_writer(random.next(), &root, &journal);
         wait_until("the writer begins", START, || journal.exists());
         let end = Instant::now() + Duration::from_millis(random.below(400) + 5);
-        wait_until("the time to kill", START, || Instant::now() >= end);
+        wait_until("the time to kill", Duration::from_secs(20), || Instant::now() >= end);
         let ended = writer.try_wait().expect("a child");
         assert!(ended.is_none(), "round {round}: the writer ended: {:?}", replay(&journal, &mut model));
         a.kill();

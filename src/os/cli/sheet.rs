@@ -195,9 +195,12 @@ mod tests {
     #[test]
     fn what_to_do_next_is_said() {
         let circle = RecoveredCircle { name: "Friends".into(), printed_by: Some("A".into()) };
-        let text = recovered(&Recovered { circles: vec![circle], missing: 1 });
-        assert!(text.contains("`dustfs remove 'A' --circle 'Friends'`") && text.contains("1 more circles"), "{text}");
+        let text = recovered(&Recovered { circles: vec![circle.clone()], missing: 0 });
+        assert!(text.contains("`dustfs remove 'A' --circle 'Friends'`"), "{text}");
         assert!(text.ends_with("`dustfs sheet --print`\n"), "{text}");
+        // What is not back yet comes back by this sheet alone.
+        let text = recovered(&Recovered { circles: vec![circle], missing: 1 });
+        assert!(text.contains("1 more circles") && !text.contains("destroy"), "{text}");
     }
 
     #[test]
