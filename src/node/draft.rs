@@ -223,6 +223,14 @@ impl Draft {
         Body { kind: Kind::File, mode, mtime, size: self.size, content, xattrs }
     }
 
+    /// The base, where nothing was written over it: then only its attributes are new, and it need not be here.
+    pub fn unwritten(&self) -> Option<&View> {
+        let view = self.base.as_ref().filter(|view| matches!(view.body.content, Content::Torrent(_)))?;
+        let written = |chunk: &Chunk| chunk.dirty || chunk.placed.is_some() || chunk.sealing.is_some();
+        let same = view.body.size == self.size && self.base_size == self.size;
+        (same && !self.chunks.values().any(written)).then_some(view)
+    }
+
     /// True when it is not on its way to being published or kept.
     pub fn is_quiet(&self) -> bool {
         self.orphan || !self.dirty || (self.publishing == Publishing::No && !self.keep)

@@ -102,6 +102,11 @@ impl<S: Snapshot> Node<S> {
             self.publish_inline(key);
             return;
         }
+        if let Some(view) = draft.unwritten().cloned()
+            && let Some(info) = self.public_info(&key.circle, &view.record)
+        {
+            return self.publish_body(key, view.body.content, Some(info), None);
+        }
         self.seal_unsealed(key);
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
         if draft.is_sealing() {
@@ -152,7 +157,7 @@ impl<S: Snapshot> Node<S> {
     fn publish_inline(&mut self, key: DraftKey) {
         let Some(bytes) = self.small_content(key) else { return };
         let content = if bytes.is_empty() { Content::None } else { Content::Inline(bytes) };
-        self.publish_body(key, content, None);
+        self.publish_body(key, content, None, None);
     }
 
     /// The places of all chunks of a draft, in order, with the epoch of each; `None` if the base is not here.
@@ -284,11 +289,17 @@ impl<S: Snapshot> Node<S> {
             push_extent(&mut extents, Extent { chunk: chunk as u32, chunks: 1, location });
         }
         let content = Content::Torrent(TorrentRef { info_hash, runs, tags: hashed.tags });
-        self.publish_body(key, content, Some((info, info_hash, extents)));
+        self.publish_body(key, content, Some(info), Some((info_hash, extents)));
     }
 
     /// Names the content by a record: the body is published.
-    fn publish_body(&mut self, key: DraftKey, content: Content, torrent: Option<(PublicInfo, InfoHash, Vec<Extent>)>) {
+    fn publish_body(
+        &mut self,
+        key: DraftKey,
+        content: Content,
+        info: Option<PublicInfo>,
+        torrent: Option<(InfoHash, Vec<Extent>)>,
+    ) {
         let Some(draft) = self.files.drafts.get_mut(&key) else { return };
         draft.publishing = Publishing::No;
         let body = draft.body(content);
@@ -300,14 +311,13 @@ impl<S: Snapshot> Node<S> {
                 Err(error) => return self.publishing_failed(&key, &error),
             }
         }
-        let info = torrent.as_ref().map(|(info, ..)| info.clone());
         let published = match key.version {
             None => self.publish_records(&key, staged, body, context, info, link.is_none()).map(|dot| (key, dot)),
             Some(_) => self.publish_beside(&key, body, info),
         };
         match published {
             Ok((now, dot)) => {
-                if let Some((_, info_hash, extents)) = torrent {
+                if let Some((info_hash, extents)) = torrent {
                     self.own_torrent(&info_hash, extents);
                     if let Some(draft) = self.files.drafts.get_mut(&key) {
                         let spare: Vec<_> = draft.spare().map(|placed| placed.segment).collect();
