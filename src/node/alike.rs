@@ -9,7 +9,7 @@
 use super::draft::{Draft, Placed, Publishing, Source, View};
 use super::files::DraftKey;
 use super::io::{DiskRequest, Hashed, Pair};
-use super::read::{epoch_of, torrent_of};
+use super::read::{epoch_of, torrent_in, torrent_of};
 use super::vault::State;
 use super::{Asked, Node, Op};
 use crate::base::limits::CHUNK_SEALED;
@@ -18,7 +18,7 @@ use crate::seal::chunk::{chunk_count, sealed_length};
 use crate::seal::piece::TagsHash;
 use crate::tree::Seen;
 use crate::wire::metainfo::Metainfo;
-use crate::wire::record::{Content, PublicInfo, TorrentRef};
+use crate::wire::record::PublicInfo;
 
 /// Chunks of its own that a draft has at least, to be compared with anything: 128 KiB.
 const CHUNKS_MIN: usize = 2;
@@ -232,7 +232,7 @@ impl<S: Snapshot> Node<S> {
     ) -> Option<Pair> {
         let mine = draft.chunks.get(&chunk)?.placed?;
         let (theirs, old) = find(chunk).filter(|(theirs, _)| theirs.length == mine.segment.length)?;
-        let epoch: EpochId = epoch_of(torrent_in(view)?, chunk)?;
+        let epoch: EpochId = epoch_of(torrent_in(&view.body)?, chunk)?;
         let keys = match epoch == mine.epoch {
             true => None,
             false => Some((self.circles.get(&key.circle)?.epochs.get(&mine.epoch)?.keys.chunk_key(), old)),
@@ -331,19 +331,12 @@ fn samples(own: &[u32]) -> impl Iterator<Item = u32> {
     (0..samples).map(move |sample| own[sample * count / samples])
 }
 
-fn torrent_in(view: &View) -> Option<&TorrentRef> {
-    match &view.body.content {
-        Content::Torrent(torrent) => Some(torrent),
-        _ => None,
-    }
-}
-
 /// The hashes of a file whose chunks are its pieces, where all were hashed as they were sealed.
 pub fn hashed_chunks(draft: &Draft, piece_length: u32) -> Option<Hashed> {
     if piece_length as usize != CHUNK_SEALED || draft.base_size > 0 || draft.likeness().is_some() {
         return None;
     }
-    let mut pieces = Vec::with_capacity(draft.chunk_count() as usize * 20);
+    let mut pieces = Vec::with_capacity(draft.chunk_count() as usize * SHA1);
     let mut tags = TagsHash::default();
     for chunk in 0..draft.chunk_count() {
         let hash = draft.chunks.get(&chunk)?.placed?.hash?;
@@ -354,7 +347,7 @@ pub fn hashed_chunks(draft: &Draft, piece_length: u32) -> Option<Hashed> {
 }
 
 /// The hashes of pieces whose chunks are all still the ones that they were before.
-pub fn known_pieces(draft: &Draft, old: Option<&Metainfo>, piece_length: u32) -> Vec<Option<[u8; 20]>> {
+pub fn known_pieces(draft: &Draft, old: Option<&Metainfo>, piece_length: u32) -> Vec<Option<[u8; SHA1]>> {
     let per_piece = piece_length / CHUNK_SEALED as u32;
     let chunks = draft.chunk_count();
     let pieces = chunks.div_ceil(per_piece);

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 
 use super::author::OpenCommit;
 use super::io::OpError;
+use super::read::{torrent_in, torrent_of};
 use super::{Node, StartError};
 use crate::base::limits::{CIRCLES, RECORD_MAX, STATEMENT_MAX};
 use crate::base::{CircleId, CommitHash, ConnId, EpochId, Instant, RecordHash, Snapshot, Table};
@@ -18,7 +19,7 @@ use crate::seal::member::verify;
 use crate::seal::{CircleKey, EpochKeys, Suite};
 use crate::tree::{Changes, Seen, Tree, Version};
 use crate::wire::commit::{Commit, SignedCommit};
-use crate::wire::record::{Bytes2, Chain, Content, Inner, Outer, Value};
+use crate::wire::record::{Bytes2, Chain, Inner, Outer, Value};
 use crate::wire::statement::{Role, Saying, SignedStatement};
 
 /// The name of the circle that every node founds for its owner.
@@ -218,7 +219,7 @@ impl Circle {
 
 /// A body's info-hash must be that of the torrent that its public part describes, in this circle.
 fn check_torrent(circle: &Circle, outer: &Outer, body: &crate::wire::record::Body) -> Result<(), String> {
-    let crate::wire::record::Content::Torrent(torrent) = &body.content else { return Ok(()) };
+    let Some(torrent) = torrent_in(body) else { return Ok(()) };
     let info = outer.info.as_ref().ok_or("a body with a torrent describes none")?;
     let metainfo = crate::wire::metainfo::Metainfo::from_public(info).map_err(|error| error.to_string())?;
     if metainfo.length != sealed_length(body.size) {
@@ -519,18 +520,12 @@ impl<S: Snapshot> Node<S> {
         match circle.open_record(commit, at, bytes) {
             Ok(Some(version)) => {
                 let torrent = match &version.value {
-                    Value::Body(body) => match &body.content {
-                        Content::Torrent(torrent) => Some((torrent.info_hash, sealed_length(body.size))),
-                        _ => None,
-                    },
+                    Value::Body(body) => torrent_of(body).map(|info_hash| (info_hash, sealed_length(body.size))),
                     Value::Place(_) => None,
                 };
                 if let Some((info_hash, length)) = torrent {
                     let before = circle.tree.body(&Seen { object: version.object, version: None });
-                    let base = before.and_then(|before| match &before.body.content {
-                        Content::Torrent(torrent) => Some(torrent.info_hash),
-                        _ => None,
-                    });
+                    let base = before.and_then(|before| torrent_of(&before.body));
                     self.introduce_torrent(id, info_hash, record, commit.dot, length);
                     if let Some(torrent) = self.vault.torrents.get_mut(&info_hash) {
                         torrent.base = base.filter(|base| *base != info_hash);

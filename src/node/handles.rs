@@ -27,13 +27,13 @@ impl<S: Snapshot> Node<S> {
         self.files.handles.insert(handle, Open { key, write });
         self.files.by_inode.insert(inode, key);
         let view = self.view(&key);
+        if let Some(view) = &view {
+            self.note_recent(&key.circle, view);
+        }
         let pin = self.files.pins.entry(key).or_insert(Pin { handles: 0, view: None });
         pin.handles += 1;
         // A new reader sees the newest body, and so do the others from now on.
-        pin.view = view.clone();
-        if let Some(view) = view {
-            self.note_recent(&key.circle, &view);
-        }
+        pin.view = view;
         if write && let Some(draft) = self.files.drafts.get_mut(&key) {
             draft.handles += 1;
         }

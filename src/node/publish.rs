@@ -84,8 +84,8 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         let waited_for = draft.keep || !draft.fsyncs.is_empty();
-        if waited_for && draft.size > INLINE_MAX as u64 {
-            self.seal_unsealed(key);
+        if waited_for {
+            self.seal_for_fsync(key);
         }
         if waited_for && self.files.drafts.get(&key).is_some_and(|draft| !draft.is_sealing()) {
             self.store_draft(key);
@@ -165,10 +165,7 @@ impl<S: Snapshot> Node<S> {
         let draft = self.files.drafts.get(key)?;
         let before = draft.predecessor();
         let mut find = before.map(|view| self.chunk_finder(&key.circle, view));
-        let torrent = before.and_then(|view| match &view.body.content {
-            Content::Torrent(torrent) => Some(torrent),
-            _ => None,
-        });
+        let torrent = before.and_then(|view| super::read::torrent_in(&view.body));
         (0..draft.chunk_count())
             .map(|chunk| match draft.source(chunk) {
                 source if matches!(source, Source::Base) || draft.is_alike(chunk) => {

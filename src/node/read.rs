@@ -418,10 +418,7 @@ struct TorrentReader<'a> {
 
 impl<'a> TorrentReader<'a> {
     fn of<S: Snapshot>(_node: &Node<S>, circle: &CircleId, body: Option<&'a Body>) -> Self {
-        let torrent = body.and_then(|body| match &body.content {
-            Content::Torrent(torrent) => Some(torrent),
-            _ => None,
-        });
+        let torrent = body.and_then(torrent_in);
         Self { circle: *circle, torrent, layout: None, looked: false }
     }
 
@@ -468,8 +465,13 @@ pub fn epoch_of(torrent: &TorrentRef, chunk: u32) -> Option<crate::base::EpochId
 
 /// The info-hash of a body's torrent.
 pub fn torrent_of(body: &Body) -> Option<InfoHash> {
+    torrent_in(body).map(|torrent| torrent.info_hash)
+}
+
+/// The torrent that a body is in.
+pub fn torrent_in(body: &Body) -> Option<&TorrentRef> {
     match &body.content {
-        Content::Torrent(torrent) => Some(torrent.info_hash),
+        Content::Torrent(torrent) => Some(torrent),
         _ => None,
     }
 }

@@ -126,13 +126,11 @@ impl<S: Snapshot> Node<S> {
             self.renew_epoch(id)?;
         }
         // What was of other circles once is worthless there, too: the paper is thrown away.
-        let unfit: Vec<CircleId> = self.circles.keys().filter(|id| !ids.contains(id)).copied().collect();
-        for id in unfit {
-            let old = self.sheets_by(&id, &me);
-            if !old.is_empty() && self.circles.get(&id).is_some_and(|circle| circle.role() == Some(Role::Keeper)) {
-                old.iter().try_for_each(|old| self.drop_sheet(&id, *old))?;
-                self.renew_epoch(&id)?;
-            }
+        let unfit = self.circles.values().filter(|circle| !ids.contains(&circle.id) && of_owner(circle));
+        let unfit: Vec<CircleId> = unfit.map(|circle| circle.id).collect();
+        for id in unfit.into_iter().filter(|id| !self.sheets_by(id, &me).is_empty()).collect::<Vec<_>>() {
+            self.remove_sheets(&id, &me)?;
+            self.renew_epoch(&id)?;
         }
         let replaced = before.iter().any(|before| !before.is_empty());
         Ok(PrintedSheet { sheet, name, circles, alone, replaced })
