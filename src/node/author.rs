@@ -156,7 +156,7 @@ impl<S: Snapshot> Node<S> {
         let signed = commit.sign(|bytes| member.sign(bytes));
         circle.chains.insert(mine, Tip { sequence: open.dot.sequence, hash: signed.hash, lamport: open.lamport });
         self.ledger.put(Table::Commits, keys::commit(id, &open.dot), signed.bytes);
-        self.effects.push(Effect::Push(*id, open.dot));
+        self.after_commit(Effect::Push(*id, open.dot));
     }
 
     /// Closes the open commits of all circles.

@@ -308,7 +308,7 @@ impl<S: Snapshot> Node<S> {
         self.vault.share(&extents, length);
         let free = self.vault.unshare(&old, length);
         if !free.is_empty() {
-            self.effects.push(Effect::Punch(free));
+            self.after_commit(Effect::Punch(free));
         }
         if let Some(torrent) = self.vault.torrents.get_mut(info_hash) {
             torrent.state = State::Partial(Box::new(Partial { have, extents: Arc::new(extents) }));

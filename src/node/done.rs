@@ -1,11 +1,13 @@
 //! What the disk has done: its answers go to who asked, and what waited for a batch to be durable follows.
 
 use super::io::{DiskError, DiskRequest, Done, OpError};
-use super::{Asked, Effect, Node, RETRY_TIME};
+use super::{Asked, Effect, FLUSH_TIME, GATHER_TIME, GATHER_TIMES, Node, RETRY_TIME};
 use crate::base::{Snapshot, Ticket};
 
 impl<S: Snapshot> Node<S> {
     fn committed(&mut self, result: Result<(), DiskError>) {
+        let took = self.now.instant.since(self.flushed);
+        self.gather_time = (took * GATHER_TIMES).clamp(GATHER_TIME, FLUSH_TIME);
         match result {
             Ok(()) => {
                 self.trouble = None;

@@ -340,7 +340,7 @@ impl<S: Snapshot> Node<S> {
         let dot = signed.commit.dot;
         circle.chains.insert(chain, Tip { sequence: 1, hash: signed.hash, lamport: 1 });
         self.ledger.put(Table::Commits, keys::commit(id, &dot), signed.bytes);
-        self.effects.push(Effect::Push(*id, dot));
+        self.after_commit(Effect::Push(*id, dot));
     }
 
     /// Takes commits out, builds the tree without them, and writes anew what of them was ours.

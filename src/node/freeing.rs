@@ -452,7 +452,7 @@ impl<S: Snapshot> Node<S> {
             pledges::Reply::Write => {
                 self.ledger.put(Table::Pledges, keys::pledge(&info_hash, &from, round), BINDING);
                 let told = Message { to: from, step: Step::Pledged, body: info_hash, round };
-                self.effects.push(Effect::Pledged(*id, told));
+                self.after_commit(Effect::Pledged(*id, told));
                 None
             }
             pledges::Reply::Given => Some(Step::Pledged),
@@ -531,7 +531,7 @@ impl<S: Snapshot> Node<S> {
         if !self.shows(info_hash) {
             self.forget_freed(info_hash);
         }
-        self.effects.push(Effect::LetGo(circle, messages.to_vec()));
+        self.after_commit(Effect::LetGo(circle, messages.to_vec()));
         self.give_up(&extents, length);
         self.tell_changed(info_hash);
         Ok(Some(length))

@@ -118,7 +118,7 @@ impl<S: Snapshot> Node<S> {
     pub(super) fn give_up(&mut self, extents: &[Extent], length: u64) {
         let free = self.vault.unshare(extents, length);
         if !free.is_empty() {
-            self.effects.push(Effect::Punch(free));
+            self.after_commit(Effect::Punch(free));
         }
     }
 
@@ -266,7 +266,7 @@ impl<S: Snapshot> Node<S> {
             }
         }
         if !free.is_empty() {
-            self.effects.push(Effect::Punch(free));
+            self.after_commit(Effect::Punch(free));
         }
         if left == 0 {
             self.vault.collect_at = Some(self.now.instant + SOON);

@@ -162,8 +162,11 @@ pub struct Node<S> {
     punches: VecDeque<(Ticket, Vec<Segment>)>,
     /// When the gathering batch goes to the disk at the latest.
     flush_at: Option<Instant>,
-    /// When a batch last went out.
+    /// Somebody waits for the gathering batch.
+    awaited: bool,
+    /// When a batch last went out, and how long after it the next gathers.
     flushed: Instant,
+    gather_time: Duration,
     /// Why the disk could not, until it can again.
     trouble: Option<DiskError>,
     disks: Vec<status::OwnersDisk>,
@@ -217,10 +220,20 @@ enum Effect {
     LetGo(CircleId, Vec<Message>),
 }
 
+impl Effect {
+    /// True where somebody does nothing else until it happens.
+    fn is_awaited(&self) -> bool {
+        matches!(self, Self::Reply(..) | Self::Stopped(_) | Self::Frame(..) | Self::Paired(_))
+    }
+}
+
 /// The batch waits this long for more when nobody waits for it.
 const FLUSH_TIME: Duration = Duration::from_secs(1);
-/// Where one save follows the other, what was published since is committed together, and sent, so often.
+/// Where one save follows the other, what was published since is committed together, and sent, so often at most.
 const GATHER_TIME: Duration = Duration::from_millis(20);
+/// It gathers for so many times as long as the commit before took: where each of them makes a slow disk wait for its
+/// platter or its flash, the disk is left to those who write for most of the time.
+const GATHER_TIMES: u32 = 4;
 /// Whoever joins, and whoever invited, has so long for it: a connection that says nothing is not kept.
 const JOIN_TIME: Duration = Duration::from_secs(20);
 /// After a commit failed it is tried again this much later.
@@ -276,6 +289,8 @@ impl<S: Snapshot> Node<S> {
             punches: VecDeque::new(),
             flush_at: None,
             flushed: Instant(0),
+            gather_time: GATHER_TIME,
+            awaited: false,
             trouble: None,
             disks: Vec::new(),
             stopping: None,
@@ -445,16 +460,17 @@ impl<S: Snapshot> Node<S> {
             return;
         }
         let due = self.flush_at.is_some_and(|at| at <= self.now.instant);
-        let waited_for = self.trouble.is_none() && !self.effects.is_empty();
-        let gathers = self.trouble.is_none() && self.has_open_commit();
-        let paced = self.flushed + GATHER_TIME;
-        if !(due || waited_for || gathers && paced <= self.now.instant) {
+        let awaited = self.trouble.is_none() && self.awaited;
+        let gathers = self.trouble.is_none() && (!self.effects.is_empty() || self.has_open_commit());
+        let paced = self.flushed + self.gather_time;
+        if !(due || awaited || gathers && paced <= self.now.instant) {
             if gathers {
                 self.flush_at = Some(self.flush_at.map_or(paced, |at| at.min(paced)));
             }
             return;
         }
         self.flushed = self.now.instant;
+        self.awaited = false;
         self.close_commits();
         self.store_partials();
         self.uptime_with_batch();
@@ -482,8 +498,14 @@ impl<S: Snapshot> Node<S> {
         if !self.ledger.is_dirty() && !self.has_open_commit() && !self.ledger.is_flying() {
             self.take_effect(effect);
         } else {
-            self.effects.push(effect);
+            self.after_commit(effect);
         }
+    }
+
+    /// `effect` happens when the gathering batch is durable, which goes out at once where somebody waits for it.
+    fn after_commit(&mut self, effect: Effect) {
+        self.awaited |= effect.is_awaited();
+        self.effects.push(effect);
     }
 
     fn take_effect(&mut self, effect: Effect) {

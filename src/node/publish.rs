@@ -326,7 +326,7 @@ impl<S: Snapshot> Node<S> {
                     }
                 }
                 if let Some(link) = link {
-                    self.effects.push(Effect::Reply(link.ticket, Ok(Answer::Done)));
+                    self.after_commit(Effect::Reply(link.ticket, Ok(Answer::Done)));
                 }
                 self.rebase(&key, &now, dot);
             }
@@ -391,7 +391,7 @@ impl<S: Snapshot> Node<S> {
         let Some(draft) = self.files.drafts.remove(key) else { return };
         self.forget_stored_draft(key);
         for ticket in draft.fsyncs {
-            self.effects.push(Effect::Reply(ticket, Ok(Answer::Done)));
+            self.after_commit(Effect::Reply(ticket, Ok(Answer::Done)));
         }
         self.punch_later(draft.garbage);
         if now == key {
@@ -409,7 +409,7 @@ impl<S: Snapshot> Node<S> {
     /// Gives space back once everything written so far is durable, and so names it no more.
     fn punch_later(&mut self, garbage: Vec<Segment>) {
         if !garbage.is_empty() {
-            self.effects.push(Effect::Punch(garbage));
+            self.after_commit(Effect::Punch(garbage));
         }
     }
 
@@ -524,7 +524,7 @@ impl<S: Snapshot> Node<S> {
         draft.keep = false;
         self.punch_later(garbage);
         for ticket in fsyncs {
-            self.effects.push(Effect::Reply(ticket, Ok(Answer::Done)));
+            self.after_commit(Effect::Reply(ticket, Ok(Answer::Done)));
         }
     }
 

@@ -372,7 +372,7 @@ impl<S: Snapshot> Node<S> {
             }
         }
         if applied {
-            self.effects.push(super::Effect::Announce(id));
+            self.after_commit(super::Effect::Announce(id));
             self.flush_soon();
         }
         if let Some(circle) = self.circles.get_mut(&id) {

@@ -534,7 +534,7 @@ impl<S: Snapshot> Node<S> {
         let State::Partial(partial) = std::mem::replace(&mut torrent.state, State::Whole) else { return };
         torrent.damaged = false;
         self.put_torrent(info_hash, &partial.extents, None);
-        self.effects.push(Effect::Whole(*info_hash));
+        self.after_commit(Effect::Whole(*info_hash));
         self.vault.cache.stir(self.now.instant);
     }
 
