@@ -55,8 +55,8 @@ pub struct Circle {
     pub announce: Option<Instant>,
     /// When this node starts an epoch, if nobody else did before.
     pub mint: Option<Instant>,
-    /// Chains of which two histories were seen, in words, until their author says which counts.
-    pub forks: BTreeMap<Chain, String>,
+    /// Chains of which two histories were seen, until their author says which counts.
+    pub forks: BTreeMap<Chain, super::fork::Fork>,
     /// What authors said of their forked chains, by number.
     pub branches: BTreeMap<Chain, BTreeMap<u64, CommitHash>>,
     pub recall: Option<super::fork::Recall>,

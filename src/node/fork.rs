@@ -13,16 +13,18 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
+
 use super::circle::{Circle, Tip};
 use super::moved::Moved;
 use super::sync::PULL_TIME;
 use super::{Effect, Node};
-use crate::base::{CircleId, CommitHash, ConnId, ObjectId, Snapshot, Table};
+use crate::base::{CircleId, CommitHash, ConnId, ObjectId, RecordHash, Snapshot, Table};
 use crate::ledger::keys;
 use crate::roster::Verdict;
 use crate::wire::commit::{Branch, Commit, SignedCommit};
-use crate::wire::control::{Control, Heads};
-use crate::wire::record::{Chain, Context, Dot, Outer, PublicInfo, Value};
+use crate::wire::control::{Commits, Control, Heads};
+use crate::wire::record::{Bytes2, Chain, Context, Dot, Outer, PublicInfo, Value};
 use crate::wire::statement::Role;
 
 /// Asking for the own chain from further and further back, until it is found where it forked.
@@ -33,6 +35,18 @@ pub struct Recall {
     /// The peer was told that this much is here.
     from: u64,
     step: u64,
+}
+
+/// Somebody else's chain of which two histories were seen.
+pub struct Fork {
+    /// For people.
+    pub words: String,
+    /// The number of the commit that is not the one held.
+    sequence: u64,
+    /// That commit, as a message with its records. Whoever had it may have lost it since: its author is shown it.
+    message: Bytes,
+    /// The author's connection on which that was done.
+    shown: Option<ConnId>,
 }
 
 /// What counts of a chain: its commit of this number is the one with this hash, or it ends before.
@@ -201,16 +215,45 @@ impl<S: Snapshot> Node<S> {
     }
 
     /// Somebody else's chain has two histories: until its author says which counts, the first that was seen stays.
-    pub(super) fn note_fork(&mut self, id: &CircleId, dot: &Dot) {
+    pub(super) fn note_fork(&mut self, id: &CircleId, other: &SignedCommit, records: &BTreeMap<RecordHash, Bytes>) {
         let Some(circle) = self.circles.get_mut(id) else { return };
+        let dot = other.commit.dot;
         let chain = dot.chain();
-        let known = circle.is_settled(dot) || circle.forks.contains_key(&chain);
+        let known = circle.is_settled(&dot) || circle.forks.contains_key(&chain);
         if known || circle.forks.len() >= FORKS_SHOWN {
             return;
         }
         let name = circle.roster.name_of(&dot.author).unwrap_or("somebody").to_string();
         log::warn!("{name} ({}) has two histories from commit {} on: the first seen stays", dot.author, dot.sequence);
-        circle.forks.insert(chain, format!("{name} wrote commit {} twice", dot.sequence));
+        let named = other.commit.entries.iter().filter_map(|entry| records.get(&entry.record));
+        let records: Vec<Bytes2> = named.map(|record| Bytes2::from(&record[..])).collect();
+        // Without its records, too, it shows its author that there is another history.
+        let fits = records.iter().map(|record| record.len()).sum::<usize>() <= FORK_BYTES;
+        let records = if fits { records } else { Vec::new() };
+        let commits = vec![Bytes2::from(&other.bytes[..])];
+        let message = Control::Commits(Commits { circle: *id, commits, records, last: 0 }).encode().into();
+        let words = format!("{name} wrote commit {} twice", dot.sequence);
+        circle.forks.insert(chain, Fork { words, sequence: dot.sequence, message, shown: None });
+        self.show_forks(id);
+    }
+
+    /// Shows authors whose chains have two histories the one that is not held here, once they have all that comes
+    /// before: nobody else may be left who can, and only they can say which counts.
+    pub(super) fn show_forks(&mut self, id: &CircleId) {
+        let Some(circle) = self.circles.get_mut(id).filter(|circle| !circle.forks.is_empty()) else { return };
+        let mut shows = Vec::new();
+        for (chain, fork) in &mut circle.forks {
+            let author = circle.roster.device(&chain.author).map(|device| device.transport);
+            let Some((conn, peer)) = author.and_then(|author| self.peers.by_key(&author)) else { continue };
+            let theirs = peer.circles.get(id).and_then(|shared| shared.theirs.get(chain)).copied().unwrap_or(0);
+            if fork.shown != Some(conn) && peer.shares(id) && theirs + 1 >= fork.sequence {
+                fork.shown = Some(conn);
+                shows.push((conn, fork.message.clone()));
+            }
+        }
+        for (conn, message) in shows {
+            self.send(conn, 0, message, Bytes::new());
+        }
     }
 
     /// A commit that is about to be taken says what counts of its author's earlier chains.
@@ -292,7 +335,7 @@ impl<S: Snapshot> Node<S> {
         let to = keys::commit(id, &Dot { author, incarnation: u32::MAX, sequence: u64::MAX });
         let mut found = Vec::new();
         let read = self.ledger.range(Table::Commits, &from, &to, &mut |_, bytes| {
-            let signed = SignedCommit::decode(bytes::Bytes::copy_from_slice(bytes), |_, _, _| true);
+            let signed = SignedCommit::decode(Bytes::copy_from_slice(bytes), |_, _, _| true);
             found.extend(signed.ok().map(|signed| signed.commit));
             true
         });
@@ -427,5 +470,7 @@ fn lower(drops: &mut BTreeMap<Chain, u64>, chain: Chain, sequence: u64) {
     *from = sequence.min(*from);
 }
 
-/// Forks that are kept in mind for people.
+/// Forks that are kept in mind.
 const FORKS_SHOWN: usize = 64;
+/// Bytes of the records that are kept of one of them.
+const FORK_BYTES: usize = 65_536;

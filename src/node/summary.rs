@@ -130,7 +130,7 @@ impl<S: Snapshot> Node<S> {
             wanted_torrents: wanted,
             held_torrents: held,
             epoch_number: circle.current().map_or(0, |(_, epoch)| epoch.number),
-            forks: circle.forks.values().cloned().collect(),
+            forks: circle.forks.values().map(|fork| fork.words.clone()).collect(),
             conflicts: circle.tree.conflicts() as u64,
             sheet: self.own_sheet(circle),
             lacks_sheet: self.prints_sheet(circle) && self.own_sheet(circle).is_none(),

@@ -159,6 +159,7 @@ impl<S: Snapshot> Node<S> {
         }
         self.pull_where_different(conn, &heads);
         self.pull_where_behind();
+        self.show_forks(&heads.circle);
     }
 
     fn take_heads(&mut self, conn: ConnId, heads: &Heads) -> bool {
@@ -427,7 +428,7 @@ impl<S: Snapshot> Node<S> {
                 _ => self.stored_commit(id, &chain, dot.sequence).is_some_and(|stored| stored.hash == signed.hash),
             };
             if !same {
-                self.note_fork(id, &dot);
+                self.note_fork(id, &signed, records);
             }
             return Ok(Taken::Known);
         }
@@ -448,7 +449,7 @@ impl<S: Snapshot> Node<S> {
             return Err(format!("{} has more than {INCARNATIONS} chains", dot.author));
         }
         if tip.is_some_and(|tip| tip.hash != commit.previous) {
-            self.note_fork(id, &dot);
+            self.note_fork(id, &signed, records);
             return Ok(Taken::Known);
         }
         let seen =

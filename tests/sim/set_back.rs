@@ -171,6 +171,35 @@ fn two_histories_among_the_others_become_one() {
     }
 }
 
+/// Who had the lost history could not store it and forgot it, too; somebody saw it there, and shows it to its author.
+/// Seed 50174.
+#[test]
+fn what_only_a_witness_saw_is_settled_and_comes_back() {
+    for seed in 0..4 {
+        let mut scene = Scene::of(seed, &[Role::Keeper, Role::Member, Role::Member, Role::Cache]);
+        scene.make(1, "before");
+        scene.settle();
+        scene.back_up(1);
+        scene.meet(&[1, 2]);
+        scene.0.machines[2].disk.full = true;
+        scene.pass(MINUTE * 6);
+        scene.make(1, "lost");
+        scene.pass(MINUTE);
+        assert_eq!(scene.names(2), ["before", "lost"], "they met");
+        scene.meet(&[0, 1, 3]);
+        scene.set_back(1);
+        scene.make(1, "since-1");
+        scene.make(1, "since-2");
+        scene.pass(MINUTE * 6);
+        scene.meet(&[0, 2, 3]);
+        scene.pass(MINUTE * 6);
+        scene.0.machines[2].disk.full = false;
+        scene.restart(2);
+        assert_eq!(scene.names(2), ["before"], "it was never stored");
+        scene.all_show(&["before", "lost", "since-1", "since-2"]);
+    }
+}
+
 /// Its author is set back twice, and each time writes something else under the same numbers.
 #[test]
 fn three_histories_become_one() {
