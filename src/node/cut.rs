@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::Node;
 use super::circle::Circle;
+use super::files::DraftKey;
 use crate::base::{CircleId, ObjectId, Snapshot, Table};
 use crate::ledger::keys;
 use crate::wire::commit::SignedCommit;
@@ -52,6 +53,14 @@ impl<S: Snapshot> Node<S> {
         }
         self.restage(id);
         self.flush_soon();
+    }
+
+    /// What was open to be written to when it lost its name, and was not written to, is gone with its last handle.
+    pub(super) fn forget_what_was_cut(&mut self, key: &DraftKey) {
+        if let Some(circle) = self.circles.get_mut(&key.circle) {
+            let changes = circle.tree.unstage(key.object);
+            self.tree_changed(&key.circle, changes);
+        }
     }
 
     /// Objects that this node wrote to, published or not, and nothing names. None while some records wait for a key.

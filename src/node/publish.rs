@@ -434,7 +434,11 @@ impl<S: Snapshot> Node<S> {
         // Who reads a file without a name reads it from its draft.
         let read = draft.orphan && self.files.pins.contains_key(key);
         if draft.handles == 0 && !read && (draft.orphan || !draft.dirty) {
+            let cut_off = !draft.orphan && draft.staged.is_some();
             self.drop_draft(key);
+            if cut_off {
+                self.forget_what_was_cut(key);
+            }
         }
     }
 
