@@ -2,6 +2,7 @@
 //!
 //! Positions are of arrival and differ from node to node; whatever decides goes by depth and hash instead, which do not.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::past::Past;
@@ -11,6 +12,9 @@ use crate::wire::statement::{Device, Role, Saying, SignedStatement};
 /// A member key that some statement names.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Who(pub(super) usize);
+
+/// Depth and hash of a statement.
+type Age = (u32, StatementHash);
 
 /// One statement and what it rests on, all of it a function of its past alone.
 #[derive(Clone, Debug)]
@@ -103,7 +107,7 @@ impl History {
     }
 
     /// By depth, then hash.
-    pub(super) fn age(&self, at: usize) -> (u32, StatementHash) {
+    pub(super) fn age(&self, at: usize) -> Age {
         (self.lines[at].depth, self.lines[at].signed.hash)
     }
 
@@ -165,11 +169,34 @@ impl History {
         let place = self.order.partition_point(|other| self.age(*other) < self.age(at));
         self.order.insert(place, at);
         if strikes {
-            let rank = |strike: usize| (self.age(self.lines[strike].basis.admit), self.age(strike));
-            let place = self.strikes.partition_point(|other| rank(*other) < rank(at));
+            let place = self.strikes.partition_point(|other| self.rank(*other) < self.rank(at));
             self.strikes.insert(place, at);
         }
         at
+    }
+
+    /// In which order strikes are taken: by their author's admission. A box that took the place of a recovery sheet, and
+    /// strikes that, does so with the sheet's age, before any other that the sheet admits; of two such boxes the one
+    /// whose admission has the more before it goes first.
+    fn rank(&self, strike: usize) -> (Age, Reverse<u32>, Age) {
+        let admit = self.lines[strike].basis.admit;
+        match self.took_place_of(admit) {
+            Some(sheet) if self.lines[strike].subject == self.lines[sheet].subject => {
+                (self.age(sheet), Reverse(self.lines[admit].depth), self.age(strike))
+            }
+            _ => (self.age(admit), Reverse(0), self.age(strike)),
+        }
+    }
+
+    /// The admission of the recovery sheet that said this admission, if one did.
+    fn took_place_of(&self, admit: usize) -> Option<usize> {
+        let by = self.lines[admit].basis.admit;
+        (admit > 0 && self.admits_sheet(by)).then_some(by)
+    }
+
+    /// True for a statement that admits a recovery sheet.
+    pub(super) fn admits_sheet(&self, at: usize) -> bool {
+        matches!(self.saying(at), Saying::Admit { device, role: Role::Keeper, .. } if device.is_guest())
     }
 
     fn intern(&mut self, key: MemberKey) -> Who {

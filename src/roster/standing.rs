@@ -7,7 +7,10 @@
 //!    only to a longer serving keeper's.
 //! 2. What is left takes effect in the order of depth and hash.
 //! 3. A recovery sheet, which is a keeper without a box, says one thing in its life: whom it admits as keeper. With that
-//!    it is out. Two that it admits at once are both in. It never counts as a keeper of whom one must be left.
+//!    it is out. The box that it admits removes it: so whoever has the sheet and an older roster, by which it could be
+//!    used still, admits nobody by it where that removal is known. Of two boxes that it admits at once, and that both
+//!    remove it, the one stays whose admission has the more before it. It never counts as a keeper of whom one must be
+//!    left.
 //! 4. Were no keeper left, then of those who were keepers the one that was struck last would stay.
 
 use std::cmp::Reverse;
@@ -60,11 +63,7 @@ impl Standing {
 
     /// True for a recovery sheet.
     pub(super) fn is_sheet(&self, history: &History) -> bool {
-        let admits_sheet = |saying: &Saying| match saying {
-            Saying::Admit { device, role: Role::Keeper, .. } => device.is_guest(),
-            _ => false,
-        };
-        self.admit.is_some_and(|at| admits_sheet(history.saying(at)))
+        self.admit.is_some_and(|at| history.admits_sheet(at))
     }
 
     /// True for a key that was removed, and for a sheet that was used.

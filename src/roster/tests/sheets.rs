@@ -102,6 +102,47 @@ fn a_removal_that_saw_the_new_box_leaves_it_in() {
     assert_eq!(ids(&roster), [2, 3]);
 }
 
+/// Who finds a used sheet, and has a roster from before, is a keeper of nothing, however much it says.
+#[test]
+fn a_used_sheet_that_was_removed_admits_nobody_by_an_older_roster() {
+    for removes in [9, 1] {
+        let mut thief = printed();
+        let mut a = thief.clone();
+        say(&mut a, 1, admit(5, Role::Member)).unwrap();
+        say(&mut a, 9, admit(3, Role::Keeper)).unwrap();
+        say(&mut a, 3, remove(9)).unwrap();
+        say(&mut thief, 9, admit(4, Role::Keeper)).unwrap();
+        for n in 20..28 {
+            say(&mut thief, 4, admit(n, Role::Keeper)).unwrap();
+        }
+        say(&mut thief, 4, remove(removes)).unwrap();
+        let mut b = thief.clone();
+        join(&mut a, &mut b);
+        assert_eq!(ids(&a), [1, 2, 3, 5], "{removes} was removed");
+        assert_eq!(a.role_of(&member(3)), Some(Role::Keeper));
+        // It goes on, having seen all: nobody takes it.
+        assert!(matches!(say(&mut a, 4, remove(3)), Err(RosterError::NotEntitled(..))));
+        // Nor has what it said without having seen the removal any effect.
+        say(&mut thief, 4, admit(30, Role::Keeper)).unwrap();
+        join(&mut a, &mut thief);
+        assert_eq!(ids(&a), [1, 2, 3, 5]);
+    }
+}
+
+/// Two people recover by one sheet where they cannot hear of each other, and both boxes remove it: one stays.
+#[test]
+fn of_two_boxes_that_remove_their_sheet_the_one_that_knew_more_stays() {
+    let mut a = printed();
+    let mut b = a.clone();
+    say(&mut b, 1, admit(5, Role::Member)).unwrap();
+    say(&mut a, 9, admit(3, Role::Keeper)).unwrap();
+    say(&mut a, 3, remove(9)).unwrap();
+    say(&mut b, 9, admit(4, Role::Keeper)).unwrap();
+    say(&mut b, 4, remove(9)).unwrap();
+    join(&mut a, &mut b);
+    assert_eq!(ids(&a), [1, 2, 4, 5]);
+}
+
 /// Who is removed and prints a sheet meanwhile does not come back by it.
 #[test]
 fn a_sheet_that_a_removed_keeper_printed_unseen_is_none() {
