@@ -2,7 +2,7 @@
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`, `/v1/check`, `/v1/import-progress`; `POST /v1/check/start`,
-//! `/v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/sheet`, `/v1/recover`, `/v1/guest`,
+//! `/v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/sheet`, `/v1/sheet-written`, `/v1/recover`, `/v1/guest`,
 //! `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/import-disk`, `/v1/leave-disk`,
 //! `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`, `/v1/unmount`,
 //! `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
@@ -84,6 +84,8 @@ pub enum Call {
     },
     /// Prints a recovery sheet, see [`crate::node::io::Op::PrintSheet`]. Answered by [`Outcome::Sheet`].
     PrintSheet,
+    /// The sheet that was printed last is on paper, see [`crate::node::io::Op::SheetWritten`].
+    SheetWritten,
     /// Takes the place of a recovery sheet. Answered by [`Outcome::Recovered`].
     Recover {
         /// Its twelve words, or its line; at most [`SHEET_MAX`] bytes.
@@ -212,6 +214,7 @@ impl Call {
             Call::Found { .. } => ("POST", "/v1/found"),
             Call::Remove { .. } => ("POST", "/v1/remove"),
             Call::PrintSheet => ("POST", "/v1/sheet"),
+            Call::SheetWritten => ("POST", "/v1/sheet-written"),
             Call::Recover { .. } => ("POST", "/v1/recover"),
             Call::Leave { .. } => ("POST", "/v1/leave"),
             Call::Guest { .. } => ("POST", "/v1/guest"),
@@ -244,6 +247,7 @@ impl Call {
             | Call::Check
             | Call::Imported
             | Call::PrintSheet
+            | Call::SheetWritten
             | Call::Unmount
             | Call::Lock
             | Call::Stop => None,
@@ -280,7 +284,7 @@ impl Call {
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" | "check" | "import-progress" => Some("GET"),
-        "check/start" | "invite" | "join" | "sheet" | "recover" | "found" | "remove" | "leave" | "guest"
+        "check/start" | "invite" | "join" | "sheet" | "sheet-written" | "recover" | "found" | "remove" | "leave" | "guest"
         | "export-torrent" | "versions" | "restore" | "held" | "import" | "import-disk" | "leave-disk" | "pin"
         | "free" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
         _ => None,
@@ -313,6 +317,7 @@ pub fn route(method: &str, path: &str, body: &[u8]) -> Result<Call, ApiError> {
             Ok(Call::Found { name })
         }
         "sheet" => nothing(body).map(|()| Call::PrintSheet),
+        "sheet-written" => nothing(body).map(|()| Call::SheetWritten),
         "recover" => recover(body),
         "remove" => remove(body),
         "leave" => {

@@ -638,6 +638,7 @@ impl<S: Snapshot> Node<S> {
             Op::Invite { circle, role, time, entropy } => Some(self.invite(circle, role, time, entropy)),
             Op::Join { invite, entropy } => self.join(ticket, &invite, entropy),
             Op::PrintSheet { secret } => self.print_sheet(ticket, secret),
+            Op::SheetWritten => self.sheet_written(ticket),
             Op::Recover { sheet, at } => self.recover(ticket, &sheet, at),
             Op::Guest { circle, name, key } => self.guest(ticket, circle, &name, key),
             Op::Leave { circle } => self.leave(ticket, circle.as_deref()),

@@ -286,12 +286,15 @@ pub enum Op {
         /// Entropy of the operating system.
         entropy: [u8; 96],
     },
-    /// Prints a recovery sheet for all circles that this node keeps and somebody else is in; the one that it printed before
-    /// is valid no more. Answers [`Answer::Sheet`] when that would survive a power cut.
+    /// Prints a recovery sheet for all circles that this node keeps and somebody else is in; those that it printed before
+    /// are valid until [`Op::SheetWritten`]. Answers [`Answer::Sheet`] when that would survive a power cut.
     PrintSheet {
         /// The sheet's secret: entropy of the operating system, kept nowhere.
         secret: [u8; 16],
     },
+    /// The recovery sheet that was printed last is on paper: those before it are valid no more. Answers [`Answer::Done`]
+    /// when that would survive a power cut.
+    SheetWritten,
     /// Takes the place of a recovery sheet. Answers [`Answer::Recovered`] when that would survive a power cut.
     Recover {
         /// Its words, or its text.

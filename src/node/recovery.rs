@@ -2,7 +2,7 @@
 //!
 //! A sheet is a keeper whose key is on paper. Whoever has it can be told what any node of the circle has, a cache too:
 //! the roster, in which the statement that admitted the sheet carries what is sealed for it. With that a blank node
-//! admits itself as keeper in the sheet's name, and the sheet is out. The secret of a sheet is kept nowhere.
+//! admits itself as keeper in the sheet's name, and removes the sheet. The secret of a sheet is kept nowhere.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -35,8 +35,8 @@ pub struct PrintedSheet {
     pub circles: Vec<String>,
     /// Circles of this node's that it is not for: nobody else is in them, so nobody could give them back.
     pub alone: Vec<String>,
-    /// The one that this node printed before is valid no more.
-    pub replaced: bool,
+    /// One that this node printed before is valid, too, until somebody says that this one is on paper.
+    pub older: bool,
 }
 
 /// A sheet whose place this node is taking.
@@ -63,10 +63,10 @@ impl<S: Snapshot> Node<S> {
         keeps && circle.roster.allowed_transports().len() > 1
     }
 
-    /// The name of the sheet that this node printed for a circle.
-    pub(super) fn own_sheet(&self, circle: &Circle) -> Option<String> {
-        let mut sheets = circle.roster.sheets();
-        sheets.find(|sheet| sheet.by == self.me.device.member).map(|sheet| sheet.name.clone())
+    /// The names of the sheets that this node printed for a circle and that can be used, the last one at the end.
+    pub(super) fn own_sheets(&self, circle: &Circle) -> Vec<String> {
+        let own = circle.roster.sheets().filter(|sheet| sheet.by == self.me.device.member);
+        own.map(|sheet| sheet.name.clone()).collect()
     }
 
     /// The keys by which what is handed out can be asked for.
@@ -109,9 +109,9 @@ impl<S: Snapshot> Node<S> {
         let ids: Vec<CircleId> = fit.into_iter().map(|circle| circle.id).collect();
         let sheet = Sheet::new(secret, self.hints(&ids));
         let keys = sheet.keys();
-        let name = self.sheet_name();
+        let name = self.sheet_name(&ids);
         let me = self.me.device.member;
-        let before: Vec<Vec<MemberKey>> = ids.iter().map(|id| self.sheets_by(id, &me)).collect();
+        let older = ids.iter().any(|id| !self.sheets_by(id, &me).is_empty());
         for (at, id) in ids.iter().enumerate() {
             if let Err(error) = self.admit_sheet(id, &ids, &keys, &name) {
                 // Nobody will ever have it.
@@ -121,19 +121,36 @@ impl<S: Snapshot> Node<S> {
                 return Err(error);
             }
         }
-        for (id, before) in ids.iter().zip(&before) {
-            before.iter().try_for_each(|old| self.drop_sheet(id, *old))?;
-            self.renew_epoch(id)?;
+        ids.iter().try_for_each(|id| self.renew_epoch(id))?;
+        Ok(PrintedSheet { sheet, name, circles, alone, older })
+    }
+
+    /// The sheet that was printed last is on paper: those before it are valid no more.
+    pub(super) fn sheet_written(&mut self, ticket: Ticket) -> Option<Reply> {
+        if let Err(error) = self.drop_older() {
+            return Some(Err(error));
         }
-        // What was of other circles once is worthless there, too: the paper is thrown away.
-        let unfit = self.circles.values().filter(|circle| !ids.contains(&circle.id) && of_owner(circle));
-        let unfit: Vec<CircleId> = unfit.map(|circle| circle.id).collect();
-        for id in unfit.into_iter().filter(|id| !self.sheets_by(id, &me).is_empty()).collect::<Vec<_>>() {
-            self.remove_sheets(&id, &me)?;
+        self.flush_at = Some(self.now.instant);
+        self.when_durable(Effect::Reply(ticket, Ok(Answer::Done)));
+        None
+    }
+
+    fn drop_older(&mut self) -> Result<(), OpError> {
+        let me = self.me.device.member;
+        let kept = self.circles.values().filter(|circle| circle.role() == Some(Role::Keeper));
+        // A new sheet is for all circles that one can be for; in the others the older one is worthless, too.
+        let kept: Vec<(CircleId, bool)> = kept.map(|circle| (circle.id, self.prints_sheet(circle))).collect();
+        if kept.iter().all(|(id, _)| self.sheets_by(id, &me).is_empty()) {
+            let why = "there is no recovery sheet of this node's: `dustfs sheet --print` makes one";
+            return Err(OpError::NotPermitted(why.into()));
+        }
+        for (id, fits) in kept {
+            let mut older = self.sheets_by(&id, &me);
+            older.truncate(older.len().saturating_sub(usize::from(fits)));
+            older.into_iter().try_for_each(|sheet| self.drop_sheet(&id, sheet))?;
             self.renew_epoch(&id)?;
         }
-        let replaced = before.iter().any(|before| !before.is_empty());
-        Ok(PrintedSheet { sheet, name, circles, alone, replaced })
+        Ok(())
     }
 
     /// Puts a sheet on the roster, with what is sealed for it.
@@ -176,16 +193,27 @@ impl<S: Snapshot> Node<S> {
         self.mint_epoch(id, suite, key, envelope)
     }
 
-    /// By its name a sheet is known to people, who may have to remove it.
-    fn sheet_name(&self) -> String {
+    /// By its name a sheet is known to people, who may have to remove it: on paper it is the one that each of these
+    /// circles shows, where two of one name are told apart by a number.
+    fn sheet_name(&self, circles: &[CircleId]) -> String {
+        let circles: Vec<&Circle> = circles.iter().filter_map(|id| self.circles.get(id)).collect();
+        let taken = |name: &String| circles.iter().any(|circle| circle.roster.members().any(|member| member.name == *name));
+        let name = self.plain_sheet_name();
+        let numbered = (2..).map(|number| {
+            let number = format!(" ({number})");
+            short(&name, LABEL_MAX - number.len()) + &number
+        });
+        let mut names = [name.clone()].into_iter().chain(numbered);
+        names.find(|name| !taken(name)).expect("numbers outlast members")
+    }
+
+    fn plain_sheet_name(&self) -> String {
         let ((year, month, day), of) = (self.now.wall.date(), &self.me.device.name);
-        let mut name = match cert::knows_date(self.now.wall) {
+        let name = match cert::knows_date(self.now.wall) {
             true => format!("recovery sheet {year:04}-{month:02}-{day:02} of {of}"),
             false => format!("recovery sheet of {of}"),
         };
-        let end = (0..=LABEL_MAX.min(name.len())).rev().find(|at| name.is_char_boundary(*at)).unwrap_or(0);
-        name.truncate(end);
-        name
+        short(&name, LABEL_MAX)
     }
 
     /// Where those are who can hand out what a sheet needs: caches first, which are always there.
@@ -367,8 +395,8 @@ impl<S: Snapshot> Node<S> {
         if roster.role_of(&sheet) != Some(Role::Keeper) {
             return Err("the sheet was used or removed".into());
         }
-        let printed_by = roster.member(&sheet).map(|sheet| sheet.by);
-        let printed_by = printed_by.filter(|by| roster.role_of(by).is_some()).and_then(|by| roster.name_of(&by));
+        let printer = roster.member(&sheet).map(|sheet| sheet.by);
+        let printed_by = printer.filter(|by| roster.role_of(by).is_some()).and_then(|by| roster.name_of(&by));
         let printed_by = printed_by.map(str::to_string);
         let saying = Saying::Admit { device: self.me.device.clone(), role: Role::Keeper, parcel: None };
         let statement = roster.say(sheet, self.fresh_nonce(), saying).sign(|bytes| keys.member.sign(bytes));
@@ -377,6 +405,14 @@ impl<S: Snapshot> Node<S> {
         }
         let circle = self.circle_of(roster, &keys, &parcel)?;
         self.take_in(circle, handout.addresses);
+        // With that it is out, also for whoever finds it and has an older roster. So are others of whom it was printed by,
+        // of which one may have been made and never come to paper.
+        let others = printer.map(|printer| self.sheets_by(&id, &printer)).unwrap_or_default();
+        for sheet in [sheet].into_iter().chain(others) {
+            if let Err(error) = self.drop_sheet(&id, sheet) {
+                log::warn!("a recovery sheet could not be removed for good: {error}");
+            }
+        }
         // What the others know of where they are may be older than what has just been reached.
         if let (Some(peer), Some(recovery)) = (self.peers.get(conn), &self.recovery)
             && let Some(address) = recovery.address.filter(|_| self.circles[&id].admits(&peer.transport))
@@ -424,6 +460,12 @@ impl Recovery {
             self.why = format!("{}{apart}{why}", self.why);
         }
     }
+}
+
+/// The beginning of a name.
+fn short(name: &str, bytes: usize) -> String {
+    let end = (0..=bytes.min(name.len())).rev().find(|at| name.is_char_boundary(*at));
+    name[..end.unwrap_or(0)].to_string()
 }
 
 /// Bytes of what is told of those who did not help, or a little more.

@@ -333,9 +333,12 @@ pub struct CircleStatus {
     pub forks: Vec<String>,
     /// Files that show a conflicting version beside them.
     pub conflicts: u64,
-    /// The recovery sheet that this node printed, by its name.
+    /// The recovery sheet that this node printed last, by its name.
     #[serde(default)]
     pub sheet: Option<String>,
+    /// Those that it printed before and that are valid, too, until somebody says that the last one is on paper.
+    #[serde(default)]
+    pub older_sheets: u64,
     /// This node keeps the circle, others are in it, and there is no recovery sheet of this node's.
     #[serde(default)]
     pub lacks_sheet: bool,

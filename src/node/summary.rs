@@ -117,6 +117,7 @@ impl<S: Snapshot> Node<S> {
             }
         }
         let drafts = self.files.drafts.iter().filter(|(key, _)| key.circle == circle.id);
+        let mut sheets = self.own_sheets(circle);
         CircleStatus {
             name: self.shown_name(circle),
             id: circle.id.hex(),
@@ -132,8 +133,9 @@ impl<S: Snapshot> Node<S> {
             epoch_number: circle.current().map_or(0, |(_, epoch)| epoch.number),
             forks: circle.forks.values().map(|fork| fork.words.clone()).collect(),
             conflicts: circle.tree.conflicts() as u64,
-            sheet: self.own_sheet(circle),
-            lacks_sheet: self.prints_sheet(circle) && self.own_sheet(circle).is_none(),
+            lacks_sheet: self.prints_sheet(circle) && sheets.is_empty(),
+            older_sheets: sheets.len().saturating_sub(1) as u64,
+            sheet: sheets.pop(),
         }
     }
 

@@ -69,6 +69,7 @@ impl Api {
                 Call::Join { invite } => Op::Join { invite, entropy: entropy()? },
                 Call::Found { name } => Op::Found { name, entropy: entropy()? },
                 Call::PrintSheet => Op::PrintSheet { secret: run::entropy().map_err(no_entropy)? },
+                Call::SheetWritten => Op::SheetWritten,
                 Call::Recover { sheet, at } => Op::Recover { sheet, at: resolve(&at).await? },
                 Call::Guest { circle, name, key } => Op::Guest { circle, name, key },
                 Call::ExportTorrent { path, announce } => {

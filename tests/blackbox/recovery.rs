@@ -52,9 +52,13 @@ fn a_new_box_takes_the_place_of_one_that_burned_down() {
     assert!(a.ok(&["sheet"]).contains("Friends: no recovery sheet"), "{}", a.ok(&["sheet"]));
     let first = words(&print(&a));
     let sheet = print(&a);
-    assert!(sheet["replaced"] == true && sheet["circles"][0] == "Friends" && sheet["alone"][0] == "Home", "{sheet}");
+    assert!(sheet["older"] == true && sheet["circles"][0] == "Friends" && sheet["alone"][0] == "Home", "{sheet}");
     let name = sheet["name"].as_str().expect("a name").to_owned();
-    assert!(a.ok(&["sheet"]).contains(&name));
+    let told = a.ok(&["sheet"]);
+    assert!(told.contains(&name) && told.contains("1 printed before can be used, too"), "{told}");
+    a.ok(&["sheet", "--written"]);
+    let told = a.ok(&["sheet"]);
+    assert!(told.contains(&name) && !told.contains("before"), "{told}");
     // The second one ended an epoch: what is written now is sealed under a key that was made after the sheet.
     write(&a.friends("after"), &random.bytes(2 * MIB));
     fs::create_dir(a.friends("deep")).expect("a directory");
@@ -194,7 +198,7 @@ fn the_page_makes_a_sheet_and_takes_one() {
     assert_eq!(browser.text("#paper-text"), line, "what a camera reads");
     browser.run("document.querySelector('#paper-words').scrollIntoView()");
     browser.shoot("13-words");
-    browser.click("#paper-close");
+    browser.click("#paper-written");
     assert_eq!(browser.run("return document.querySelector('#paper').textContent.indexOf('sheet1-')"), -1);
     wait_until("the cache has it", PATIENCE, || d.ok(&["friends"]).contains("recovery sheet"));
     let name = a.circle()["sheet"].as_str().expect("a sheet").to_owned();

@@ -137,7 +137,7 @@ impl ApiError {
 
     pub(super) fn not_found(path: &str) -> Self {
         Self::new(404, format!("there is nothing at {}", shorten(path)))
-            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, sheet, recover, found, remove, leave, guest, export-torrent, versions, restore, pin, free, import, import-progress, password, press, unmount, stop")
+            .with_remedy("this node speaks version 1 of the API: /v1/status, friends, transfers, invite, join, sheet, sheet-written, recover, found, remove, leave, guest, export-torrent, versions, restore, pin, free, import, import-progress, password, press, unmount, stop")
     }
 
     fn body(&self) -> String {
@@ -208,8 +208,8 @@ pub struct SheetAnswer {
     pub circles: Vec<String>,
     /// Circles that it is not for, since nobody else is in them.
     pub alone: Vec<String>,
-    /// The one before is valid no more.
-    pub replaced: bool,
+    /// One before it is valid, too, until somebody says that this one is on paper.
+    pub older: bool,
 }
 
 impl SheetAnswer {
@@ -221,7 +221,7 @@ impl SheetAnswer {
             name: printed.name.clone(),
             circles: printed.circles.clone(),
             alone: printed.alone.clone(),
-            replaced: printed.replaced,
+            older: printed.older,
         }
     }
 }

@@ -21,6 +21,7 @@ fn each_call_is_read_back_from_its_own_request() {
         Call::Found { name: "Skiers".into() },
         Call::Leave { circle: "Skiers".into() },
         Call::PrintSheet,
+        Call::SheetWritten,
         Call::Recover { sheet: Zeroizing::new("legal winner".into()), at: vec!["example.org:1".into()] },
         Call::Recover { sheet: Zeroizing::new("dustfs-sheet1-x".into()), at: Vec::new() },
         Call::Guest { circle: None, name: "seedbox".into(), key: TransportKey([7; 32]) },
@@ -72,7 +73,7 @@ fn a_recovery_sheet_is_bounded_and_never_shown() {
         name: "recovery sheet".into(),
         circles: Vec::new(),
         alone: Vec::new(),
-        replaced: false,
+        older: false,
     };
     let shown = format!("{answer:?}");
     assert!(!shown.contains("winner") && !shown.contains("secret"), "{shown}");

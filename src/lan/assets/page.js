@@ -425,16 +425,17 @@
     var lacks = told.circles.filter(function (circle) { return circle.lacks_sheet; });
     var names = function (circles) { return circles.map(function (circle) { return circle.name; }).join(', '); };
     var words = 'By a recovery sheet, which is twelve words on paper, a new box takes the place of this one, as long as a friend or a cache has the files. ';
-    if (has.length) { words += 'There is one for ' + names(has) + ': \u201c' + has[0].sheet + '\u201d. Another one makes it worthless. '; }
+    if (has.length) { words += 'There is one for ' + names(has) + ': \u201c' + has[0].sheet + '\u201d. '; }
+    var older = has.some(function (circle) { return circle.older_sheets; });
+    if (older) { words += 'What was made before it can be used, too, until you say that the last one is on paper. '; }
     if (lacks.length) { words += 'There is none for ' + names(lacks) + '.'; }
     get('sheet-words').textContent = words;
+    get('sheet-written').hidden = !older;
     get('sheet').hidden = !has.length && !lacks.length;
     get('sheet').textContent = has.length ? 'Make another one' : 'Make a recovery sheet';
   }
 
   get('sheet').onclick = function () {
-    if (status.circles.some(function (circle) { return circle.sheet; }) &&
-      !confirm('The sheet that you have is worthless once another is made. Make another?')) { return; }
     get('sheet').disabled = true;
     request('POST', '/v1/sheet', null, function (wrong, answer) {
       get('sheet').disabled = false;
@@ -452,6 +453,22 @@
   };
 
   get('paper-print').onclick = function () { window.print(); };
+
+  function sheetWritten() {
+    request('POST', '/v1/sheet-written', null, function (wrong) {
+      notice(wrong || 'The last sheet alone is valid: destroy older ones.');
+      refresh();
+    });
+  }
+
+  get('sheet-written').onclick = function () {
+    if (confirm('Is the last sheet on paper, and can it be read? The one before is worthless then.')) { sheetWritten(); }
+  };
+
+  get('paper-written').onclick = function () {
+    sheetWritten();
+    get('paper-close').onclick();
+  };
 
   get('paper-close').onclick = function () {
     // It is shown once: nothing of it stays on the page.

@@ -62,10 +62,12 @@ pub enum Command {
         /// Its name.
         name: String,
     },
-    /// Tells of the recovery sheet, or prints one.
+    /// Tells of the recovery sheet, prints one, or says that it is on paper.
     Sheet {
-        /// Print one; the one before is valid no more.
+        /// Print one.
         print: bool,
+        /// The last one is on paper: those before it are valid no more.
+        written: bool,
     },
     /// Takes the place of a recovery sheet, which is asked for.
     Recover {
@@ -258,7 +260,7 @@ pub(super) const COMMANDS: [Spec; 31] = [
     Spec::new("join", &[], Some("INVITE")),
     Spec::new("found", &[], Some("NAME")),
     Spec::new("leave", &[], Some("CIRCLE")),
-    Spec::new("sheet", &["print"], None),
+    Spec::new("sheet", &["print", "written"], None),
     Spec::new("recover", &["at"], None),
     Spec::new("remove", &["circle"], Some("MEMBER")),
     Spec { second: Some("DIR"), ..Spec::new("guest", &["circle"], Some("NAME")) },
@@ -337,6 +339,7 @@ struct Line {
     always: bool,
     skip: Vec<&'static str>,
     print: bool,
+    written: bool,
     at: Vec<String>,
     node: NodeFlags,
 }
@@ -390,6 +393,7 @@ impl Line {
             "change" => std::mem::replace(&mut self.change, true),
             "accept" => std::mem::replace(&mut self.accept, true),
             "print" => std::mem::replace(&mut self.print, true),
+            "written" => std::mem::replace(&mut self.written, true),
             "at" => {
                 self.at.push(self.text(flag, parser)?);
                 false
@@ -537,7 +541,10 @@ impl Line {
             },
             "join" => Command::Join(self.invite(operand)?),
             "found" => Command::Found { name: self.label("circle", &operand)? },
-            "sheet" => Command::Sheet { print: self.print },
+            "sheet" if self.print && self.written => {
+                return Err(self.wrong("--written is given once the sheet is on paper, and so not with --print"));
+            }
+            "sheet" => Command::Sheet { print: self.print, written: self.written },
             "recover" => Command::Recover { at: self.at },
             "leave" => Command::Leave { circle: self.label("circle", &operand)? },
             "remove" => Command::Remove { member: self.label("member", &operand)?, circle: self.circle },

@@ -209,17 +209,20 @@ printed: twelve words, and a code for a phone. From it a blank box becomes a
 keeper of this node's circles when this one is gone, as long as a friend's box
 or a cache of each circle is there.
 
-Usage: dustfs sheet [--print]
+Usage: dustfs sheet [--print | --written]
+
+  --print    make another one, and print it
+  --written  the last one is on paper: those printed before are valid no more
 
 Whoever has the sheet can read everything: keep it where you keep your papers.
-Nothing of it is kept here, so it cannot be printed again: --print makes another
-one, and the one before is valid no more. A sheet that is lost is removed as a
-friend is, by the name that `dustfs friends` shows. With a node that is removed
-its sheet is, too. A sheet is used once.
+Nothing of it is kept here, so it cannot be printed again. The one before is
+valid until --written is given. A sheet that is lost is removed as a friend is,
+by the name that `dustfs friends` shows. With a node that is removed its sheets
+are, too. A sheet is used once.
 
 Examples:
-  dustfs sheet
   dustfs sheet --print
+  dustfs sheet --written
 ";
 
 const RECOVER: &str = "\

@@ -39,8 +39,9 @@ pub fn perform(command: Command, globals: &Globals, out: &mut dyn Write) -> Resu
         Command::Found { name } => {
             asking.show(&Call::Found { name }, |answer: &CircleAnswer| circle_line("founded", answer))
         }
-        Command::Sheet { print: true } => asking.print_sheet(),
-        Command::Sheet { print: false } => asking.show(&Call::Status, sheet::standing),
+        Command::Sheet { print: true, .. } => asking.print_sheet(),
+        Command::Sheet { written: true, .. } => asking.sheet_written(),
+        Command::Sheet { .. } => asking.show(&Call::Status, sheet::standing),
         Command::Recover { at } => asking.recover(at),
         Command::Leave { circle } => {
             let told = format!("left {}: what is here stays\n", show::printable(&circle));

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, BufRead, IsTerminal, Read};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::CliError;
@@ -19,10 +19,17 @@ impl Asking<'_> {
     pub(super) fn print_sheet(&mut self) -> Result<(), CliError> {
         let answer = self.client.ask(&Call::PrintSheet)?;
         let sheet: SheetAnswer = decode(&answer)?;
-        if sheet.replaced && !self.globals.json {
-            eprintln!("the recovery sheet that was printed before is valid no more: destroy it");
+        self.print(&answer, paper)?;
+        if sheet.older && !self.globals.json {
+            eprintln!("the sheet printed before is valid, too: say `dustfs sheet --written` once this one is on paper");
         }
-        self.print(&answer, paper)
+        Ok(())
+    }
+
+    /// The last sheet is on paper.
+    pub(super) fn sheet_written(&mut self) -> Result<(), CliError> {
+        let told = "the last recovery sheet alone is valid: destroy those that were printed before\n";
+        self.show(&Call::SheetWritten, |_: &Value| told.to_string())
     }
 
     /// Takes the place of a sheet through the node; where none runs, without one.
@@ -89,7 +96,7 @@ fn paper(sheet: &SheetAnswer) -> String {
         let alone = named(&sheet.alone);
         let _ = writeln!(text, "It does not bring back {alone}: nobody else has it.");
     }
-    text.push_str("Whoever has this sheet can read everything. It is used once, and valid until another is printed.\n");
+    text.push_str("Whoever has this sheet can read everything. It is used once, and valid until another is on paper.\n");
     text
 }
 
@@ -156,6 +163,12 @@ pub(super) fn standing(status: &Status) -> String {
     for circle in &status.circles {
         let name = printable(&circle.name);
         let _ = match &circle.sheet {
+            Some(sheet) if circle.older_sheets > 0 => writeln!(
+                text,
+                "{name}: {}\n  {} printed before can be used, too, until `dustfs sheet --written` says that this one is on paper",
+                printable(sheet),
+                circle.older_sheets
+            ),
             Some(sheet) => writeln!(text, "{name}: {}", printable(sheet)),
             None if circle.lacks_sheet => writeln!(text, "{name}: no recovery sheet; `dustfs sheet --print` makes one"),
             None => writeln!(text, "{name}: none, and none can be: this node keeps it alone, or is no keeper of it"),
@@ -177,7 +190,7 @@ mod tests {
             name: "recovery sheet 2026-11-23 of A".into(),
             circles: vec!["Friends".into(), "Fr\u{1b}iends".into()],
             alone: vec!["Home".into()],
-            replaced: false,
+            older: false,
         }
     }
 

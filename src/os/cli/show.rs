@@ -598,6 +598,7 @@ mod tests {
             forks: vec!["bob signed two commits 7".into()],
             conflicts: 4,
             sheet: None,
+            older_sheets: 0,
             lacks_sheet: true,
         };
         let text = status(&Status {
