@@ -284,9 +284,9 @@ impl Call {
 pub fn allowed(path: &str) -> Option<&'static str> {
     match path.strip_prefix("/v1/")? {
         "status" | "friends" | "transfers" | "check" | "import-progress" => Some("GET"),
-        "check/start" | "invite" | "join" | "sheet" | "sheet-written" | "recover" | "found" | "remove" | "leave" | "guest"
-        | "export-torrent" | "versions" | "restore" | "held" | "import" | "import-disk" | "leave-disk" | "pin"
-        | "free" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
+        "check/start" | "invite" | "join" | "sheet" | "sheet-written" | "recover" | "found" | "remove" | "leave"
+        | "guest" | "export-torrent" | "versions" | "restore" | "held" | "import" | "import-disk" | "leave-disk"
+        | "pin" | "free" | "password" | "press" | "unmount" | "lock" | "unlock" | "passphrase" | "stop" => Some("POST"),
         _ => None,
     }
 }

@@ -4,7 +4,8 @@
 //! the roster, in which the statement that admitted the sheet carries what is sealed for it. With that a blank node
 //! admits itself as keeper in the sheet's name, and removes the sheet. The secret of a sheet is kept nowhere.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use core::net::SocketAddr;
@@ -18,8 +19,8 @@ use crate::base::limits::{CIRCLES, INVITE_ADDRESSES, LABEL_MAX, PARCEL_EPOCHS};
 use crate::base::{CircleId, ConnId, MemberKey, Snapshot, Ticket, TransportKey};
 use crate::cert;
 use crate::pair::{Handout, Parcel, Secret, Sheet, SheetKeys};
-use crate::roster::{Added, Roster};
-use crate::seal::member::verify;
+use crate::roster::{Added, Roster, SignedAddress};
+use crate::seal::member::{verify, verify_transport};
 use crate::seal::{CircleKey, Suite, TransportSecret};
 use crate::wire::record::Bytes2;
 use crate::wire::statement::{Device, Role, Saying, SignedStatement};
@@ -49,11 +50,26 @@ pub struct Recovery {
     dial: Option<(Ticket, SocketAddr)>,
     conn: Option<ConnId>,
     address: Option<SocketAddr>,
-    circles: Vec<RecoveredCircle>,
+    /// Addresses that were asked, or are to be.
+    asked: BTreeSet<SocketAddr>,
+    /// So many more are asked once somebody has handed out each circle: who was away may not know the newest.
+    further: usize,
+    found: BTreeMap<CircleId, Found>,
     /// Circles of the sheet that nobody has handed out yet.
     missing: BTreeSet<CircleId>,
     /// Why those who were asked did not help.
     why: String,
+}
+
+/// What is known of a circle of the sheet.
+struct Found {
+    /// Of the statements of all that handed some out.
+    roster: Roster,
+    parcel: Parcel,
+    /// Signed address records.
+    addresses: BTreeSet<Bytes>,
+    /// Who handed it out, and where that was.
+    reached: Vec<(TransportKey, SocketAddr)>,
 }
 
 impl<S: Snapshot> Node<S> {
@@ -197,7 +213,8 @@ impl<S: Snapshot> Node<S> {
     /// circles shows, where two of one name are told apart by a number.
     fn sheet_name(&self, circles: &[CircleId]) -> String {
         let circles: Vec<&Circle> = circles.iter().filter_map(|id| self.circles.get(id)).collect();
-        let taken = |name: &String| circles.iter().any(|circle| circle.roster.members().any(|member| member.name == *name));
+        let taken =
+            |name: &String| circles.iter().any(|circle| circle.roster.members().any(|member| member.name == *name));
         let name = self.plain_sheet_name();
         let numbered = (2..).map(|number| {
             let number = format!(" ({number})");
@@ -282,11 +299,13 @@ impl<S: Snapshot> Node<S> {
         self.recovery = Some(Recovery {
             ticket,
             keys: sheet.keys(),
+            asked: left.iter().copied().collect(),
             left,
             dial: None,
             conn: None,
             address: None,
-            circles: Vec::new(),
+            further: FURTHER,
+            found: BTreeMap::new(),
             missing: BTreeSet::new(),
             why: String::new(),
         });
@@ -299,9 +318,10 @@ impl<S: Snapshot> Node<S> {
         let dial = self.ticket();
         let Some(recovery) = &mut self.recovery else { return };
         recovery.conn = None;
-        let has_all = !recovery.circles.is_empty() && recovery.missing.is_empty();
-        match recovery.left.pop_front().filter(|_| !has_all) {
+        let has_all = !recovery.found.is_empty() && recovery.missing.is_empty();
+        match recovery.left.pop_front().filter(|_| !has_all || recovery.further > 0) {
             Some(address) => {
+                recovery.further -= usize::from(has_all);
                 recovery.dial = Some((dial, address));
                 let key = TransportSecret::from_seed(*recovery.keys.member.seed());
                 self.actions.push_back(Action::DialSheet { ticket: dial, address, key });
@@ -311,12 +331,22 @@ impl<S: Snapshot> Node<S> {
     }
 
     fn recover_end(&mut self) {
-        let Some(recovery) = self.recovery.take() else { return };
-        if recovery.circles.is_empty() {
+        let Some(mut recovery) = self.recovery.take() else { return };
+        let mut circles = Vec::new();
+        for (id, found) in std::mem::take(&mut recovery.found) {
+            match self.take_place(&recovery.keys, found) {
+                Ok(circle) => circles.push(circle),
+                Err(why) => {
+                    recovery.missing.insert(id);
+                    recovery.note(&why);
+                }
+            }
+        }
+        if circles.is_empty() {
             let why = format!("nothing came of the recovery sheet: {}", recovery.why);
             return self.reply(recovery.ticket, Err(OpError::NotPermitted(why)));
         }
-        let recovered = Recovered { circles: recovery.circles, missing: recovery.missing.len() as u64 };
+        let recovered = Recovered { circles, missing: recovery.missing.len() as u64 };
         self.when_durable(Effect::Reply(recovery.ticket, Ok(Answer::Recovered(recovered))));
     }
 
@@ -371,16 +401,15 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    /// Takes a circle's roster, opens what is sealed for the sheet, and admits this node in the sheet's name.
+    /// Takes a circle's roster, opens what is sealed for the sheet, and looks who else can be asked.
     fn take_handout(&mut self, conn: ConnId, handout: Handout) -> Result<(), String> {
-        let Some(recovery) = &self.recovery else { return Ok(()) };
-        let keys = recovery.keys.clone();
-        let sheet = keys.member.public();
+        let Some(recovery) = &mut self.recovery else { return Ok(()) };
+        let sheet = recovery.keys.member.public();
         let decoded = handout.statements.into_iter().map(|bytes| SignedStatement::decode(bytes, verify));
         let statements = decoded.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-        let (mut roster, _) = Roster::load(statements).map_err(|error| error.to_string())?;
+        let (roster, _) = Roster::load(statements.clone()).map_err(|error| error.to_string())?;
         let sealed = roster.parcel_of(&sheet).ok_or("its circle knows no such sheet")?;
-        let parcel = Parcel::open(&keys, sealed).map_err(|error| error.to_string())?;
+        let parcel = Parcel::open(&recovery.keys, sealed).map_err(|error| error.to_string())?;
         let id = roster.circle();
         if parcel.circle != id {
             return Err("what is kept for the sheet is of another circle".into());
@@ -388,10 +417,43 @@ impl<S: Snapshot> Node<S> {
         if let Some(held) = self.circles.get(&id) {
             return Err(format!("this node is in {} already", self.shown_name(held)));
         }
-        let known: Vec<CircleId> = self.circles.keys().copied().chain([id]).collect();
-        if known.len() > CIRCLES {
+        if !recovery.found.contains_key(&id) && self.circles.len() + recovery.found.len() >= CIRCLES {
             return Err(format!("a node has at most {CIRCLES} circles"));
         }
+        let peer = self.peers.get(conn).map(|peer| peer.transport);
+        let reached = peer.zip(recovery.address);
+        let records = handout.addresses.iter().cloned().map(|bytes| SignedAddress::decode(bytes, verify_transport));
+        let others = records.filter_map(Result::ok).filter(|record| Some(record.transport) != peer);
+        for record in others.filter(|record| roster.member_by_transport(&record.transport).is_some()) {
+            let first = record
+                .addresses
+                .first()
+                .filter(|first| recovery.asked.len() < ASKED && !recovery.asked.contains(first));
+            recovery.asked.extend(first);
+            recovery.left.extend(first);
+        }
+        recovery.missing.extend(parcel.all.iter().filter(|id| !self.circles.contains_key(id)));
+        // All statements that anybody has: what follows from them is the newest that can be known here.
+        let found = match recovery.found.entry(id) {
+            Entry::Vacant(place) => {
+                place.insert(Found { roster, parcel, addresses: BTreeSet::new(), reached: Vec::new() })
+            }
+            Entry::Occupied(place) => {
+                let found = place.into_mut();
+                found.roster.extend(statements);
+                found
+            }
+        };
+        found.reached.extend(reached);
+        found.addresses.extend(handout.addresses);
+        recovery.missing.remove(&id);
+        Ok(())
+    }
+
+    /// Admits this node to a circle in the sheet's name, once all that were asked have told what they know.
+    fn take_place(&mut self, keys: &SheetKeys, found: Found) -> Result<RecoveredCircle, String> {
+        let Found { mut roster, parcel, addresses, reached } = found;
+        let (id, sheet) = (roster.circle(), keys.member.public());
         if roster.role_of(&sheet) != Some(Role::Keeper) {
             return Err("the sheet was used or removed".into());
         }
@@ -403,8 +465,8 @@ impl<S: Snapshot> Node<S> {
         if roster.add(statement).map_err(|error| error.to_string())? != Added::New {
             return Err("its roster is not whole".into());
         }
-        let circle = self.circle_of(roster, &keys, &parcel)?;
-        self.take_in(circle, handout.addresses);
+        let circle = self.circle_of(roster, keys, &parcel)?;
+        self.take_in(circle, addresses.into_iter().collect());
         // With that it is out, also for whoever finds it and has an older roster. So are others of whom it was printed by,
         // of which one may have been made and never come to paper.
         let others = printer.map(|printer| self.sheets_by(&id, &printer)).unwrap_or_default();
@@ -414,20 +476,15 @@ impl<S: Snapshot> Node<S> {
             }
         }
         // What the others know of where they are may be older than what has just been reached.
-        if let (Some(peer), Some(recovery)) = (self.peers.get(conn), &self.recovery)
-            && let Some(address) = recovery.address.filter(|_| self.circles[&id].admits(&peer.transport))
-        {
-            self.dials.learn(peer.transport, &[address]);
+        for (transport, address) in reached {
+            if self.circles[&id].admits(&transport) {
+                self.dials.learn(transport, &[address]);
+            }
         }
         self.renew_epoch(&id).map_err(|error| error.to_string())?;
         let name = self.circles.get(&id).map(|circle| self.shown_name(circle)).unwrap_or_default();
         log::info!("this node took the place of a recovery sheet in {name}");
-        if let Some(recovery) = &mut self.recovery {
-            recovery.missing.extend(parcel.all);
-            recovery.missing.retain(|missing| !known.contains(missing));
-            recovery.circles.push(RecoveredCircle { name, printed_by });
-        }
-        Ok(())
+        Ok(RecoveredCircle { name, printed_by })
     }
 
     /// The circle of a roster that has this node as a keeper, with the keys that the sheet was given.
@@ -461,6 +518,11 @@ impl Recovery {
         }
     }
 }
+
+/// Further members that are asked when all circles of a sheet were handed out: a dial takes 10 s at most.
+const FURTHER: usize = 4;
+/// Addresses that are asked in one recovery.
+const ASKED: usize = 32;
 
 /// The beginning of a name.
 fn short(name: &str, bytes: usize) -> String {

@@ -13,6 +13,7 @@ mod net;
 mod pairing;
 mod rot;
 mod set_back;
+mod sheets;
 mod trace;
 mod work;
 mod world;

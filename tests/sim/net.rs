@@ -89,6 +89,25 @@ impl World {
         self.push(delay, Event::Dialled { from, run, ticket, to, protocol, expect, reached });
     }
 
+    /// A machine dials with the key of a recovery sheet, whoever is there.
+    pub fn dial_sheet(&mut self, from: usize, ticket: Ticket, to: SocketAddr, key: TransportKey) {
+        let (run, delay) = (self.machines[from].run, self.rng.below(200_000));
+        self.push(delay, Event::DialledSheet { from, run, ticket, to, key });
+    }
+
+    /// Such a dial has come to its end.
+    pub fn dialled_sheet(&mut self, from: usize, ticket: Ticket, to: SocketAddr, key: TransportKey) {
+        let target = self.addresses.get(&to).copied().filter(|target| *target != from && self.reaches(from, *target));
+        let why = match target {
+            None => "it did not answer",
+            Some(target) if allows(&self.machines[target].trust, Protocol::Recover, &key, false) => {
+                return self.connect(from, key, ticket, target, to, Protocol::Recover);
+            }
+            Some(_) => "the certificate was refused",
+        };
+        self.deliver(from, Input::DialFailed { ticket, why: why.into() });
+    }
+
     /// A dial has come to its end.
     pub fn dialled(&mut self, from: usize, ticket: Ticket, to: SocketAddr, protocol: Protocol, expect: TransportKey) {
         let target = self.addresses.get(&to).copied().filter(|target| self.reaches(from, *target));
@@ -96,8 +115,9 @@ impl World {
             None => Some("it did not answer"),
             Some(target) => self.refused(from, target, protocol, expect),
         };
+        let me = self.machines[from].transport;
         match (refused, target) {
-            (None, Some(target)) => self.connect(from, ticket, target, to, protocol),
+            (None, Some(target)) => self.connect(from, me, ticket, target, to, protocol),
             (why, _) => {
                 let why = why.unwrap_or("nobody is there").to_string();
                 self.deliver(from, Input::DialFailed { ticket, why });
@@ -124,16 +144,25 @@ impl World {
         (full(from, &peer.transport) || full(to, &me.transport)).then_some("there are too many connections")
     }
 
-    fn connect(&mut self, from: usize, ticket: Ticket, to: usize, address: SocketAddr, protocol: Protocol) {
+    /// `dialler` is the key that `from` shows.
+    fn connect(
+        &mut self,
+        from: usize,
+        dialler: TransportKey,
+        ticket: Ticket,
+        to: usize,
+        address: SocketAddr,
+        protocol: Protocol,
+    ) {
         let mut exporter = [0; 32];
         self.rng.fill(&mut exporter);
         let now = self.now;
-        let mut end = |machine: usize, peer: usize| {
+        let listener = self.machines[to].transport;
+        let mut end = |machine: usize, peer: TransportKey| {
             let conn = self.machines[machine].next_conn();
-            let peer = self.machines[peer].transport;
             End { machine, conn, protocol, peer, open: true, closing: false, free_at: now, arrives_at: now, backlog: 0 }
         };
-        let ends = [end(from, to), end(to, from)];
+        let ends = [end(from, listener), end(to, dialler)];
         let conns = [ends[0].conn, ends[1].conn];
         let link = self.next_link;
         self.next_link += 1;
@@ -141,7 +170,6 @@ impl World {
             self.machines[end.machine].conns.insert(end.conn, (link, side));
         }
         self.links.insert(link, Link { ends });
-        let (dialler, listener) = (self.machines[from].transport, self.machines[to].transport);
         let guest = SocketAddr::new(self.machines[from].address.ip(), 50_000);
         let accepted =
             Connected { conn: conns[1], protocol, transport: dialler, exporter, dialed: None, remote: guest };

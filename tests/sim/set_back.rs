@@ -12,7 +12,7 @@ use super::world::World;
 pub struct Scene(pub World);
 
 impl Scene {
-    fn of(seed: u64, roles: &[Role]) -> Self {
+    pub fn of(seed: u64, roles: &[Role]) -> Self {
         Self::with_quota(seed, roles, None)
     }
 
@@ -51,7 +51,7 @@ impl Scene {
     }
 
     /// A directory: what is made at once, with one commit and without a task that goes on.
-    fn make(&mut self, at: usize, name: &str) {
+    pub fn make(&mut self, at: usize, name: &str) {
         let parent = self.root(at);
         let task = self.0.new_task(at, What::Once);
         self.0.ask(at, task, Op::Mkdir { parent, name: name.as_bytes().to_vec(), mode: 0o755 });
@@ -69,7 +69,7 @@ impl Scene {
         self.0.root_of(at).expect("it is in the circle")
     }
 
-    fn names(&self, at: usize) -> Vec<String> {
+    pub fn names(&self, at: usize) -> Vec<String> {
         let node = self.0.machines[at].node.as_ref().expect("it runs");
         let entries = node.list(self.root(at), None, usize::MAX).expect("a directory");
         entries.into_iter().map(|entry| String::from_utf8_lossy(&entry.name).into_owned()).collect()
@@ -113,7 +113,7 @@ impl Scene {
 }
 
 const MEMBERS: [Role; 3] = [Role::Keeper, Role::Member, Role::Member];
-const MINUTE: Duration = Duration::from_secs(60);
+pub const MINUTE: Duration = Duration::from_secs(60);
 
 #[test]
 fn what_was_forgotten_comes_back_and_what_was_written_since_stays() {

@@ -38,6 +38,13 @@ pub enum Event {
         expect: TransportKey,
         reached: bool,
     },
+    DialledSheet {
+        from: usize,
+        run: u32,
+        ticket: Ticket,
+        to: SocketAddr,
+        key: TransportKey,
+    },
     Sent {
         link: u64,
         side: usize,
@@ -471,6 +478,12 @@ impl World {
                     }
                 }
             }
+            Event::DialledSheet { from, run, ticket, to, key } => {
+                if self.runs(from, run) {
+                    self.answered_node(from, ticket);
+                    self.dialled_sheet(from, ticket, to, key);
+                }
+            }
             Event::Sent { link, side, bytes } => self.sent(link, side, bytes),
             Event::Arrive { link, side, channel, payload } => self.arrive(link, side, channel, payload),
             Event::Gone { link, side, why } => self.gone(link, side, why),
@@ -580,7 +593,10 @@ impl World {
                 self.fresh_ticket(at, ticket, "a dial");
                 self.dial(at, ticket, address, protocol, expect);
             }
-            Action::DialSheet { .. } => self.broken("nobody here has a recovery sheet"),
+            Action::DialSheet { ticket, address, key } => {
+                self.fresh_ticket(at, ticket, "a dial");
+                self.dial_sheet(at, ticket, address, key.public());
+            }
             Action::Send { conn, channel, head, body } => {
                 let payload = if body.is_empty() { head } else { Bytes::from([head, body].concat()) };
                 self.check_sent(at, conn, channel, &payload);

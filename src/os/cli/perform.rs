@@ -89,7 +89,11 @@ pub(super) struct Asking<'a> {
 
 impl Asking<'_> {
     /// Asks once, and prints the answer: as it came with `--json`, else in `words`.
-    fn show<T: DeserializeOwned>(&mut self, call: &Call, words: impl Fn(&T) -> String) -> Result<(), CliError> {
+    pub(super) fn show<T: DeserializeOwned>(
+        &mut self,
+        call: &Call,
+        words: impl Fn(&T) -> String,
+    ) -> Result<(), CliError> {
         let answer = self.client.ask(call)?;
         self.print(&answer, words)
     }

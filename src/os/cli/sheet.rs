@@ -96,7 +96,9 @@ fn paper(sheet: &SheetAnswer) -> String {
         let alone = named(&sheet.alone);
         let _ = writeln!(text, "It does not bring back {alone}: nobody else has it.");
     }
-    text.push_str("Whoever has this sheet can read everything. It is used once, and valid until another is on paper.\n");
+    text.push_str(
+        "Whoever has this sheet can read everything. It is used once, and valid until another is on paper.\n",
+    );
     text
 }
 
