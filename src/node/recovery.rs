@@ -50,10 +50,13 @@ pub struct Recovery {
     dial: Option<(Ticket, SocketAddr)>,
     conn: Option<ConnId>,
     address: Option<SocketAddr>,
-    /// Addresses that were asked, or are to be.
+    /// Addresses that were asked, or are to be, and how many these may be.
     asked: BTreeSet<SocketAddr>,
+    most: usize,
     /// So many more are asked once somebody has handed out each circle: who was away may not know the newest.
     further: usize,
+    /// What the connection has handed out of a circle so far.
+    gathered: Option<Handout>,
     found: BTreeMap<CircleId, Found>,
     /// Circles of the sheet that nobody has handed out yet.
     missing: BTreeSet<CircleId>,
@@ -264,18 +267,18 @@ impl<S: Snapshot> Node<S> {
         let fits = |circle: &&Circle| circle.role().is_some() && circle.roster.sheet_transports().contains(&key);
         let circles: Vec<&Circle> = self.circles.values().filter(fits).collect();
         let mut handouts = Vec::new();
-        for (at, circle) in circles.iter().enumerate() {
+        for circle in &circles {
             let of_circle = self.book.iter().filter(|signed| circle.admits(&signed.transport));
-            let handout = Handout {
-                statements: circle.roster.statements().map(|statement| statement.bytes.clone()).collect(),
-                addresses: of_circle.map(|signed| signed.bytes.clone()).collect(),
-                more: (circles.len() - at - 1) as u32,
-            };
-            handouts.push(handout.encode());
+            let statements = circle.roster.statements().map(|statement| statement.bytes.clone());
+            handouts.extend(Handout::parts(statements, of_circle.map(|signed| signed.bytes.clone()).collect()));
         }
-        log::info!("somebody at {remote} has a recovery sheet for {} circles", handouts.len());
+        log::info!("somebody at {remote} has a recovery sheet for {} circles", circles.len());
+        let count = handouts.len();
+        for (at, handout) in handouts.iter_mut().enumerate() {
+            handout.more = (count - at - 1) as u32;
+        }
         for handout in handouts {
-            match handout {
+            match handout.encode() {
                 Ok(payload) => self.send(conn, 0, payload, Bytes::new()),
                 Err(error) => return self.close(conn, error.to_string()),
             }
@@ -299,12 +302,14 @@ impl<S: Snapshot> Node<S> {
         self.recovery = Some(Recovery {
             ticket,
             keys: sheet.keys(),
+            most: left.len() + FURTHER,
             asked: left.iter().copied().collect(),
             left,
             dial: None,
             conn: None,
             address: None,
             further: FURTHER,
+            gathered: None,
             found: BTreeMap::new(),
             missing: BTreeSet::new(),
             why: String::new(),
@@ -317,7 +322,7 @@ impl<S: Snapshot> Node<S> {
     fn recover_on(&mut self) {
         let dial = self.ticket();
         let Some(recovery) = &mut self.recovery else { return };
-        recovery.conn = None;
+        (recovery.conn, recovery.gathered) = (None, None);
         let has_all = !recovery.found.is_empty() && recovery.missing.is_empty();
         match recovery.left.pop_front().filter(|_| !has_all || recovery.further > 0) {
             Some(address) => {
@@ -386,10 +391,17 @@ impl<S: Snapshot> Node<S> {
         if self.recovery.as_ref().is_none_or(|recovery| recovery.conn != Some(conn)) {
             return self.close(conn, "who has a recovery sheet has nothing to say".into());
         }
-        let handout = Handout::decode(payload);
+        let handout = Handout::decode(payload).map_err(|error| error.to_string());
         let more = handout.as_ref().is_ok_and(|handout| handout.more > 0);
-        let taken = handout.map_err(|error| error.to_string()).and_then(|handout| self.take_handout(conn, handout));
+        let taken = handout.and_then(|handout| self.gather(conn, handout));
         if let (Err(why), Some(recovery)) = (taken, &mut self.recovery) {
+            recovery.gathered = None;
+            recovery.note(&why);
+        }
+        if !more
+            && let Err(why) = self.take_gathered(conn)
+            && let Some(recovery) = &mut self.recovery
+        {
             recovery.note(&why);
         }
         if !more {
@@ -399,6 +411,27 @@ impl<S: Snapshot> Node<S> {
             self.close(conn, "all of it came".into());
             self.recover_on();
         }
+    }
+
+    /// Puts the parts of what is handed out of a circle together; what was whole before is taken.
+    fn gather(&mut self, conn: ConnId, part: Handout) -> Result<(), String> {
+        let before = if part.begins() { self.take_gathered(conn) } else { Ok(()) };
+        let Some(recovery) = &mut self.recovery else { return Ok(()) };
+        before.unwrap_or_else(|why| recovery.note(&why));
+        match &mut recovery.gathered {
+            Some(gathered) => gathered
+                .join(part)
+                .map_err(|error| format!("{error}: let a keeper of the circle invite this box instead")),
+            None => {
+                recovery.gathered = Some(part);
+                Ok(())
+            }
+        }
+    }
+
+    fn take_gathered(&mut self, conn: ConnId) -> Result<(), String> {
+        let gathered = self.recovery.as_mut().and_then(|recovery| recovery.gathered.take());
+        gathered.map_or(Ok(()), |gathered| self.take_handout(conn, gathered))
     }
 
     /// Takes a circle's roster, opens what is sealed for the sheet, and looks who else can be asked.
@@ -428,7 +461,7 @@ impl<S: Snapshot> Node<S> {
             let first = record
                 .addresses
                 .first()
-                .filter(|first| recovery.asked.len() < ASKED && !recovery.asked.contains(first));
+                .filter(|first| recovery.asked.len() < recovery.most && !recovery.asked.contains(first));
             recovery.asked.extend(first);
             recovery.left.extend(first);
         }
@@ -519,10 +552,9 @@ impl Recovery {
     }
 }
 
-/// Further members that are asked when all circles of a sheet were handed out: a dial takes 10 s at most.
+/// Members that are asked because a roster names them, and addresses that are asked once all circles were handed out: a dial
+/// takes 10 s at most.
 const FURTHER: usize = 4;
-/// Addresses that are asked in one recovery.
-const ASKED: usize = 32;
 
 /// The beginning of a name.
 fn short(name: &str, bytes: usize) -> String {

@@ -6,11 +6,12 @@
 //! key      = HKDF-SHA-256(salt "dustfs sheet 1", secret, "key"), the seed of the sheet's one key, for statements and TLS
 //! parcel   = sealed as a secret of a state key (`seal::state`), which is HKDF-SHA-256(.., "parcel"), of:
 //!            bencode { c: circle, e: (epoch(32) | its key(32))*, l: circle(32)*, r: seed of the root's key }
-//! handout  = bencode { a: address records, m: how many circles follow, s: statements, v: 1 }
+//! handout  = bencode { a: address records, m: how many handouts follow, s: statements, v: 1 }
 //! ```
 //! The parcel lies in the statement that admits the sheet, so every node of the circle has it, and none can open it. A
-//! handout is given to who proves the sheet's key in the TLS handshake. It is no secret, and nothing of it is believed
-//! before its parcel has opened: only who printed the sheet can have sealed that, for the circle that it names.
+//! handout is given to who proves the sheet's key in the TLS handshake; a circle with many statements takes several, of
+//! which the first begins with the founding. It is no secret, and nothing of it is believed before its parcel has opened:
+//! only who printed the sheet can have sealed that, for the circle that it names.
 
 use std::fmt;
 
@@ -31,6 +32,7 @@ use crate::base::limits::{
 use crate::base::{CircleId, EpochId};
 use crate::seal::{MemberSecret, StateKey};
 use crate::wire::record::Bytes2;
+use crate::wire::statement::{Saying, SignedStatement};
 use crate::wire::{WireError, bencode};
 
 /// The secret of a recovery sheet, and where to go with it. Zeroed when dropped, and never printed by `Debug`.
@@ -201,14 +203,14 @@ impl Parcel {
     }
 }
 
-/// What a node hands out to a sheet of one circle.
+/// What a node hands out to a sheet of one circle, or a part of it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Handout {
     /// The circle's signed statements, each after those that it names.
     pub statements: Vec<Bytes>,
     /// Signed address records of its nodes.
     pub addresses: Vec<Bytes>,
-    /// How many circles follow.
+    /// How many others follow.
     pub more: u32,
 }
 
@@ -225,6 +227,41 @@ struct HandoutWire {
 }
 
 impl Handout {
+    /// What is handed out of one circle, in as many parts as its statements need. Nothing follows the last.
+    pub fn parts(statements: impl Iterator<Item = Bytes>, addresses: Vec<Bytes>) -> Vec<Self> {
+        let mut parts = vec![Self { statements: Vec::new(), addresses, more: 0 }];
+        let mut bytes = 0;
+        for statement in statements {
+            bytes += statement.len();
+            if bytes > PART_BYTES {
+                bytes = statement.len();
+                parts.push(Self { statements: Vec::new(), addresses: Vec::new(), more: 0 });
+            }
+            parts.last_mut().expect("there is one").statements.push(statement);
+        }
+        let count = parts.len();
+        parts.iter_mut().enumerate().for_each(|(at, part)| part.more = (count - 1 - at) as u32);
+        parts
+    }
+
+    /// True for the first part of what is handed out of a circle: a founding comes before all other statements.
+    pub fn begins(&self) -> bool {
+        let first =
+            self.statements.first().and_then(|first| SignedStatement::decode(first.clone(), |_, _, _| true).ok());
+        first.is_some_and(|first| matches!(first.statement.saying, Saying::Found { .. }))
+    }
+
+    /// Adds the next part.
+    pub fn join(&mut self, next: Self) -> Result<(), PairError> {
+        self.statements.extend(next.statements);
+        self.addresses.extend(next.addresses);
+        self.more = next.more;
+        over("a handout's statements", self.statements.len(), STATEMENTS)?;
+        over("a handout's addresses", self.addresses.len(), MEMBERS)?;
+        let bytes = self.statements.iter().map(Bytes::len).sum();
+        Ok(over("the bytes of a circle's statements", bytes, HANDOUT_MAX)?)
+    }
+
     /// The payload of the frame on channel 0.
     pub fn encode(&self) -> Result<Bytes, PairError> {
         let list = |all: &[Bytes]| all.iter().map(|bytes| Bytes2::from(&bytes[..])).collect();
@@ -242,7 +279,7 @@ impl Handout {
         }
         over("a handout's statements", wire.statements.len(), STATEMENTS)?;
         over("a handout's addresses", wire.addresses.len(), MEMBERS)?;
-        over("the circles of a handout", wire.more as usize, CIRCLES)?;
+        over("the handouts that follow", wire.more as usize, PARTS)?;
         wire.statements.iter().try_for_each(|one| over("a roster statement", one.len(), STATEMENT_MAX))?;
         wire.addresses.iter().try_for_each(|one| over("an address record", one.len(), ADDRESS_MAX))?;
         let list = |all: Vec<Bytes2>| all.into_iter().map(|bytes| Bytes::from(bytes.into_vec())).collect();
@@ -269,13 +306,19 @@ const WHAT: &str = "the recovery sheet";
 const PARCEL: &str = "a recovery sheet's parcel";
 const HANDOUT: &str = "what is handed out to a recovery sheet";
 const EPOCH_BYTES: usize = 64;
+/// Bytes of the statements in one handout, unless it is a single one: with the addresses they fit a frame.
+const PART_BYTES: usize = 1_048_576;
+/// Bytes of the statements of one circle that a box takes.
+const HANDOUT_MAX: usize = 16 * PART_BYTES;
+/// Handouts that may follow one.
+const PARTS: usize = 32 * CIRCLES;
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::statement::{Device, Role, Saying, Statement};
+    use crate::wire::statement::{Device, Role, Statement};
 
     fn sheet() -> Sheet {
         Sheet::new([7; 16], vec!["192.0.2.7:47470".parse().unwrap(), "[2001:db8::1]:4500".parse().unwrap()])
@@ -356,8 +399,33 @@ mod tests {
         }
         let large = Handout { statements: vec![vec![0; STATEMENT_MAX].into(); 33], ..handout.clone() };
         assert!(large.encode().is_err());
-        let many = Handout { more: CIRCLES as u32 + 1, ..handout };
+        let many = Handout { more: PARTS as u32 + 1, ..handout };
         assert!(Handout::decode(&many.encode().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_large_roster_is_handed_out_in_parts() {
+        let author = sheet().keys().member.public();
+        let device = Device { member: author, name: "a".into(), transport: crate::base::TransportKey([1; 32]) };
+        let saying = Saying::Found { name: "Friends".into(), root: Bytes2::from(&b"root"[..]), device };
+        let founding = Statement { circle: CircleId([0; 32]), author, heads: Vec::new(), nonce: [0; 16], saying };
+        let founding = founding.sign(|_| [0; 64]).bytes;
+        let rest: Vec<Bytes> = (0..100u8).map(|n| vec![n; STATEMENT_MAX - 100].into()).collect();
+        let all: Vec<Bytes> = [founding].into_iter().chain(rest).collect();
+        let parts = Handout::parts(all.iter().cloned(), vec![vec![0; ADDRESS_MAX].into(); MEMBERS]);
+        assert_eq!(parts.iter().map(|part| part.more).collect::<Vec<_>>(), [6, 5, 4, 3, 2, 1, 0]);
+        let mut parts = parts.iter().map(|part| Handout::decode(&part.encode().unwrap()).unwrap());
+        let mut whole = parts.next().unwrap();
+        assert!(whole.begins());
+        for part in parts {
+            assert!(!part.begins());
+            whole.join(part).unwrap();
+        }
+        assert_eq!((whole.statements, whole.addresses.len(), whole.more), (all.clone(), MEMBERS, 0));
+        // Who sends no end of them is not listened to for ever.
+        let mut endless = Handout { statements: all.clone(), addresses: Vec::new(), more: 1 };
+        let next = endless.clone();
+        assert!((0..3).any(|_| endless.join(next.clone()).is_err()));
     }
 
     proptest! {

@@ -69,6 +69,9 @@ impl World {
         if let Some(machine) = self.machines.iter().find(|machine| machine.node.is_none()) {
             return Some(format!("{} is down", machine.name));
         }
+        if let Some(fork) = self.open_fork() {
+            return Some(fork);
+        }
         let readers = self.readers();
         let first = *readers.first()?;
         let listing = |at: usize| self.machines[at].node.as_ref().map(|node| node.listing(CIRCLE)).unwrap_or_default();
@@ -109,7 +112,6 @@ impl World {
         self.check_reads();
         self.check_closed();
         self.check_secrecy();
-        self.check_forks();
         self.check_versions();
         self.check_restart();
     }
@@ -269,20 +271,17 @@ impl World {
         }
     }
 
-    /// Nobody signed two commits of one number.
-    fn check_forks(&mut self) {
+    /// Who was set back has said which of its histories counts, to everybody.
+    fn open_fork(&self) -> Option<String> {
         // Of two that were set back, one may have been the last to have the other's lost history.
         if self.machines.iter().filter(|machine| machine.restored).count() > 1 {
-            return;
+            return None;
         }
-        for machine in self.machines.iter().filter(|machine| !machine.removed) {
-            let Some(node) = &machine.node else { continue };
-            for circle in node.status().circles {
-                if !circle.forks.is_empty() {
-                    self.broken(&format!("{} saw forks: {:?}", machine.name, circle.forks));
-                }
-            }
-        }
+        self.machines.iter().filter(|machine| !machine.removed).find_map(|machine| {
+            let circles = machine.node.as_ref()?.status().circles;
+            let forks = circles.into_iter().flat_map(|circle| circle.forks).next()?;
+            Some(format!("{} saw forks: {forks}", machine.name))
+        })
     }
 
     /// Everybody ends cleanly, and starts alone with the same tree.

@@ -196,6 +196,8 @@ fn what_only_a_witness_saw_is_settled_and_comes_back() {
         scene.0.machines[2].disk.full = false;
         scene.restart(2);
         assert_eq!(scene.names(2), ["before"], "it was never stored");
+        scene.meet(&[0, 1, 2, 3]);
+        scene.pass(MINUTE * 6);
         scene.all_show(&["before", "lost", "since-1", "since-2"]);
     }
 }
