@@ -52,7 +52,7 @@ pub struct Files {
     /// Bodies that were opened or published last, the latest first.
     pub(super) recent: VecDeque<(CircleId, View)>,
     /// Writers that wait for them to become fewer.
-    pub(super) throttled: VecDeque<(Ticket, Reply)>,
+    pub(super) throttled: VecDeque<(DraftKey, Ticket, Reply)>,
 }
 
 /// Open handles of a node.
