@@ -25,7 +25,10 @@ impl Scene {
     /// A blank machine asks these; whether anything came of it.
     fn recover(&mut self, at: usize, sheet: &Sheet, asked: &[usize]) -> bool {
         let asked = asked.iter().map(|asked| self.0.machines[*asked].address).collect();
-        self.op(at, Op::Recover { sheet: sheet.words(), at: asked });
+        let task = self.0.new_task(at, What::Once);
+        self.0.ask(at, task, Op::Recover { sheet: sheet.words(), at: asked });
+        let end = self.0.now + MINUTE.as_micros() as u64;
+        while self.0.tasks.contains_key(&task) && self.0.step(end) {}
         let circles = self.0.machines[at].node.as_ref().expect("it runs").status().circles;
         let found = circles.iter().find(|circle| circle.name == CIRCLE);
         assert!(found.is_none_or(|circle| circle.role == Role::Keeper));
@@ -87,6 +90,7 @@ fn an_older_sheet_is_valid_until_the_new_one_is_on_paper() {
         let new = scene.blank();
         scene.meet(&[0, 2, new]);
         assert_eq!(scene.recover(new, &sheets[used], &[2]), used == 1 || !written, "sheet {used}, written: {written}");
+        scene.pass(MINUTE);
         if !written {
             let other = scene.blank();
             scene.meet(&[0, 2, new, other]);
@@ -114,6 +118,7 @@ fn the_newest_roster_is_looked_for() {
     scene.meet(&[2, new]);
     scene.0.groups[0] = scene.0.groups[2];
     assert!(scene.recover(new, &sheet, &[2]));
+    // At once, and not only when the others have told it what it lacks.
     let mut friends = scene.friends(new);
     friends.sort();
     assert_eq!(friends, ["cache2", "keeper0", "keeper1", "member3"]);
