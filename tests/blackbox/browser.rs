@@ -197,6 +197,8 @@ fn a_phone_imports_an_owners_disk() {
     browser.wait(
         "!document.querySelector('#disks-card').hidden && document.querySelectorAll('#disks button').length === 2",
     );
+    let top = browser.run("return document.querySelector('#disks-card').getBoundingClientRect().top");
+    assert!((0.0..200.0).contains(&top.as_f64().expect("a number")), "what it asks stands on top, and is seen: {top}");
     browser.shoot("11-disk");
     browser.click("#disks button");
     browser.wait("/Imported to/.test(document.querySelector('#disks').textContent)");
