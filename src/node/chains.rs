@@ -1,8 +1,8 @@
-//! A circle's chains as the ledger has them: how far each is held, and then their records in the order in which they came
-//! to be.
+//! A circle's chains as the ledger has them: how far each is held, then their records in the order in which they were
+//! written.
 //!
-//! The ledger has records by their hashes, so those of one commit lie far apart. They are read ahead in the order of their
-//! hashes, a part of all that grows with their number: so each costs the same however many there are.
+//! The ledger has records by their hashes, so those of one commit lie far apart. They are read ahead, in the order of
+//! their hashes, a part of all at once: so each costs about the same however many there are.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -160,8 +160,60 @@ impl Ahead {
 }
 
 /// Bytes of records that are read ahead at least.
-const ROOM: usize = 1 << 20;
+const ROOM: usize = 2 << 20;
 /// And more by this for each record that is yet to be read: a tenth of what most are long.
 const ROOM_PER_RECORD: usize = 32;
 /// What a record's length is taken for, in bytes, before any was read.
 const USUAL_LENGTH: usize = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Batch, CommitHash, MemberKey, MemoryStore, RegisterTag, WallTime};
+    use crate::wire::commit::Entry;
+
+    const CIRCLE: CircleId = CircleId([1; 32]);
+
+    fn hash(number: u8) -> RecordHash {
+        RecordHash([number; 32])
+    }
+
+    fn commit(sequence: u64, records: &[u8]) -> Commit {
+        let entry = |number: &u8| Entry { record: hash(*number), tag: RegisterTag([*number; 16]) };
+        Commit {
+            circle: CIRCLE,
+            dot: Dot { author: MemberKey([2; 32]), incarnation: 0, sequence },
+            previous: CommitHash::NONE,
+            lamport: sequence,
+            deps: Vec::new(),
+            wall: WallTime(0),
+            entries: records.iter().map(entry).collect(),
+            branches: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn records_are_read_ahead_as_far_as_there_is_room() {
+        let mut batch = Batch::default();
+        for number in 1..=5 {
+            batch.put(Table::Records, keys::record(&CIRCLE, &hash(number)), vec![number; 100]);
+        }
+        let mut store = MemoryStore::default();
+        store.apply(&batch);
+        let ledger = Ledger::new(store);
+        // Of these 9 is not here.
+        let commits = [commit(1, &[5, 1]), commit(2, &[]), commit(3, &[9, 3, 2])];
+        let places_in = |room| {
+            let ahead = Ahead::read(&ledger, &CIRCLE, &commits, room).unwrap();
+            let read = |place: Range<usize>| ahead.bytes[place].first().copied();
+            let read: Vec<Option<u8>> = ahead.places.iter().cloned().map(read).collect();
+            assert!(ahead.places.iter().all(|place| place.is_empty() || place.len() == 100));
+            (read, ahead.unread, ahead.length)
+        };
+        assert_eq!(places_in(1_000), (vec![Some(5), Some(1), None, Some(3), Some(2)], None, Some(100)));
+        assert_eq!(places_in(150), (vec![None, Some(1), None, None, Some(2)], Some(hash(3)), Some(100)));
+        let none = Ahead::read(&ledger, &CIRCLE, &[commit(1, &[9])], 1_000).unwrap();
+        assert!(none.places.len() == 1 && none.places[0].is_empty());
+        assert_eq!((none.unread, none.length), (None, None));
+    }
+}

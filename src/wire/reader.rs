@@ -1,6 +1,6 @@
 //! Bencode (BEP 3) for serde out of bytes that lie in memory: copied is only what the value keeps.
 //!
-//! It takes what serde_bencode takes, which reads a stream byte by byte and copies every key. A start decodes three values
+//! It takes what serde_bencode takes, which reads a stream byte by byte and copies every key: a start decodes two values
 //! for each record that the ledger has.
 
 use serde::de::{
@@ -250,7 +250,10 @@ mod tests {
         }
 
         #[test]
-        fn torn_values_are_taken_as_ever(value in values(), tears in proptest::collection::vec((any::<prop::sample::Index>(), "[dlie0-9:abnp-]"), 1..4)) {
+        fn torn_values_are_taken_as_ever(
+            value in values(),
+            tears in proptest::collection::vec((any::<prop::sample::Index>(), "[dlie0-9:abnp-]"), 1..4),
+        ) {
             let mut bytes = serde_bencode::to_bytes(&value).unwrap();
             for (at, with) in tears {
                 let at = at.index(bytes.len());
