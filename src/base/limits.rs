@@ -186,5 +186,7 @@ pub const PAIR_MESSAGE_MAX: usize = 1_024;
 pub const READ_TIME: Duration = Duration::from_secs(30);
 /// Quiet time after which a file kept open is published.
 pub const QUIET_TIME: Duration = Duration::from_secs(2);
+/// The same of a larger file that is being written from its begin.
+pub const REWRITE_TIME: Duration = Duration::from_secs(30);
 /// Time without a byte after which a connection is closed.
 pub const IDLE_TIME: Duration = Duration::from_secs(120);

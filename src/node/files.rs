@@ -52,7 +52,7 @@ pub struct Files {
     /// Bodies that were opened or published last, the latest first.
     pub(super) recent: VecDeque<(CircleId, View)>,
     /// Writers that wait for them to become fewer.
-    pub(super) throttled: VecDeque<(Ticket, Reply)>,
+    pub(super) throttled: VecDeque<(DraftKey, Ticket, Reply)>,
 }
 
 /// Open handles of a node.
@@ -126,12 +126,10 @@ impl<S: Snapshot> Node<S> {
             Op::Write { handle, offset, data } => return self.write(ticket, handle, offset, data),
             Op::Flush { handle } => match self.files.handles.get(&handle).map(|open| open.key) {
                 Some(key) => {
-                    let draft = self.files.drafts.get_mut(&key);
-                    let failed = draft.and_then(|draft| {
+                    let failed = self.files.drafts.get_mut(&key).and_then(|draft| {
                         let lost = std::mem::take(&mut draft.lost).then(|| super::io::DiskError::Corrupt.into());
                         lost.or_else(|| draft.failed.clone())
                     });
-                    self.publish(key);
                     failed.map_or(Ok(Answer::Done), Err)
                 }
                 None => Err(OpError::BadHandle),

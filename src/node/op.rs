@@ -175,12 +175,13 @@ pub enum Op {
         /// How many.
         length: u64,
     },
-    /// close(2) of one descriptor: publishes what was written. Answers [`Answer::Done`] at once.
+    /// close(2) of one descriptor, also of one that a child inherited and its exec(2) closes: tells why what was written could
+    /// not be stored, if so. Answers [`Answer::Done`] at once.
     Flush {
         /// The open file.
         handle: Handle,
     },
-    /// The last descriptor is closed. Answers [`Answer::Done`].
+    /// The last descriptor is closed: publishes what was written. Answers [`Answer::Done`] at once.
     Release {
         /// The open file.
         handle: Handle,

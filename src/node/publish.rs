@@ -65,7 +65,7 @@ impl<S: Snapshot> Node<S> {
                     && !draft.orphan
                     && draft.publishing == Publishing::No
                     && draft.parked.is_empty()
-                    && draft.touched + QUIET_TIME <= now
+                    && draft.quiet_at() <= now
             })
             .map(|(key, _)| *key)
             .collect();

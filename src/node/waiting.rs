@@ -1,13 +1,14 @@
 //! Reads and changes that wait for chunks to come from friends, each for a bounded time.
 
 use super::Node;
-use super::draft::Publishing;
+use super::draft::{Draft, Publishing};
 use super::files::DraftKey;
 use super::io::{Answer, Inode, OpError, Reply};
 use super::read::{Spot, torrent_of};
 use super::view::Part;
-use crate::base::limits::{CHUNK_PLAIN, QUIET_TIME, READ_TIME};
+use crate::base::limits::{CHUNK_PLAIN, QUIET_TIME, READ_TIME, REWRITE_TIME};
 use crate::base::{InfoHash, Instant, Snapshot, Ticket};
+use crate::wire::record::Content;
 
 /// A read, or a change of a draft, that waits for chunks to come from friends.
 pub struct Waiting {
@@ -158,7 +159,44 @@ impl<S: Snapshot> Node<S> {
             .filter(|draft| {
                 draft.dirty && !draft.orphan && draft.publishing == Publishing::No && draft.parked.is_empty()
             })
-            .map(|draft| draft.touched + QUIET_TIME);
+            .map(Draft::quiet_at);
         reads.chain(quiet).min()
+    }
+}
+
+impl Draft {
+    /// When it is published though it is still open. One who saves a large file by writing it anew may pause: half of it is
+    /// of no use to friends, and what comes after is no longer compared with the version before.
+    pub(super) fn quiet_at(&self) -> Instant {
+        let before = self.base.as_ref().is_some_and(|view| matches!(view.body.content, Content::Torrent(_)));
+        let anew = self.handles > 0 && self.base_size == 0 && (before || self.size > CHUNK_PLAIN as u64);
+        self.touched + if anew { REWRITE_TIME } else { QUIET_TIME }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::draft::Change;
+    use super::*;
+    use crate::base::WallTime;
+
+    #[test]
+    fn a_large_file_that_is_written_from_its_begin_is_not_published_in_a_short_pause() {
+        let mut draft = Draft::new(Instant(0), 0o644, WallTime(0));
+        draft.handles = 1;
+        let write = |draft: &mut Draft, bytes: usize| {
+            draft.apply(Instant(7), WallTime(0), &Change::Write(None, Bytes::from(vec![1; bytes])));
+        };
+        write(&mut draft, 100);
+        assert_eq!(draft.quiet_at(), Instant(7) + QUIET_TIME, "a note that stays open");
+        write(&mut draft, CHUNK_PLAIN);
+        assert_eq!(draft.quiet_at(), Instant(7) + REWRITE_TIME, "a film that is being copied");
+        draft.handles = 0;
+        assert_eq!(draft.quiet_at(), Instant(7) + QUIET_TIME, "it was closed");
+        (draft.handles, draft.base_size) = (1, draft.size);
+        write(&mut draft, CHUNK_PLAIN);
+        assert_eq!(draft.quiet_at(), Instant(7) + QUIET_TIME, "it is written on");
     }
 }

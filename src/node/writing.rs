@@ -1,6 +1,7 @@
 //! Writing into drafts: changes are applied when the chunks that they need are in memory, full chunks go to be sealed,
 //! and fsync waits until what was written would survive a power cut.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -111,7 +112,7 @@ impl<S: Snapshot> Node<S> {
         });
         match ticket {
             Some(ticket) if self.files.sealing_bytes > DIRTY_MAX => {
-                self.files.throttled.push_back((ticket, reply));
+                self.files.throttled.push_back((key, ticket, reply));
                 None
             }
             _ => Some(reply),
@@ -368,24 +369,29 @@ impl<S: Snapshot> Node<S> {
         if self.files.sealing == 0 {
             self.files.sealing_bytes = 0;
         }
-        if let Some(error) = failed {
-            self.seal_failed(key, error);
-            return;
+        match failed {
+            Some(error) => self.seal_failed(key, error),
+            None => {
+                if let Some(draft) = self.files.drafts.get_mut(&key) {
+                    draft.failed = None;
+                }
+                // What somebody waits for goes on first: writers wait until there is little of it.
+                self.go_on(key);
+            }
         }
-        if let Some(draft) = self.files.drafts.get_mut(&key) {
-            draft.failed = None;
-        }
-        // What somebody waits for goes on first: writers wait until there is little of it.
-        self.go_on(key);
         while self.files.sealing_bytes <= DIRTY_MAX {
-            let Some((ticket, reply)) = self.files.throttled.pop_front() else { break };
+            let Some((_, ticket, reply)) = self.files.throttled.pop_front() else { break };
             self.reply(ticket, reply);
         }
     }
 
     pub(super) fn seal_failed(&mut self, key: DraftKey, error: DiskError) {
         let refused = OpError::from(error.clone());
-        for (ticket, _) in std::mem::take(&mut self.files.throttled) {
+        // Who writes to another file hears of it when that one cannot be stored either.
+        let (mine, others): (VecDeque<_>, VecDeque<_>) =
+            self.files.throttled.drain(..).partition(|(of, ..)| *of == key);
+        self.files.throttled = others;
+        for (_, ticket, _) in mine {
             self.reply(ticket, Err(refused.clone()));
         }
         if let Some(draft) = self.files.drafts.get_mut(&key)

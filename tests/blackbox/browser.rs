@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::harness::browser::Browser;
 use crate::harness::web::is_relay;
 use crate::harness::{Node, World, must, system, wait_until, write};
+use crate::import::{OwnersDisk, told};
 
 const LIMIT: Duration = Duration::from_secs(60);
 const TEST: &str = "browser::a_phone_uses_the_page";
@@ -177,4 +178,31 @@ fn a_phone_uses_the_page() {
     browser.run("location.hash = '#box'");
     browser.wait("document.querySelector('#facts dd')");
     browser.shoot("10-box");
+}
+
+#[test]
+fn a_phone_imports_an_owners_disk() {
+    let test = "browser::a_phone_imports_an_owners_disk";
+    if is_relay() {
+        return;
+    }
+    let Some(world) = World::new("a_phone_imports_an_owners_disk") else { return };
+    let Some(disk) = OwnersDisk::new(&world, test) else { return };
+    let (mut a, b) = (world.node("A"), world.started("B"));
+    a.start_with(&["--page", "0.0.0.0:80", "--disks", &disk.disks().to_string_lossy()]);
+    let Some(browser) = Browser::new(&b, test) else { return };
+    a.join(&b.invite("member"));
+    sign_in(&browser, &a);
+    browser.run("location.hash = '#box'");
+    browser.wait(
+        "!document.querySelector('#disks-card').hidden && document.querySelectorAll('#disks button').length === 2",
+    );
+    let top = browser.run("return document.querySelector('#disks-card').getBoundingClientRect().top");
+    assert!((0.0..200.0).contains(&top.as_f64().expect("a number")), "what it asks stands on top, and is seen: {top}");
+    browser.shoot("11-disk");
+    browser.click("#disks button");
+    browser.wait("/Imported to/.test(document.querySelector('#disks').textContent)");
+    browser.wait("document.querySelectorAll('#disks button').length === 1");
+    browser.shoot("12-disk-imported");
+    assert_eq!(told(&a.mount().join("Home/Photos 2019")), told(&disk.at));
 }

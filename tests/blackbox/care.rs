@@ -35,7 +35,8 @@ fn a_check_finds_what_rotted_and_the_friend_repairs_it() {
     write(&a.friends("film"), &content);
     wait_until("B has it", LIMIT, || b.holds_all(1));
     assert!(a.ok(&["check"]).contains("all is well"));
-    assert!(a.ok(&["check", "--full"]).contains("all is well: 1 torrents"));
+    let told = a.ok(&["check", "--full"]);
+    assert!(told.contains("all is well: 1 torrents"), "{told}");
 
     a.stop();
     rot(&a, &[100_000, 2_000_000, 2_000_001]);

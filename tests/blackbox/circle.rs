@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Node, Random, World, census, digest, long, random_file, seed, wait_until, write};
+use crate::harness::{Node, Random, World, census, digest, long, must, random_file, seed, wait_until, write};
 
 const MIB: u64 = 1 << 20;
 
@@ -223,6 +223,26 @@ fn a_file_kept_open_is_published_when_it_is_quiet() {
         let read = fs::File::open(&there).and_then(|mut file| file.read_to_string(&mut text));
         read.is_ok() && text == "not closed yet"
     });
+}
+
+/// A program that starts another while it saves closes, by that one's exec(2), what the child inherited: the kernel tells as
+/// of any close. Half of what is being saved is not published for that.
+#[test]
+fn who_starts_a_program_while_it_writes_publishes_once() {
+    let Some(world) = World::new("who_starts_a_program_while_it_writes") else { return };
+    let a = world.started("A");
+    let b = world.started("B");
+    b.join(&a.invite("member"));
+    let content = Random::new(seed("who_starts_a_program_while_it_writes")).bytes(2_000_000);
+    let mut file = fs::File::create(a.friends("song")).expect("a file");
+    for half in content.chunks(1_000_000) {
+        std::io::Write::write_all(&mut file, half).expect("written");
+        (0..20).for_each(|_| drop(must(&["true"])));
+    }
+    drop(file);
+    wait_until("B has it", patience(), || fs::read(b.friends("song")).is_ok_and(|read| read == content));
+    let versions = a.json(&["versions", "Friends/song"]);
+    assert_eq!(versions["versions"].as_array().map(Vec::len), Some(0), "no half was published: {versions}");
 }
 
 /// Whom to trust and whom to dial was asked of the net before there was one, and lost: nodes met after a join alone.

@@ -26,7 +26,7 @@ fn text(path: &Path) -> &str {
 }
 
 /// What lies in a tree, sorted: path, kind, modes, time in nanoseconds, and where links lead.
-fn told(root: &Path) -> Vec<(PathBuf, u32, i128, Option<PathBuf>)> {
+pub fn told(root: &Path) -> Vec<(PathBuf, u32, i128, Option<PathBuf>)> {
     let mut told = Vec::new();
     let mut left = vec![root.to_owned()];
     while let Some(directory) = left.pop() {
@@ -289,24 +289,13 @@ fn it_is_faster_than_cp() {
 fn an_owners_disk_is_offered_and_never_written() {
     let test = "an_owners_disk_is_offered_and_never_written";
     let Some(world) = World::new(test) else { return };
-    let mut random = Random::new(seed(test));
-    let (source, image) = (world.path().join("source"), world.path().join("disk.image"));
-    some_tree(&source, &mut random);
-    File::create(&image).and_then(|file| file.set_len(64 << 20)).expect("an image");
-    must(&["mkfs.ext4", "-q", "-F", "-L", "Photos 2019", "-d", text(&source), text(&image)]);
-    must(&["debugfs", "-w", "-R", "feature needs_recovery", text(&image)]);
-    let before = fs::read(&image).expect("read");
-    let (disks, empty) = (world.path().join("disks"), world.path().join("disks/other"));
-    let at = disks.join("loop");
-    for path in [&at, &empty] {
-        fs::create_dir_all(path).expect("a directory");
-    }
-    if !mounts(&image, &at) {
-        return println!("SKIPPED {test}: this machine has no loop devices");
-    }
+    let Some(disk) = OwnersDisk::new(&world, test) else { return };
+    let before = fs::read(&disk.image).expect("read");
+    let (disks, at) = (disk.disks(), disk.at.clone());
+    fs::create_dir_all(disks.join("other")).expect("an empty directory");
 
     let mut node = world.node("A");
-    node.start_with(&["--disks", text(&disks)]);
+    node.start_with(&["--disks", text(disks)]);
     wait_until("the disk is offered", LIMIT, || node.json(&["status"])["disks"][0]["answered"] == false);
     let status = node.json(&["status"]);
     assert_eq!(status["disks"].as_array().map(Vec::len), Some(1), "{status}");
@@ -317,16 +306,48 @@ fn an_owners_disk_is_offered_and_never_written() {
     assert_eq!(told(&node.mount().join("Photos 2019")), told(&at));
     assert_eq!(node.json(&["status"])["disks"][0]["answered"], true);
     node.stop();
-    node.start_with(&["--disks", text(&disks)]);
+    node.start_with(&["--disks", text(disks)]);
     wait_until("the disk is there", LIMIT, || node.json(&["status"])["disks"][0]["answered"] == true);
     must(&["umount", text(&at)]);
     wait_until("the disk is gone", LIMIT, || node.json(&["status"])["disks"].as_array().is_some_and(Vec::is_empty));
-    assert!(fs::read(&image).expect("read") == before, "the disk is another one than it was");
+    assert!(fs::read(&disk.image).expect("read") == before, "the disk is another one than it was");
     node.stop();
 }
 
-/// As a box mounts it.
-fn mounts(image: &Path, at: &Path) -> bool {
-    let options = "loop,ro,nosuid,nodev,noexec,noload";
-    crate::harness::system(&["mount", "-o", options, text(image), text(at)]).is_ok_and(|ran| ran.status.success())
+/// A disk called `Photos 2019` with some files, whose journal was not played back, mounted as a box does it.
+pub struct OwnersDisk {
+    image: PathBuf,
+    /// Where it is mounted.
+    pub at: PathBuf,
+}
+
+impl OwnersDisk {
+    /// `None` where this machine has no loop devices.
+    pub fn new(world: &World, test: &str) -> Option<Self> {
+        let source = world.path().join("source");
+        let disk = Self { image: world.path().join("disk.image"), at: world.path().join("disks/loop") };
+        some_tree(&source, &mut Random::new(seed(test)));
+        File::create(&disk.image).and_then(|file| file.set_len(64 << 20)).expect("an image");
+        must(&["mkfs.ext4", "-q", "-F", "-L", "Photos 2019", "-d", text(&source), text(&disk.image)]);
+        must(&["debugfs", "-w", "-R", "feature needs_recovery", text(&disk.image)]);
+        fs::create_dir_all(&disk.at).expect("a directory");
+        let options = "loop,ro,nosuid,nodev,noexec,noload";
+        let mounted = crate::harness::system(&["mount", "-o", options, text(&disk.image), text(&disk.at)]);
+        if !mounted.is_ok_and(|ran| ran.status.success()) {
+            println!("SKIPPED {test}: this machine has no loop devices");
+            return None;
+        }
+        Some(disk)
+    }
+
+    /// What `--disks` is to name.
+    pub fn disks(&self) -> &Path {
+        self.at.parent().expect("it is mounted below a directory")
+    }
+}
+
+impl Drop for OwnersDisk {
+    fn drop(&mut self) {
+        let _ = crate::harness::system(&["umount", text(&self.at)]);
+    }
 }

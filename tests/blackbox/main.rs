@@ -1,6 +1,6 @@
 //! The built binary from outside: real nodes with real mounts, each in a network namespace of its own.
 //!
-//! `cargo test --test blackbox -- --test-threads=1`. It needs root, `ip`, `nsenter` and `/dev/fuse`; where they are
+//! `cargo test --test blackbox -- --test-threads=2`. It needs root, `ip`, `nsenter` and `/dev/fuse`; where they are
 //! missing each test prints a line that starts with `SKIPPED`. `DUSTFS_LONG=1` takes the sizes of the issue,
 //! `DUSTFS_SEED=N` draws the same bytes again.
 

@@ -179,7 +179,7 @@
         (change.mine_to_settle ? 'you say what becomes of it.' : 'a keeper of the circle has said what becomes of it.');
       var line = add(make('li'), make('p', '', words));
       if (change.mine_to_settle) {
-        add(line, add(make('div', 'row'),
+        add(line, add(make('div', 'acts'),
           button('Undo it', '', function () { settle(change, true); }),
           button('It was meant', 'plain', function () { settle(change, false); })));
       }
@@ -217,7 +217,7 @@
       }
       add(line, make('p', '', words));
       if (told.state === 'full') {
-        var row = add(make('div', 'row'), button('Import into ' + disk.name, '', function () {
+        var row = add(make('div', 'acts'), button('Import into ' + disk.name, '', function () {
           answerDisk('/v1/import-disk', { path: disk.path }, 'It goes on by itself; the disk has to stay plugged in.');
         }));
         if (!disk.answered) {

@@ -257,7 +257,6 @@ impl Filesystem for Requests {
                 then();
                 reply.entry(&KEPT, &stats.show(&attr), GENERATION);
                 reads.pool().run(move || {
-                    files.op(Op::Flush { handle }, Box::new(drop));
                     files.op(Op::Release { handle }, Box::new(drop));
                 });
             }

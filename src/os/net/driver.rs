@@ -311,11 +311,11 @@ impl Source {
     }
 }
 
-/// Warns of refused handshakes, a few per second.
+/// Warns of refused handshakes, a few per second: one whose reason was not told in this second is told before the others.
 #[derive(Default)]
 struct Refusals {
     second: Option<Instant>,
-    in_second: usize,
+    told: Vec<String>,
     silent: usize,
 }
 
@@ -326,10 +326,11 @@ impl Refusals {
             if self.silent > 0 {
                 log::warn!("{} more connections were refused", self.silent);
             }
-            *self = Self { second: Some(now), in_second: 0, silent: 0 };
+            *self = Self { second: Some(now), told: Vec::new(), silent: 0 };
         }
-        if self.in_second < WARNINGS_PER_SECOND {
-            self.in_second += 1;
+        let known = self.told.iter().any(|told| told == why);
+        if self.told.len() < if known { WARNINGS_PER_SECOND } else { 2 * WARNINGS_PER_SECOND } {
+            self.told.push(why.to_owned());
             log::warn!("a connection from {remote} was refused: {why}");
         } else {
             self.silent += 1;

@@ -100,10 +100,14 @@ impl Browser {
         told.as_str().expect("a text").to_owned()
     }
 
-    /// Clicks where a person would.
+    /// Clicks where a person would; once more where the page drew the element anew under the finger.
     #[track_caller]
     pub fn click(&self, css: &str) {
-        self.ask("POST", &format!("/element/{}/click", self.element(css)), json!({}));
+        wait_until(css, LIMIT, || {
+            let told = self.try_ask("POST", &format!("/element/{}/click", self.element(css)), &json!({}));
+            assert!(told["error"].is_null() || told["error"] == "stale element reference", "click {css}: {told}");
+            told["error"].is_null()
+        });
     }
 
     /// Types into an element, or gives files to one that takes them: their paths, a line each.
@@ -130,13 +134,17 @@ impl Browser {
 
     #[track_caller]
     fn ask(&self, method: &str, path: &str, body: Value) -> Value {
+        let value = self.try_ask(method, path, &body);
+        assert!(value["error"].is_null(), "{method} {path} {body}: {}", value["message"]);
+        value
+    }
+
+    #[track_caller]
+    fn try_ask(&self, method: &str, path: &str, body: &Value) -> Value {
         let path = format!("/session{}{path}", self.session);
         let body = (!body.is_null()).then(|| body.to_string());
         let told = exchange(&self.driver, method, &path, body.as_deref());
-        let mut told = told.unwrap_or_else(|| panic!("{method} {path}: no answer"));
-        let value = told["value"].take();
-        assert!(value["error"].is_null(), "{method} {path} {}: {}", body.unwrap_or_default(), value["message"]);
-        value
+        told.unwrap_or_else(|| panic!("{method} {path}: no answer"))["value"].take()
     }
 }
 
