@@ -13,12 +13,12 @@ use crate::base::limits::{CIRCLES, RECORD_MAX, STATEMENT_MAX};
 use crate::base::{CircleId, CommitHash, ConnId, EpochId, Instant, RecordHash, Snapshot, Table};
 use crate::ledger::keys;
 use crate::ledger::values::{CIRCLE_LABEL, CircleEntry, CircleSecrets, Value as _};
-use crate::roster::{Added, Roster, Verdict};
+use crate::roster::{Added, Roster};
 use crate::seal::chunk::sealed_length;
 use crate::seal::member::verify;
 use crate::seal::{CircleKey, EpochKeys, Suite};
 use crate::tree::{Changes, Seen, Tree, Version};
-use crate::wire::commit::{Commit, SignedCommit};
+use crate::wire::commit::Commit;
 use crate::wire::record::{Bytes2, Chain, Inner, Outer, Value};
 use crate::wire::statement::{Role, Saying, SignedStatement};
 
@@ -423,63 +423,6 @@ impl<S: Snapshot> Node<S> {
             self.save_circle(&id);
         }
         self.name_authors(&id);
-        Ok(())
-    }
-
-    /// Walks the commits of all chains, as far as the roster accepts them, and builds tips and tree.
-    pub fn load_chains(&mut self, id: &CircleId) -> Result<(), StartError> {
-        let Some(circle) = self.circles.get_mut(id) else { return Ok(()) };
-        let (from, to) = keys::of_circle(id);
-        let mut broken = None;
-        let (mut found, mut branching) = (Vec::new(), Vec::new());
-        let ledger = &self.ledger;
-        let mut named = BTreeMap::new();
-        let (chains, roster) = (&mut circle.chains, &circle.roster);
-        let mine = circle.me;
-        ledger.range(Table::Commits, &from, &to, &mut |_, value| {
-            let signed = match SignedCommit::decode(Bytes::copy_from_slice(value), |_, _, _| true) {
-                Ok(signed) => signed,
-                Err(error) => {
-                    broken = Some(StartError::from(error));
-                    return false;
-                }
-            };
-            let commit = &signed.commit;
-            let follows = chains.get(&commit.chain()).map_or(1, |tip| tip.sequence + 1) == commit.dot.sequence;
-            if !follows || roster.accepts(&commit.dot, &signed.hash) != Verdict::Accepted {
-                return true;
-            }
-            let tip = Tip { sequence: commit.dot.sequence, hash: signed.hash, lamport: commit.lamport };
-            chains.insert(commit.chain(), tip);
-            if commit.dot.author == mine {
-                named.extend(commit.deps.iter().map(|dep| (dep.chain(), dep.sequence)));
-            }
-            found.push((commit.lamport, commit.dot));
-            if !commit.branches.is_empty() {
-                branching.push(signed.commit);
-            }
-            true
-        })?;
-        if let Some(error) = broken {
-            return Err(error);
-        }
-        circle.named = named;
-        circle.begin_mass();
-        // In the order in which they came to be, as far as that is known: so mass changes are found again.
-        found.sort_unstable();
-        branching.iter().for_each(|commit| circle.learn_branches(commit));
-        for (_, dot) in found {
-            // Each is read again: all of them together would take more memory than the tree.
-            let Some(bytes) = self.ledger.get(Table::Commits, &keys::commit(id, &dot))? else { continue };
-            let commit = SignedCommit::decode(bytes, |_, _, _| true)?.commit;
-            for at in 0..commit.entries.len() {
-                let Some(bytes) = self.ledger.get(Table::Records, &keys::record(id, &commit.entries[at].record))?
-                else {
-                    continue;
-                };
-                self.apply_record(id, &commit, at, &bytes);
-            }
-        }
         Ok(())
     }
 

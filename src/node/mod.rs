@@ -10,6 +10,7 @@ pub mod status;
 mod alike;
 mod author;
 mod care;
+mod chains;
 mod circle;
 mod cut;
 mod done;

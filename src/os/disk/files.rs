@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use nix::libc;
 use nix::sys::statvfs::statvfs;
+use nix::sys::sysinfo::sysinfo;
 use nix::sys::uio::pwritev;
 
 use crate::os::state::{DIRECTORY_MODE, private_file};
@@ -28,6 +29,8 @@ pub(super) trait VaultFile: fmt::Debug + Send + Sync {
     fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
     /// Cuts it short, or lets it grow by zeros.
     fn set_len(&self, length: u64) -> io::Result<()>;
+    /// Tells the system that all of it is read soon: a hint, which it takes where there is memory to spare.
+    fn read_soon(&self) {}
     /// Tells the disk to begin with what waits to be written: a hint, what cannot be written is told by the sync.
     fn begin_writing(&self) {}
     /// Makes what was written survive a power cut.
@@ -138,6 +141,18 @@ impl VaultFile for File {
         let _ = unsafe { libc::sync_file_range(self.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) };
     }
 
+    fn read_soon(&self) {
+        let spare = sysinfo().map_or(0, |system| system.ram_unused() / 2);
+        let length = self.metadata().map_or(u64::MAX, |metadata| metadata.len());
+        if length > spare {
+            return;
+        }
+        // The kernel takes no more than this of one hint.
+        let mut offsets = (0..length).step_by(HINT as usize).map_while(|offset| libc::off_t::try_from(offset).ok());
+        let hint = |offset| posix_fadvise(self, offset, HINT, PosixFadviseAdvice::POSIX_FADV_WILLNEED);
+        let _ = offsets.try_for_each(hint);
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
     }
@@ -163,3 +178,5 @@ fn bytes(blocks: impl Into<u64>, size: impl Into<u64>) -> u64 {
 
 /// POSIX IOV_MAX on Linux.
 const IOV_MAX: usize = 1_024;
+/// Bytes of one hint: the least that kernels read ahead at once.
+const HINT: libc::off_t = 128 * 1_024;

@@ -63,6 +63,10 @@ impl Ledger {
             Err(error) if error.kind() == io::ErrorKind::NotFound => ledger.make()?,
             Err(error) => return Err(ledger.unusable(&error)),
         }
+        // A start reads nearly all of it, in no order: a disk that turns would seek for each page.
+        if let Ok(file) = ledger.files.open(path) {
+            file.read_soon();
+        }
         ledger.reopen(&mut ledger.writer())?;
         Ok(ledger)
     }
