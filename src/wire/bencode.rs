@@ -1,4 +1,4 @@
-//! Bencode (BEP 3) through serde, with limits.
+//! Bencode (BEP 3) through serde, with the limits that serde_bencode does not have.
 //!
 //! Length and nesting are scanned before anything is decoded, so that no input can exhaust the stack or the memory.
 
@@ -19,7 +19,7 @@ pub fn decode<T: DeserializeOwned>(what: &'static str, bytes: &[u8], limit: usiz
         return Err(WireError::OverLimit(what, bytes.len(), limit));
     }
     scan(what, bytes)?;
-    super::reader::from_bytes(bytes).map_err(|error| WireError::Malformed(what, error.to_string()))
+    serde_bencode::from_bytes(bytes).map_err(|error| WireError::Malformed(what, error.to_string()))
 }
 
 /// Walks the bytes once: every string within bounds, depth within the limit, one value and nothing after it.

@@ -12,7 +12,6 @@ pub mod dns;
 pub mod frame;
 pub mod metainfo;
 pub mod peer;
-mod reader;
 pub mod record;
 pub mod statement;
 mod xattr;
