@@ -2,11 +2,10 @@
 //! [`ApiError`] in, a status and JSON out. Who carries the bytes is `os::http`'s business.
 //!
 //! `GET /v1/status`, `/v1/friends`, `/v1/transfers`, `/v1/check`, `/v1/import-progress`; `POST /v1/check/start`,
-//! `/v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/sheet`, `/v1/sheet-written`, `/v1/recover`, `/v1/guest`,
-//! `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/held`, `/v1/import`, `/v1/import-disk`, `/v1/leave-disk`,
-//! `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`, `/v1/unmount`,
-//! `/v1/lock`, `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy
-//! where there is one.
+//! `/v1/invite`, `/v1/join`, `/v1/found`, `/v1/remove`, `/v1/leave`, `/v1/sheet`, `/v1/sheet-written`,
+//! `/v1/recover`, `/v1/guest`, `/v1/export-torrent`, `/v1/versions`, `/v1/restore`, `/v1/held`, `/v1/import`,
+//! `/v1/import-disk`, `/v1/leave-disk`, `/v1/pin`, `/v1/free`, `/v1/password`, `/v1/press`, `/v1/unmount`, `/v1/lock`,
+//! `/v1/unlock`, `/v1/passphrase`, `/v1/stop`. Errors are `{"error": WORDS, "remedy": WORDS}`, the remedy where there is one.
 
 mod answers;
 

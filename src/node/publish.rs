@@ -60,13 +60,7 @@ impl<S: Snapshot> Node<S> {
             .files
             .drafts
             .iter()
-            .filter(|(_, draft)| {
-                draft.dirty
-                    && !draft.orphan
-                    && draft.publishing == Publishing::No
-                    && draft.parked.is_empty()
-                    && draft.quiet_at() <= now
-            })
+            .filter(|(_, draft)| draft.due_at().is_some_and(|at| at <= now))
             .map(|(key, _)| *key)
             .collect();
         for key in quiet {

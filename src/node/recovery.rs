@@ -266,17 +266,12 @@ impl<S: Snapshot> Node<S> {
         let Some((key, remote)) = self.peers.get(conn).map(|peer| (peer.transport, peer.remote)) else { return };
         let fits = |circle: &&Circle| circle.role().is_some() && circle.roster.sheet_transports().contains(&key);
         let circles: Vec<&Circle> = self.circles.values().filter(fits).collect();
-        let mut handouts = Vec::new();
-        for circle in &circles {
+        let handouts = Handout::parts(circles.iter().map(|circle| {
             let of_circle = self.book.iter().filter(|signed| circle.admits(&signed.transport));
             let statements = circle.roster.statements().map(|statement| statement.bytes.clone());
-            handouts.extend(Handout::parts(statements, of_circle.map(|signed| signed.bytes.clone()).collect()));
-        }
+            (statements, of_circle.map(|signed| signed.bytes.clone()).collect())
+        }));
         log::info!("somebody at {remote} has a recovery sheet for {} circles", circles.len());
-        let count = handouts.len();
-        for (at, handout) in handouts.iter_mut().enumerate() {
-            handout.more = (count - at - 1) as u32;
-        }
         for handout in handouts {
             match handout.encode() {
                 Ok(payload) => self.send(conn, 0, payload, Bytes::new()),
@@ -398,19 +393,16 @@ impl<S: Snapshot> Node<S> {
             recovery.gathered = None;
             recovery.note(&why);
         }
-        if !more
-            && let Err(why) = self.take_gathered(conn)
-            && let Some(recovery) = &mut self.recovery
-        {
-            recovery.note(&why);
+        if more {
+            return;
         }
-        if !more {
-            if let Some(recovery) = &mut self.recovery {
-                recovery.conn = None;
-            }
-            self.close(conn, "all of it came".into());
-            self.recover_on();
+        let taken = self.take_gathered(conn);
+        if let Some(recovery) = &mut self.recovery {
+            taken.unwrap_or_else(|why| recovery.note(&why));
+            recovery.conn = None;
         }
+        self.close(conn, "all of it came".into());
+        self.recover_on();
     }
 
     /// Puts the parts of what is handed out of a circle together; what was whole before is taken.

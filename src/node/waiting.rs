@@ -8,7 +8,6 @@ use super::read::{Spot, torrent_of};
 use super::view::Part;
 use crate::base::limits::{CHUNK_PLAIN, QUIET_TIME, READ_TIME, REWRITE_TIME};
 use crate::base::{InfoHash, Instant, Snapshot, Ticket};
-use crate::wire::record::Content;
 
 /// A read, or a change of a draft, that waits for chunks to come from friends.
 pub struct Waiting {
@@ -152,23 +151,21 @@ impl<S: Snapshot> Node<S> {
     /// When something here is due.
     pub(super) fn files_timeout(&self) -> Option<Instant> {
         let reads = self.files.fetches.iter().map(|fetch| fetch.deadline.min(fetch.alone_until));
-        let quiet = self
-            .files
-            .drafts
-            .values()
-            .filter(|draft| {
-                draft.dirty && !draft.orphan && draft.publishing == Publishing::No && draft.parked.is_empty()
-            })
-            .map(Draft::quiet_at);
-        reads.chain(quiet).min()
+        reads.chain(self.files.drafts.values().filter_map(Draft::due_at)).min()
     }
 }
 
 impl Draft {
+    /// When it is published because nobody writes to it, if that is what it waits for.
+    pub(super) fn due_at(&self) -> Option<Instant> {
+        let waits = self.dirty && !self.orphan && self.publishing == Publishing::No && self.parked.is_empty();
+        waits.then(|| self.quiet_at())
+    }
+
     /// When it is published though it is still open. One who saves a large file by writing it anew may pause: half of it is
     /// of no use to friends, and what comes after is no longer compared with the version before.
-    pub(super) fn quiet_at(&self) -> Instant {
-        let before = self.base.as_ref().is_some_and(|view| matches!(view.body.content, Content::Torrent(_)));
+    fn quiet_at(&self) -> Instant {
+        let before = self.base.as_ref().is_some_and(|view| torrent_of(&view.body).is_some());
         let anew = self.handles > 0 && self.base_size == 0 && (before || self.size > CHUNK_PLAIN as u64);
         self.touched + if anew { REWRITE_TIME } else { QUIET_TIME }
     }

@@ -385,7 +385,7 @@ impl<S: Snapshot> Node<S> {
         }
     }
 
-    pub(super) fn seal_failed(&mut self, key: DraftKey, error: DiskError) {
+    fn seal_failed(&mut self, key: DraftKey, error: DiskError) {
         let refused = OpError::from(error.clone());
         // Who writes to another file hears of it when that one cannot be stored either.
         let (mine, others): (VecDeque<_>, VecDeque<_>) =

@@ -227,17 +227,22 @@ struct HandoutWire {
 }
 
 impl Handout {
-    /// What is handed out of one circle, in as many parts as its statements need. Nothing follows the last.
-    pub fn parts(statements: impl Iterator<Item = Bytes>, addresses: Vec<Bytes>) -> Vec<Self> {
-        let mut parts = vec![Self { statements: Vec::new(), addresses, more: 0 }];
-        let mut bytes = 0;
-        for statement in statements {
-            bytes += statement.len();
-            if bytes > PART_BYTES {
-                bytes = statement.len();
-                parts.push(Self { statements: Vec::new(), addresses: Vec::new(), more: 0 });
+    /// What is handed out of circles, by their statements and addresses, each in as many parts as its statements need.
+    pub fn parts<I: Iterator<Item = Bytes>>(circles: impl Iterator<Item = (I, Vec<Bytes>)>) -> Vec<Self> {
+        let mut parts = Vec::new();
+        for (statements, addresses) in circles {
+            let mut part = Self { statements: Vec::new(), addresses, more: 0 };
+            let mut bytes = 0;
+            for statement in statements {
+                bytes += statement.len();
+                if bytes > PART_BYTES {
+                    bytes = statement.len();
+                    let next = Self { statements: Vec::new(), addresses: Vec::new(), more: 0 };
+                    parts.push(std::mem::replace(&mut part, next));
+                }
+                part.statements.push(statement);
             }
-            parts.last_mut().expect("there is one").statements.push(statement);
+            parts.push(part);
         }
         let count = parts.len();
         parts.iter_mut().enumerate().for_each(|(at, part)| part.more = (count - 1 - at) as u32);
@@ -412,7 +417,8 @@ mod tests {
         let founding = founding.sign(|_| [0; 64]).bytes;
         let rest: Vec<Bytes> = (0..100u8).map(|n| vec![n; STATEMENT_MAX - 100].into()).collect();
         let all: Vec<Bytes> = [founding].into_iter().chain(rest).collect();
-        let parts = Handout::parts(all.iter().cloned(), vec![vec![0; ADDRESS_MAX].into(); MEMBERS]);
+        let circle = (all.iter().cloned(), vec![vec![0; ADDRESS_MAX].into(); MEMBERS]);
+        let parts = Handout::parts([circle].into_iter());
         assert_eq!(parts.iter().map(|part| part.more).collect::<Vec<_>>(), [6, 5, 4, 3, 2, 1, 0]);
         let mut parts = parts.iter().map(|part| Handout::decode(&part.encode().unwrap()).unwrap());
         let mut whole = parts.next().unwrap();
