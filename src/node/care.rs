@@ -190,7 +190,7 @@ impl<S: Snapshot> Node<S> {
                 continue;
             }
             let from = u64::from(piece.0) * u64::from(piece_length);
-            let extents = self.layout_kept(&info_hash).map(|(_, extents)| extents);
+            let extents = self.layout(&info_hash);
             let segments = extents.and_then(|extents| super::vault::segments(&extents, from, u64::from(size)));
             if let Some(segments) = segments {
                 return Some(Doubted { info_hash, piece, sha1, piece_length, segments, by });
@@ -314,7 +314,7 @@ impl<S: Snapshot> Node<S> {
             torrent.state = State::Partial(Box::new(Partial { have, extents: Arc::new(extents) }));
             (torrent.asked, torrent.damaged) = (true, true);
         }
-        self.vault.layouts.remove(info_hash);
+        self.vault.layouts.forget(info_hash);
         self.vault.renumbered.remove(info_hash);
         self.vault.dirty.insert(*info_hash);
         self.swarm.lost(self.now.instant, *info_hash, piece);

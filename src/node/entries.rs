@@ -94,8 +94,6 @@ impl<S: Snapshot> Node<S> {
         if let Some(before) = before {
             self.give_up(&before, length);
         }
-        // Where a copy that was coming from friends would have lain is told no more.
-        self.vault.layouts.remove(info_hash);
         self.vault.dirty.remove(info_hash);
         if self.vault.active.remove(info_hash).is_some() {
             self.swarm.forget(self.now.instant, *info_hash);
@@ -125,6 +123,7 @@ impl<S: Snapshot> Node<S> {
             }
         }
         self.ledger.put(Table::Torrents, torrent_key(info_hash), entry.encode());
+        self.vault.layouts.forget(info_hash);
     }
 
     /// Writes the bitfields that changed into the gathering batch.

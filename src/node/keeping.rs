@@ -66,7 +66,7 @@ impl Vault {
         if let Some(torrent) = self.torrents.get_mut(info_hash) {
             (torrent.state, torrent.damaged) = (State::Absent, false);
         }
-        self.layouts.remove(info_hash);
+        self.layouts.forget(info_hash);
         self.dirty.remove(info_hash);
         self.renumbered.remove(info_hash);
         self.starved.remove(info_hash);

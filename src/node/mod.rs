@@ -29,6 +29,7 @@ mod identity;
 mod invite;
 mod keeping;
 mod layout;
+mod layouts;
 mod leave;
 mod mass;
 mod mirror;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::io::{DiskError, DiskRequest, Segment};
 use super::layout::Anew;
+use super::layouts::Layouts;
 use super::{Asked, Effect, Node};
 use crate::base::limits::{CHUNK_SEALED, SLAB_UNITS, UNIT};
 use crate::base::{CircleId, ConnId, InfoHash, Instant, Location, PieceIndex, RecordHash, Snapshot, Table, Ticket};
@@ -27,8 +28,8 @@ pub(super) const CHUNK_UNITS: u32 = (CHUNK_SEALED / UNIT) as u32;
 pub(super) const ACTIVE: usize = 256;
 /// Commits beside the first that a torrent is known by.
 const ALSO_MAX: usize = 7;
-/// Layouts of whole torrents kept decoded.
-const LAYOUTS: usize = 64;
+/// Torrents of which blocks are sent and whose piece length is remembered.
+const PIECE_LENGTHS: usize = 256;
 
 /// See the module.
 #[derive(Default)]
@@ -43,8 +44,8 @@ pub struct Vault {
     pub active: BTreeMap<InfoHash, Metainfo>,
     /// Partial torrents whose bitfield is newer than the ledger's.
     pub(super) dirty: BTreeSet<InfoHash>,
-    /// Piece length and extents.
-    pub(super) layouts: BTreeMap<InfoHash, (u32, Arc<Vec<Extent>>)>,
+    pub(super) layouts: Layouts,
+    piece_lengths: BTreeMap<InfoHash, u32>,
     /// Counts what was punched.
     pub freed: u64,
     /// What is kept of circles in which this node is a cache.
@@ -377,28 +378,29 @@ impl<S: Snapshot> Node<S> {
             State::Absent => None,
             State::Partial(partial) => Some(partial.extents.clone()),
             State::Whole => {
-                if let Some((_, extents)) = self.vault.layouts.get(info_hash) {
-                    return Some(extents.clone());
+                if let Some(extents) = self.vault.layouts.get(info_hash) {
+                    return Some(extents);
                 }
                 let bytes = self.ledger.get(Table::Torrents, &torrent_key(info_hash)).ok()??;
-                Some(Arc::new(TorrentEntry::decode(&bytes).ok()?.extents))
+                let extents = Arc::new(TorrentEntry::decode(&bytes).ok()?.extents);
+                self.vault.layouts.keep(info_hash, &extents);
+                Some(extents)
             }
         }
     }
 
-    /// Piece length and layout, kept decoded for the next time.
-    pub(super) fn layout_kept(&mut self, info_hash: &InfoHash) -> Option<(u32, Arc<Vec<Extent>>)> {
-        if let Some(kept) = self.vault.layouts.get(info_hash) {
-            return Some(kept.clone());
+    /// Bytes of a torrent's pieces, remembered for the next time.
+    fn piece_length(&mut self, info_hash: &InfoHash) -> Option<u32> {
+        if let Some(length) = self.vault.piece_lengths.get(info_hash) {
+            return Some(*length);
         }
         let torrent = self.vault.torrents.get(info_hash)?;
-        let piece_length = self.metainfo(&torrent.circle, &torrent.record)?.piece_length;
-        let found = (piece_length, self.layout(info_hash)?);
-        if self.vault.layouts.len() >= LAYOUTS {
-            self.vault.layouts.pop_first();
+        let length = self.metainfo(&torrent.circle, &torrent.record)?.piece_length;
+        if self.vault.piece_lengths.len() >= PIECE_LENGTHS {
+            self.vault.piece_lengths.pop_first();
         }
-        self.vault.layouts.insert(*info_hash, found.clone());
-        Some(found)
+        self.vault.piece_lengths.insert(*info_hash, length);
+        Some(length)
     }
 
     /// True when the chunk of a torrent is here.
@@ -442,7 +444,7 @@ impl<S: Snapshot> Node<S> {
         if !self.has_piece(info_hash, piece) {
             return self.swarm.read_done(self.now.instant, ticket, None);
         }
-        let found = self.layout_kept(info_hash).and_then(|(piece_length, extents)| {
+        let found = self.piece_length(info_hash).zip(self.layout(info_hash)).and_then(|(piece_length, extents)| {
             let from = u64::from(piece.0) * u64::from(piece_length) + u64::from(begin);
             segments(&extents, from, u64::from(length))
         });
