@@ -190,8 +190,9 @@ impl<S: Snapshot> Node<S> {
                 continue;
             }
             let from = u64::from(piece.0) * u64::from(piece_length);
-            let extents = self.layout(&info_hash);
-            let segments = extents.and_then(|extents| super::vault::segments(&extents, from, u64::from(size)));
+            self.keep_layout(&info_hash);
+            let segments =
+                self.layout(&info_hash).and_then(|extents| super::vault::segments(&extents, from, u64::from(size)));
             if let Some(segments) = segments {
                 return Some(Doubted { info_hash, piece, sha1, piece_length, segments, by });
             }

@@ -99,6 +99,7 @@ impl<S: Snapshot> Node<S> {
             self.swarm.forget(self.now.instant, *info_hash);
         }
         self.put_torrent(info_hash, &extents, None);
+        self.keep_layout(info_hash);
         self.after_commit(Effect::Whole(*info_hash));
         self.note_kept(info_hash);
     }

@@ -4,7 +4,7 @@ use super::Node;
 use super::draft::{Change, Data, Draft, View};
 use super::files::{DraftKey, HANDLES_MAX};
 use super::io::{Answer, Attr, Handle, Inode, OpError, Reply, Stale};
-use super::read::Spot;
+use super::read::{Spot, torrent_of};
 use crate::base::{Snapshot, Ticket};
 use crate::wire::record::{Content, Dot, Kind};
 
@@ -29,6 +29,9 @@ impl<S: Snapshot> Node<S> {
         let view = self.view(&key);
         if let Some(view) = &view {
             self.note_recent(&key.circle, view);
+            if let Some(info_hash) = torrent_of(&view.body) {
+                self.keep_layout(&info_hash);
+            }
         }
         let pin = self.files.pins.entry(key).or_insert(Pin { handles: 0, view: None });
         pin.handles += 1;

@@ -28,6 +28,8 @@ pub(super) const CHUNK_UNITS: u32 = (CHUNK_SEALED / UNIT) as u32;
 pub(super) const ACTIVE: usize = 256;
 /// Commits beside the first that a torrent is known by.
 const ALSO_MAX: usize = 7;
+/// Bytes of a torrent whose layout is kept decoded: of a shorter one there is little to decode.
+const KEPT_LENGTH: u64 = 1 << 20;
 /// Torrents of which blocks are sent and whose piece length is remembered.
 const PIECE_LENGTHS: usize = 256;
 
@@ -379,13 +381,22 @@ impl<S: Snapshot> Node<S> {
             State::Partial(partial) => Some(partial.extents.clone()),
             State::Whole => {
                 if let Some(extents) = self.vault.layouts.get(info_hash) {
-                    return Some(extents);
+                    return Some(extents.clone());
                 }
                 let bytes = self.ledger.get(Table::Torrents, &torrent_key(info_hash)).ok()??;
-                let extents = Arc::new(TorrentEntry::decode(&bytes).ok()?.extents);
-                self.vault.layouts.keep(info_hash, &extents);
-                Some(extents)
+                Some(Arc::new(TorrentEntry::decode(&bytes).ok()?.extents))
             }
+        }
+    }
+
+    /// Keeps the layout of a torrent decoded, of which blocks are about to be read, where that is worth it.
+    pub(super) fn keep_layout(&mut self, info_hash: &InfoHash) {
+        let worth = |torrent: &Torrent| matches!(torrent.state, State::Whole) && torrent.length >= KEPT_LENGTH;
+        if self.vault.torrents.get(info_hash).is_some_and(worth)
+            && !self.vault.layouts.renew(info_hash)
+            && let Some(extents) = self.layout(info_hash)
+        {
+            self.vault.layouts.keep(info_hash, extents);
         }
     }
 
@@ -444,6 +455,7 @@ impl<S: Snapshot> Node<S> {
         if !self.has_piece(info_hash, piece) {
             return self.swarm.read_done(self.now.instant, ticket, None);
         }
+        self.keep_layout(info_hash);
         let found = self.piece_length(info_hash).zip(self.layout(info_hash)).and_then(|(piece_length, extents)| {
             let from = u64::from(piece.0) * u64::from(piece_length) + u64::from(begin);
             segments(&extents, from, u64::from(length))

@@ -12,6 +12,7 @@ use super::draft::View as BodyView;
 use super::files::DraftKey;
 use super::handles::{Open, Pin};
 use super::io::{Answer, Attr, DirEntry, Handle, Inode, OpError, Reply};
+use super::read::torrent_of;
 use crate::base::{CircleId, ObjectId, Snapshot};
 use crate::tree::{Older, Trace, Tree};
 use crate::wire::record::{Body, Context, Dot, Kind};
@@ -208,6 +209,9 @@ impl<S: Snapshot> Node<S> {
             return Err(OpError::Invalid("it is a symbolic link".into()));
         }
         let (_, record) = self.older_body(id, &older).ok_or(OpError::NotFound)?;
+        if let Some(info_hash) = torrent_of(&body) {
+            self.keep_layout(&info_hash);
+        }
         let key = DraftKey { circle: *id, object: *object, version: Some(*dot) };
         self.files.next_handle += 1;
         let handle = Handle(self.files.next_handle);
