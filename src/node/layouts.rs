@@ -74,7 +74,7 @@ mod tests {
 
     fn hash(number: usize) -> InfoHash {
         let mut hash = [0; 20];
-        hash[..8].copy_from_slice(&number.to_be_bytes());
+        hash[..8].copy_from_slice(&(number as u64).to_be_bytes());
         InfoHash(hash)
     }
 
